@@ -1,0 +1,181 @@
+/* The operations that a forward pass is made of.
+ *
+ * Every op is one function `void op(const void *args, int64_t i0, int64_t i1, void *scratch)`: it computes items
+ * [i0, i1) of the op and nothing else, so any split of the items over threads gives the same bits.  args points to the
+ * struct named in ops.def; what an item is stands there.  scratch is LR_ALIGN-aligned memory of this thread alone, at
+ * least lr_ops.scratch_bytes() large; its content is undefined before and after.
+ * Kernels never allocate, lock, print or fail: shapes were checked when the plan was made.
+ *
+ * Rows of float activations are contiguous: x[row * cols + col].  n = tokens in this pass.                            */
+#ifndef LR_KERNELS_H
+#define LR_KERNELS_H
+
+#include "quant/quant.h"
+
+typedef void (*lr_kernel)(const void *args, int64_t i0, int64_t i1, void *scratch);
+
+/* ---- activations as a matmul reads them: n rows of cols values ---- */
+
+typedef enum lr_act_format {
+    LR_ACT_F32,  /* values */
+    LR_ACT_BF16, /* values */
+    LR_ACT_Q8,   /* int8 in blocks of 32: x = d * q, |q| <= 127; cols must be a multiple of 32 */
+    LR_N_ACT_FORMATS
+} lr_act_format;
+
+typedef struct lr_act {
+    lr_act_format format;
+    int64_t n, cols;
+    const void *values; /* F32: float (n, cols).  BF16: uint16_t (n, cols).  Q8: int8_t (n, cols) */
+    const float *d;     /* Q8: (n, cols / 32) scales */
+    const float *s;     /* Q8: (n, cols / 32) d * sum of the block's q */
+} lr_act;
+
+/* Bytes that an activation of that format takes, all planes, each rounded up to LR_ALIGN.                            */
+size_t lr_act_bytes(lr_act_format format, int64_t n, int64_t cols);
+/* An activation laid over memory at base (lr_act_bytes large).                                                       */
+lr_act lr_act_at(lr_act_format format, int64_t n, int64_t cols, void *base);
+
+/* ---- argument structs, in the order of ops.def ---- */
+
+/* x[t] = row ids[t] of table, decoded, times scale.                                   item: token t                   */
+typedef struct lr_embed_args {
+    float *x;            /* (n, table.cols) */
+    const int32_t *ids;  /* (n) */
+    lr_matrix table;     /* (n_vocab, dim) */
+    float scale;
+} lr_embed_args;
+
+/* y = x * rsqrt(mean(x^2) + eps) * w, statistics in f32.  y may be x.                 item: row                       */
+typedef struct lr_rmsnorm_args {
+    float *y;            /* rows of dim values, y_stride apart */
+    const float *x;      /* rows of dim values, x_stride apart */
+    const float *w;      /* (dim) */
+    int64_t dim, x_stride, y_stride;
+    float eps;
+} lr_rmsnorm_args;
+
+/* Packs float rows into the activation format of `out`.                               item: row                       */
+typedef struct lr_pack_args {
+    const float *x;      /* (n, cols) */
+    lr_act out;          /* its planes are written */
+} lr_pack_args;
+
+/* y[t][r] = (accumulate ? y[t][r] : 0) + sum_c w[r][c] x[t][c] + (bias ? bias[r] : 0).
+ * item: output row r of w.  i0 and i1 are multiples of lr_matmul_kernel.row_step, except i1 = w.rows.                */
+typedef struct lr_matmul_args {
+    float *y;            /* (x.n, y_stride) */
+    int64_t y_stride;
+    lr_matrix w;
+    lr_act x;            /* in the format that the kernel asks for */
+    const float *bias;   /* (w.rows) or NULL */
+    bool accumulate;
+} lr_matmul_args;
+
+/* Rotary embedding, in place, of the first n_rot dims of each head.                   item: token t                   */
+typedef struct lr_rope_args {
+    float *x;            /* (n, x_stride): n_heads heads of head_dim, contiguous */
+    int64_t x_stride;
+    const float *cos_sin; /* (n, n_rot): cos of pair i at 2i, sin at 2i + 1, times the attention factor */
+    int32_t n_heads, head_dim, n_rot;
+    bool adjacent;       /* pairs (2i, 2i+1); false: (i, i + n_rot/2) */
+} lr_rope_args;
+
+/* ---- KV cache ----
+ * One layer of one sequence.  Position p lives in slot p % n_slots (n_slots >= n_ctx unless the layer has a window), and
+ * slot s in page pages[s / page_slots].  A page holds K then V; each is n_kv_heads x page_slots rows of head_dim values
+ * in `format` (quants plane of all rows, then scales plane of all rows).  A contiguous cache is one page.             */
+typedef struct lr_kv_layer {
+    uint8_t *base;         /* page p starts at base + p * page_bytes */
+    const int32_t *pages;  /* block table, or NULL: page i is i */
+    uint64_t page_bytes;
+    int32_t page_slots, n_slots;
+    int32_t n_kv_heads, head_dim;
+    lr_format format;      /* f32, f16, q8_0 */
+} lr_kv_layer;
+
+/* Bytes of one page; false on overflow or where head_dim does not divide by the format's block.                       */
+LR_MUST_CHECK bool lr_kv_page_bytes(lr_format format, int32_t n_kv_heads, int32_t head_dim, int32_t page_slots,
+                                    uint64_t *bytes);
+/* Row of slot s, head h, K (which 0) or V (which 1): quants, and scales where the format has them.                    */
+void lr_kv_row(const lr_kv_layer *kv, int32_t slot, int32_t head, int which, void **quants, void **scales);
+
+/* A run of consecutive tokens of one sequence inside the pass.                                                       */
+typedef struct lr_seq {
+    int64_t row;           /* first row in the pass */
+    int64_t n;             /* rows */
+    int32_t position;      /* of the first row */
+    lr_kv_layer kv;
+} lr_seq;
+
+/* Writes new K and V rows into the caches.                                            item: row of the pass           */
+typedef struct lr_kv_write_args {
+    const float *k, *v;    /* (rows, stride): n_kv_heads x head_dim */
+    int64_t k_stride, v_stride;
+    const lr_seq *seqs;    /* (n_seqs), rows ascending */
+    int32_t n_seqs;
+} lr_kv_write_args;
+
+/* Causal attention with online softmax: memory constant in the context, no score matrix.
+ * Row at position p sees positions max(0, p - window + 1) .. p (window 0: from 0).  Query head h uses KV head
+ * h / (n_heads / n_kv_heads).  out may not alias q.
+ * item: see lr_attention_items.  The split of long contexts is fixed by shape, so any thread count gives equal bits.
+ * Where the context is split, items write partial results to `partial` and lr_ops.attention_merge (item: row x head)
+ * joins them.                                                                                                        */
+typedef struct lr_attention_args {
+    float *out;            /* (rows, out_stride): n_heads x head_dim */
+    const float *q;        /* (rows, q_stride): n_heads x head_dim */
+    int64_t out_stride, q_stride;
+    const lr_seq *seqs;
+    int32_t n_seqs, n_heads, head_dim, window;
+    float scale;           /* of the scores, head_dim^-0.5 */
+    float *partial;        /* lr_attention_partial_bytes, or NULL when that is 0 */
+} lr_attention_args;
+
+int64_t lr_attention_items(const lr_attention_args *a);
+/* True where attention_merge must run after attention.                                                               */
+bool lr_attention_is_split(const lr_attention_args *a);
+/* Upper bound for any pass of at most n rows over contexts of at most n_ctx.                                          */
+size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t head_dim);
+
+/* y[i] = silu(gate[i]) * up[i].  y may be gate or up.                                 item: row                       */
+typedef struct lr_swiglu_args {
+    float *y;
+    const float *gate, *up;
+    int64_t dim, y_stride, in_stride;
+} lr_swiglu_args;
+
+/* ---- the table ---- */
+
+typedef struct lr_matmul_kernel {
+    const char *name;     /* "matmul_q8_0_avx512": file, symbol, test and bench line */
+    lr_act_format act;    /* format it wants its activations in */
+    int32_t row_step;     /* item ranges are multiples of this */
+    lr_kernel run;
+} lr_matmul_kernel;
+
+typedef struct lr_ops {
+    const char *isa;      /* "c", "avx2", "avx512" */
+#define LR_OP(name, args, item) lr_kernel name; const char *name##_kernel; /* implementation's name, for tests and benches */
+#include "kernels/ops.def"
+#undef LR_OP
+    /* few: up to few_tokens rows of activations (decode: limited by reading weights).  many: above (prefill). */
+    lr_matmul_kernel matmul_few[LR_N_FORMATS];
+    lr_matmul_kernel matmul_many[LR_N_FORMATS];
+    int32_t few_tokens;
+    /* Scratch that a thread needs for any op on matrices of at most max_cols columns and passes of at most n tokens. */
+    size_t (*scratch_bytes)(int64_t max_cols, int64_t n, int32_t n_heads, int32_t head_dim);
+} lr_ops;
+
+/* The kernel that lr_ops has for a matmul over n tokens of a matrix of that format.                                   */
+static inline const lr_matmul_kernel *lr_ops_matmul(const lr_ops *ops, lr_format format, int64_t n) {
+    return n <= ops->few_tokens ? &ops->matmul_few[format] : &ops->matmul_many[format];
+}
+
+/* Fills ops with portable C, then overwrites upward with what this CPU has, up to isa ("auto" "c" "avx2" "avx512").
+ * False if isa is unknown or this CPU lacks it.                                                                       */
+LR_MUST_CHECK bool lr_cpu_ops(lr_ops *ops, const char *isa);
+/* Levels that this CPU can run, lowest first; returns their number (at most 3).                                       */
+int lr_cpu_isa_list(const char *names[3]);
+
+#endif

@@ -1,0 +1,87 @@
+/* Number formats of weights, KV cache and activations: sizes, encoders, decoders.  One file per format.
+ *
+ * A matrix of a format has rows of cols values.  It is stored as two planes, quants first, scales after, each starting
+ * at a multiple of LR_ALIGN.  Unquantized formats have no scale plane.  This run layout is the same on CPU and GPU.   */
+#ifndef LR_QUANT_H
+#define LR_QUANT_H
+
+#include "runtime/base.h"
+
+typedef enum lr_format {
+#define LR_FORMAT(id, name, block, quant_bytes, scale_bytes, bits, file) id,
+#include "quant/formats.def"
+#undef LR_FORMAT
+    LR_N_FORMATS,
+    LR_FORMAT_NONE = -1
+} lr_format;
+
+typedef struct lr_format_traits {
+    const char *name;         /* "q8_0" */
+    int32_t block;            /* values in a block; 1 for unquantized formats */
+    int32_t quant_bytes;      /* of one block in the quants plane */
+    int32_t scale_bytes;      /* of one block in the scales plane, 0 for unquantized formats */
+    int32_t bits;             /* nominal: 32, 16, 8, 4 */
+    /* Encodes n values (a multiple of block) of f32 into the two planes.  scales may be NULL when scale_bytes is 0.    */
+    void (*encode)(void *quants, void *scales, const float *x, int64_t n);
+    /* Decodes n values (a multiple of block).  Exact: what a kernel computes with is exactly this.                    */
+    void (*decode)(float *x, const void *quants, const void *scales, int64_t n);
+} lr_format_traits;
+
+extern const lr_format_traits lr_formats[LR_N_FORMATS];
+
+/* LR_FORMAT_NONE if unknown. */
+lr_format lr_format_by_name(const char *name);
+
+/* A matrix in the run layout.                                                                                        */
+typedef struct lr_matrix {
+    lr_format format;
+    int64_t rows, cols;      /* y[rows] = W x[cols] */
+    const void *quants;      /* plane of quants, row after row */
+    const void *scales;      /* plane of scales, or NULL */
+    size_t quants_stride;    /* bytes from row to row, quants */
+    size_t scales_stride;    /* bytes from row to row, scales */
+} lr_matrix;
+
+typedef struct lr_format_size {
+    uint64_t bytes;          /* both planes, each rounded up to LR_ALIGN */
+    uint64_t scales_offset;  /* of the scales plane */
+    uint64_t quants_stride, scales_stride;
+} lr_format_size;
+
+/* Sizes of a rows x cols matrix.  False on overflow, or where cols is not a multiple of the block.                    */
+LR_MUST_CHECK bool lr_format_measure(lr_format format, uint64_t rows, uint64_t cols, lr_format_size *out);
+
+/* The format that a tensor with rows of cols values really gets when `want` is asked for: want if cols divides by its
+ * block, else the same bits in blocks of 32 (iq4_nl), else q8_0, else f16.                                            */
+lr_format lr_format_fallback(lr_format want, int64_t cols);
+
+/* A matrix over memory at base that was sized by lr_format_measure.                                                   */
+lr_matrix lr_matrix_at(lr_format format, int64_t rows, int64_t cols, const void *base);
+
+/* Element types of tensors in files (safetensors; GGUF adds its block types later).                                  */
+typedef enum lr_dtype {
+    LR_DT_BOOL, LR_DT_U8, LR_DT_I8, LR_DT_F8_E4M3, LR_DT_F8_E5M2, LR_DT_F8_E8M0, LR_DT_I16, LR_DT_U16, LR_DT_F16,
+    LR_DT_BF16, LR_DT_I32, LR_DT_U32, LR_DT_F32, LR_DT_I64, LR_DT_U64, LR_DT_F64, LR_DT_C64, LR_DT_F4, LR_DT_F6_E2M3,
+    LR_DT_F6_E3M2, LR_N_DTYPES, LR_DT_UNKNOWN = -1
+} lr_dtype;
+extern const struct lr_dtype_traits { const char *name; int32_t bits; } lr_dtypes[LR_N_DTYPES];
+
+/* The run format whose quants plane is exactly this file type (f32, f16, bf16), else LR_FORMAT_NONE.                  */
+lr_format lr_format_of_dtype(lr_dtype dtype);
+
+/* Converts n values of a file type (f32 f16 bf16 f64 f8) to f32; src may be unaligned.  False: no such conversion.    */
+LR_MUST_CHECK bool lr_dtype_to_f32(float *x, lr_dtype dtype, const void *src, int64_t n);
+
+/* f16 and bf16, round to nearest even; NaN stays NaN.                                                                */
+uint16_t lr_f32_to_f16(float x);
+float lr_f16_to_f32(uint16_t h);
+uint16_t lr_f32_to_bf16(float x);
+static inline float lr_bf16_to_f32(uint16_t h) {
+    union { uint32_t u; float f; } v = { .u = (uint32_t)h << 16 };
+    return v.f;
+}
+
+extern const int8_t lr_iq4_nl_values[16]; /* value of each code, times the block scale */
+extern const float lr_nf4_values[16];
+
+#endif

@@ -1,0 +1,310 @@
+/* llmrun: run transformer language models inside a memory budget.
+ *
+ * This header is the manual.  It needs only the C99 standard library and compiles as C99, C17 and C++.
+ *
+ * Objects
+ *   llmrun_engine    a loaded model: weights, plan, tokenizer.  Constant after open; any number of sessions share it.
+ *   llmrun_session   one sequence of tokens: its KV cache and position.  One thread at a time.
+ *
+ * Rules that hold everywhere
+ *   - A function that can fail returns llmrun_status, LLMRUN_OK (0) on success.  Outputs are written on success only;
+ *     a handle is set to NULL on failure.  The last parameter, llmrun_error *err, may be NULL; else it gets one sentence.
+ *   - The library never prints, exits, aborts, installs signal handlers or reads environment variables (see debug.c for
+ *     the documented exceptions).  All memory comes from one allocator (llmrun_set_allocator).
+ *   - Everything a session needs is allocated by llmrun_session_open; evaluating allocates nothing.
+ *   - Strings are UTF-8.  Sizes are bytes.  Pointers returned by a handle live until that handle is closed.
+ *   - _close functions accept NULL.                                                                                     */
+#ifndef LLMRUN_H
+#define LLMRUN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define LLMRUN_VERSION_MAJOR 0
+#define LLMRUN_VERSION_MINOR 1
+#define LLMRUN_VERSION_PATCH 0
+
+#if defined(__GNUC__)
+#define LLMRUN_API __attribute__((visibility("default")))
+#else
+#define LLMRUN_API
+#endif
+
+/* Version of the library that runs, "0.1.0".  Compare with the macros above.                      [errors: none] */
+LLMRUN_API const char *llmrun_version(void);
+
+/* ---- status ------------------------------------------------------------------------------------------------- */
+
+typedef enum llmrun_status {
+    LLMRUN_OK = 0,
+    LLMRUN_ARG,         /* the caller asked for something impossible */
+    LLMRUN_IO,          /* a file could not be opened, read or written */
+    LLMRUN_FORMAT,      /* a file is damaged or contradicts itself */
+    LLMRUN_UNSUPPORTED, /* a valid file that this version cannot run */
+    LLMRUN_NOMEM,       /* host memory: the allocator failed, or the host budget is too small */
+    LLMRUN_VRAM,        /* device memory: the device budget is too small */
+    LLMRUN_DEVICE,      /* the device failed */
+    LLMRUN_CANCELLED,   /* llmrun_session_cancel, or a progress callback said stop */
+    LLMRUN_CONTEXT,     /* more tokens than the context has room for */
+    LLMRUN_INTERNAL     /* a bug in llmrun */
+} llmrun_status;
+
+typedef struct llmrun_error {
+    llmrun_status status;
+    char message[1024]; /* one sentence, "where: object: expected X, got Y; hint"; a refusal may have several lines */
+} llmrun_error;
+
+/* "out of host memory" and so on; static text.                                                    [errors: none] */
+LLMRUN_API const char *llmrun_status_text(llmrun_status status);
+
+/* ---- process-wide set-up ------------------------------------------------------------------------------------ */
+
+/* Replaces the allocator of the library.  Call it before anything else, once, from one thread.
+ * realloc(user, old, size): size > 0 allocates (old NULL) or resizes, NULL on failure; size 0 frees old and returns
+ * NULL.  Blocks are aligned as malloc's.  realloc NULL restores malloc.                             [errors: none] */
+LLMRUN_API void llmrun_set_allocator(void *(*realloc)(void *user, void *old, size_t size), void *user);
+
+/* ---- options ------------------------------------------------------------------------------------------------ */
+
+typedef enum llmrun_log_level { LLMRUN_LOG_ERROR, LLMRUN_LOG_WARN, LLMRUN_LOG_INFO, LLMRUN_LOG_DEBUG } llmrun_log_level;
+
+/* How to open an engine.  Fill with llmrun_options_default, then change what you need.  Strings are read during the
+ * call only.                                                                                                         */
+typedef struct llmrun_options {
+    size_t struct_size; /* sizeof(llmrun_options): set by llmrun_options_default, lets later versions grow the struct */
+
+    const char *model; /* directory (HF layout), .safetensors file, config.json (plan only), or org/name in the HF cache */
+    const char *quant; /* "auto" "f16" "8bit" "4bit" "f32" "bf16" "q8_0" "q4_k" "iq4_nl" "nf4"; default "auto" */
+    const char *kv;    /* "auto" "f32" "f16" "q8_0"; default "auto" (f16) */
+    uint64_t ram_bytes;   /* budget for host memory, 0: what is available now less a margin */
+    int32_t n_ctx;        /* tokens a session can hold, 0: the model's own length, or what the budget allows */
+    int32_t n_sessions;   /* sessions open at once that the plan must hold; default 1 */
+    int32_t n_batch;      /* largest prefill chunk in tokens, 0: chosen by the plan */
+    int32_t n_threads;    /* 0: from affinity and cgroup quota */
+    const char *cpu_isa;  /* "auto" "c" "avx2" "avx512": upper limit for the kernels */
+    const char *cache_dir; /* directory for converted weights; "" = none; NULL = the user's cache directory */
+    bool use_mmap;        /* default true; false reads the weights into memory */
+    bool mlock;           /* default false; true pins weights in RAM */
+    bool prefer_speed;    /* default false: keep quality first, then speed */
+    bool random_weights;  /* default false; true: fill a bare config.json with random weights (benchmarks) */
+
+    void (*log)(void *user, llmrun_log_level level, const char *text); /* one line, no newline; NULL: silence */
+    bool (*progress)(void *user, const char *stage, double done);      /* done 0..1; return false to cancel; or NULL */
+    void *user;                                                        /* first argument of both callbacks */
+} llmrun_options;
+
+LLMRUN_API void llmrun_options_default(llmrun_options *o);
+
+/* ---- plan ---------------------------------------------------------------------------------------------------- */
+
+/* Plans without loading: reads file headers only, allocates no weights, touches no device.
+ * json    receives a JSON document, NUL-terminated; release with llmrun_free.
+ * text    receives the plan as a person reads it; release with llmrun_free.  Either may be NULL.
+ * When nothing fits the result is LLMRUN_NOMEM or LLMRUN_VRAM and err->message lists needed, available and the smallest
+ * changes that would fit, each proved by planning again.
+ * [errors: ARG IO FORMAT UNSUPPORTED NOMEM VRAM]   Cost: the headers; about a millisecond for a single file.         */
+LLMRUN_API llmrun_status llmrun_plan(const llmrun_options *o, char **json, char **text, llmrun_error *err);
+
+/* Describes a model file or directory: family, shapes, tensors per format, what is supported.  As llmrun_plan otherwise.
+ * [errors: ARG IO FORMAT UNSUPPORTED NOMEM]                                                                           */
+LLMRUN_API llmrun_status llmrun_info(const llmrun_options *o, char **json, char **text, llmrun_error *err);
+
+/* Releases a string that the library returned.  NULL is fine.                                       [errors: none] */
+LLMRUN_API void llmrun_free(void *p);
+
+/* ---- engine -------------------------------------------------------------------------------------------------- */
+
+typedef struct llmrun_engine llmrun_engine;
+
+/* Plans, then loads.  Weights that already have the planned format are used straight from the file's mapping; others
+ * are converted on all threads, once (see cache_dir).
+ * [errors: ARG IO FORMAT UNSUPPORTED NOMEM VRAM DEVICE CANCELLED]
+ * Cost: reads each converted byte once; allocates what llmrun_plan reports.                                          */
+LLMRUN_API llmrun_status llmrun_engine_open(llmrun_engine **out, const llmrun_options *o, llmrun_error *err);
+
+/* Closes the engine.  Close its sessions first.                                                     [errors: none] */
+LLMRUN_API void llmrun_engine_close(llmrun_engine *e);
+
+typedef struct llmrun_model_info {
+    size_t struct_size; /* set by the caller to sizeof(llmrun_model_info) */
+    const char *family; /* "llama" */
+    const char *quant;  /* format that most weights run in, "f16" */
+    const char *kv;     /* format of the KV cache, "f16" */
+    int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, hidden_dim, n_vocab;
+    int32_t n_ctx;       /* tokens a session can hold */
+    int32_t n_ctx_train; /* tokens the model was trained for */
+    int32_t n_batch;     /* largest prefill chunk */
+    int32_t n_threads;
+    uint64_t n_params;
+    uint64_t weight_bytes_per_token; /* weight bytes that one decoded token reads */
+    uint64_t mapped_bytes;           /* weights used straight from files */
+    uint64_t planned_bytes;          /* host memory of the plan: arena, overhead; mapped weights not counted */
+    int32_t bos_id;                  /* -1: none */
+    int32_t eos_id;                  /* first end-of-text id, -1: none */
+    bool has_chat_template;
+    const char *cpu_isa;             /* level the kernels run at, "avx512" */
+} llmrun_model_info;
+
+/* [errors: ARG] */
+LLMRUN_API llmrun_status llmrun_engine_info(const llmrun_engine *e, llmrun_model_info *info);
+
+/* ---- tokens -------------------------------------------------------------------------------------------------- */
+
+/* Opens a tokenizer alone, from a tokenizer.json or a directory that holds one.
+ * [errors: ARG IO FORMAT UNSUPPORTED NOMEM]                                                                          */
+typedef struct llmrun_tokenizer llmrun_tokenizer;
+LLMRUN_API llmrun_status llmrun_tokenizer_open(llmrun_tokenizer **out, const char *path, llmrun_error *err);
+LLMRUN_API void llmrun_tokenizer_close(llmrun_tokenizer *t);
+
+/* The engine's tokenizer; NULL if the model has none.  Lives as long as the engine. */
+LLMRUN_API const llmrun_tokenizer *llmrun_engine_tokenizer(const llmrun_engine *e);
+
+enum { LLMRUN_ADD_SPECIAL = 1,   /* add BOS/EOS as the model's post-processor does */
+       LLMRUN_PARSE_SPECIAL = 2  /* text such as <|eot_id|> becomes that special token; off for untrusted text */ };
+
+/* Splits text into ids.  Any bytes are accepted; invalid UTF-8 becomes U+FFFD.  Linear in the length of the text.
+ * text    (n_bytes) read during the call only; may hold NUL.
+ * ids     (max) filled with the first max ids; NULL with max 0 to count.
+ * n_ids   number of ids the text has, also when it is larger than max.
+ * Thread-safe.  [errors: ARG NOMEM]                                                                                   */
+LLMRUN_API llmrun_status llmrun_tokenize(const llmrun_tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
+                                         int32_t *ids, size_t max, size_t *n_ids, llmrun_error *err);
+
+/* Bytes that one id stands for; not NUL-terminated, may be part of a character.  special: also print control tokens.
+ * first: the id opens the text (some tokenizers drop one leading space there).
+ * Returns a pointer that lives as long as the tokenizer, and its length; length 0 for an unknown id. [errors: none] */
+LLMRUN_API const char *llmrun_token_text(const llmrun_tokenizer *t, int32_t id, bool special, bool first, size_t *n_bytes);
+
+/* True if the id ends a turn or the text (every eos id of the model's files).                        [errors: none] */
+LLMRUN_API bool llmrun_token_is_end(const llmrun_tokenizer *t, int32_t id);
+
+LLMRUN_API int32_t llmrun_token_count(const llmrun_tokenizer *t);
+
+/* ---- session ------------------------------------------------------------------------------------------------- */
+
+typedef struct llmrun_session llmrun_session;
+
+/* [errors: ARG NOMEM]   Cost: takes one of the plan's n_sessions KV caches; ARG when all are taken.                  */
+LLMRUN_API llmrun_status llmrun_session_open(llmrun_session **out, llmrun_engine *e, llmrun_error *err);
+LLMRUN_API void llmrun_session_close(llmrun_session *s);
+
+LLMRUN_API int32_t llmrun_session_position(const llmrun_session *s); /* tokens in the cache */
+LLMRUN_API int32_t llmrun_session_room(const llmrun_session *s);     /* tokens that still fit */
+
+/* Runs n tokens and appends them to the session's KV cache.
+ * tokens  (n) ids, each in [0, n_vocab).
+ * n       1 .. llmrun_session_room(s); more than n_batch are run in chunks.
+ * logits  (n_vocab) float32 of the LAST token, unnormalised natural log; NULL skips the output matmul.
+ * ARG, CONTEXT: nothing changed.  CANCELLED: the cache is back at its position before the call.
+ * [errors: ARG CONTEXT DEVICE CANCELLED]
+ * Cost: allocates nothing; reads each weight byte once a chunk, and the KV cache up to the position.
+ * Calls on sessions of one engine may come from different threads: they run one after the other.
+ * The same engine gives the same bits for any number of threads.
+ * Source: online softmax, arXiv:1805.02867; tiling, arXiv:2205.14135.                                                */
+LLMRUN_API llmrun_status llmrun_session_eval(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits,
+                                             llmrun_error *err);
+
+/* As llmrun_session_eval, with logits of every token: logits is (n, n_vocab).                                        */
+LLMRUN_API llmrun_status llmrun_session_eval_all(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits,
+                                                 llmrun_error *err);
+
+/* Runs one token of each of n sessions of one engine in a single pass: weights are read once for all of them.
+ * logits  (n, n_vocab) or NULL.  No session may appear twice.  Errors as llmrun_session_eval.                        */
+LLMRUN_API llmrun_status llmrun_batch_eval(llmrun_session *const *s, const int32_t *tokens, int32_t n, float *logits,
+                                           llmrun_error *err);
+
+/* Makes the session hold exactly these tokens: keeps the common prefix, drops the rest, evaluates what is new.
+ * n_reused (may be NULL) gets the length of the prefix kept.  At least the last token is always evaluated.           */
+LLMRUN_API llmrun_status llmrun_session_sync(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits,
+                                             int32_t *n_reused, llmrun_error *err);
+
+/* Drops all tokens from position on (0 .. llmrun_session_position).  ARG if a sliding-window cache no longer holds
+ * what that position needs (then rewind to 0 and evaluate again, as llmrun_session_sync does).        [errors: ARG] */
+LLMRUN_API llmrun_status llmrun_session_rewind(llmrun_session *s, int32_t position, llmrun_error *err);
+
+/* Makes dst a copy of src (same engine).  Cost: copies the used part of the cache.                    [errors: ARG] */
+LLMRUN_API llmrun_status llmrun_session_copy(llmrun_session *dst, const llmrun_session *src, llmrun_error *err);
+
+/* Writes the session's tokens and cache to a file (atomically), and reads them back into a session of an engine with
+ * the same model, formats and context.  The file is checked; a foreign or damaged one is FORMAT and changes nothing.
+ * [errors: ARG IO FORMAT NOMEM]                                                                                      */
+LLMRUN_API llmrun_status llmrun_session_save(const llmrun_session *s, const char *path, llmrun_error *err);
+LLMRUN_API llmrun_status llmrun_session_restore(llmrun_session *s, const char *path, llmrun_error *err);
+
+/* Makes the call that runs on the session, or the next one, return CANCELLED soon (within one layer).  From any
+ * thread; async-signal-safe.                                                                         [errors: none] */
+LLMRUN_API void llmrun_session_cancel(llmrun_session *s);
+
+/* ---- sampling ------------------------------------------------------------------------------------------------ */
+
+typedef struct llmrun_sampling {
+    size_t struct_size;   /* set by llmrun_sampling_default */
+    float temperature;    /* 0: greedy.  default 0.8 */
+    int32_t top_k;        /* 0: off.  default 40 */
+    float top_p;          /* 1: off.  default 0.95 */
+    float min_p;          /* 0: off.  default 0.05 */
+    float repeat_penalty; /* 1: off.  default 1 */
+    int32_t repeat_last;  /* tokens the penalty looks back, default 64 */
+    uint64_t seed;        /* the same seed gives the same text */
+} llmrun_sampling;
+
+LLMRUN_API void llmrun_sampling_default(llmrun_sampling *p);
+
+/* Draws the next id from logits (n_vocab), which it overwrites.  rng is the caller's state, seeded with p->seed.
+ * history (n_history) ids for the repeat penalty, newest last; may be NULL.
+ * logprob (may be NULL) gets ln p(id) under the unmodified logits.   Returns the id.                  [errors: none] */
+LLMRUN_API int32_t llmrun_sample(float *logits, int32_t n_vocab, const llmrun_sampling *p, uint64_t *rng,
+                                 const int32_t *history, int32_t n_history, float *logprob);
+
+/* ---- text generation ----------------------------------------------------------------------------------------- */
+
+typedef enum llmrun_finish {
+    LLMRUN_FINISH_LENGTH,    /* max_tokens reached */
+    LLMRUN_FINISH_END,       /* the model ended its text */
+    LLMRUN_FINISH_STOP,      /* a stop string appeared; it is not part of the text */
+    LLMRUN_FINISH_CONTEXT,   /* the context is full */
+    LLMRUN_FINISH_CANCELLED, /* cancelled, or a callback said stop */
+    LLMRUN_FINISH_ERROR
+} llmrun_finish;
+
+typedef struct llmrun_generate_options {
+    size_t struct_size;          /* set by llmrun_generate_options_default */
+    llmrun_sampling sampling;
+    int32_t max_tokens;          /* -1: until the model ends or the context is full */
+    const char *const *stop;     /* (n_stop) strings */
+    int32_t n_stop;
+    bool ignore_end;             /* go on after an end token */
+    bool special;                /* print control tokens too */
+    /* Text as it comes, whole UTF-8 characters only; return false to stop.  NULL: no text.                           */
+    bool (*text)(void *user, const char *utf8, size_t n_bytes);
+    /* The caller's own sampling: gets the logits (n_vocab, may be changed), returns the next id, or -1 to stop.      */
+    int32_t (*choose)(void *user, float *logits, int32_t n_vocab);
+    void *user;
+} llmrun_generate_options;
+
+LLMRUN_API void llmrun_generate_options_default(llmrun_generate_options *g);
+
+typedef struct llmrun_generate_result {
+    size_t struct_size; /* set by the caller to sizeof(llmrun_generate_result) */
+    llmrun_finish finish;
+    int32_t n_prompt, n_reused, n_generated;
+    double prefill_seconds, decode_seconds;
+    uint64_t logits_hash; /* of the last logits: equal for equal runs */
+} llmrun_generate_result;
+
+/* Syncs the session to the prompt, then generates.  prompt (n) ids, n >= 1.
+ * CONTEXT: the prompt alone is longer than the context; nothing changed.
+ * [errors: ARG CONTEXT DEVICE NOMEM]   (cancelling is a finish reason, not an error)                                 */
+LLMRUN_API llmrun_status llmrun_generate(llmrun_session *s, const int32_t *prompt, int32_t n,
+                                         const llmrun_generate_options *g, llmrun_generate_result *result,
+                                         llmrun_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
