@@ -32,6 +32,7 @@ typedef enum lr_dim { LR_D_ONE, LR_D_DIM, LR_D_HIDDEN, LR_D_Q, LR_D_KV, LR_D_HEA
 typedef enum lr_rope_scaling { LR_ROPE_NONE, LR_ROPE_LINEAR, LR_ROPE_LLAMA3, LR_ROPE_YARN } lr_rope_scaling;
 
 #define LR_MAX_LAYERS 1024
+#define LR_MAX_ROT 1024 /* rotated dims of a head */
 
 typedef struct lr_hparams {
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, hidden_dim, n_vocab;
@@ -43,9 +44,9 @@ typedef struct lr_hparams {
     int32_t n_rot;         /* rotated dims of a head */
     bool rope_adjacent;
     lr_rope_scaling rope_scaling;
-    float rope_factor, rope_low_freq, rope_high_freq, rope_beta_fast, rope_beta_slow, rope_attn_factor;
+    float rope_factor, rope_low_freq, rope_high_freq, rope_beta_fast, rope_beta_slow;
+    float rope_attn_factor; /* multiplies cos and sin */
     int32_t rope_n_ctx_orig;
-    bool tied;             /* head is the embedding */
     int32_t eos[8], n_eos; /* end-of-text ids of config.json and generation_config.json */
     int32_t bos;           /* -1: none */
 } lr_hparams;
@@ -58,31 +59,38 @@ typedef struct lr_tensor_row {
     bool optional;        /* may be absent (bias, head) */
 } lr_tensor_row;
 
-/* Where a hyperparameter comes from.  `from` keys are tried in order; NULL ends them.                                 */
+/* Fallbacks of an absent head_dim (dim / n_heads) and an absent n_kv_heads (n_heads).                                 */
+enum { LR_FROM_DIM = -1, LR_FROM_HEADS = -2 };
+
+/* Where an integer hyperparameter comes from: the keys are tried in order.                                            */
 typedef struct lr_hparam_row {
-    size_t offset;            /* into lr_hparams */
-    const char *keys[4];
-    int64_t lo, hi, fallback; /* fallback < lo: required */
+    size_t offset;            /* of an int32_t in lr_hparams */
+    const char *keys[3];      /* NULL-terminated */
+    int64_t lo, hi, fallback; /* fallback 0: required; or LR_FROM_... */
 } lr_hparam_row;
 
 typedef struct lr_family {
-    const char *name;              /* "llama" */
-    const char *model_types[8];    /* config.json model_type values, NULL-terminated */
-    const char *architectures[8];  /* config.json architectures values */
+    const char *name;             /* "llama" */
+    const char *model_types[4];   /* config.json model_type values, NULL-terminated */
+    const char *architectures[4]; /* config.json architectures values */
     const lr_tensor_row *tensors;
     size_t n_tensors;
-    bool window_needs_flag;        /* sliding_window counts only with use_sliding_window true (qwen2) */
-    bool uses_head_dim_key;        /* config may set head_dim */
+    bool window_needs_flag;       /* sliding_window counts only with use_sliding_window true, from max_window_layers on */
 } lr_family;
 
 extern const lr_family *const lr_families[];
 extern const size_t lr_n_families;
 
-/* NULL if no family claims it. */
+/* Integer hyperparameters of a Hugging Face config.json, the same for every family here.                              */
+extern const lr_hparam_row lr_hf_hparams[];
+extern const size_t lr_n_hf_hparams;
+
+/* The family that claims this model_type, else this architecture (either may be NULL); NULL if none does.             */
 const lr_family *lr_family_find(const char *model_type, const char *architecture);
-/* Value of a named dimension.                                                                                         */
 int64_t lr_dim_value(const lr_hparams *h, lr_dim d);
-/* Tied embeddings, positive sizes, heads divide: returns NULL if consistent, else the sentence that says what is not.  */
+/* NULL if the numbers agree with each other, else the sentence that says what does not.                               */
 const char *lr_hparams_check(const lr_hparams *h);
+/* Inverse frequency of each rotated pair, scaling applied: freq (n_rot / 2).  Source: the Hugging Face rope utilities. */
+void lr_rope_frequencies(const lr_hparams *h, double *freq);
 
 #endif
