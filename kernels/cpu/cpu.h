@@ -1,0 +1,51 @@
+/* CPU kernels: what their files share.
+ *
+ * A family of ops has one fill function per instruction set; table.c calls them lowest level first, so a fill function
+ * sets only the ops that it has and leaves the rest as the level below set them.  A file's suffix (_avx2, _avx512)
+ * picks its compiler flags: only functions of such files may be called behind the check in table.c.                   */
+#ifndef LR_KERNELS_CPU_H
+#define LR_KERNELS_CPU_H
+
+#include "kernels/kernels.h"
+
+/* embed, rmsnorm, pack, rope, kv_write, swiglu */
+void lr_elementwise_fill_c(lr_ops *ops);
+void lr_elementwise_fill_avx2(lr_ops *ops);
+void lr_elementwise_fill_avx512(lr_ops *ops);
+size_t lr_elementwise_scratch_bytes(int64_t max_cols, int64_t n);
+
+/* attention, attention_merge */
+void lr_attention_fill_c(lr_ops *ops);
+void lr_attention_fill_avx2(lr_ops *ops);
+void lr_attention_fill_avx512(lr_ops *ops);
+size_t lr_attention_scratch_bytes(int64_t n, int32_t n_heads, int32_t head_dim);
+
+/* matmul_few: weights are read once, up to LR_FEW_TOKENS columns of activations are dotted with each.  The portable
+ * one also fills matmul_many.                                                                                         */
+enum { LR_FEW_TOKENS = 8 };
+void lr_gemv_fill_c(lr_ops *ops);
+void lr_gemv_fill_avx2(lr_ops *ops);
+void lr_gemv_fill_avx512(lr_ops *ops);
+size_t lr_gemv_scratch_bytes(int64_t max_cols, int64_t n);
+
+/* matmul_many */
+void lr_gemm_fill_avx2(lr_ops *ops);
+void lr_gemm_fill_avx512(lr_ops *ops);
+size_t lr_gemm_scratch_bytes(int64_t max_cols, int64_t n);
+
+/* Stores one result of a matmul.                                                                                     */
+static inline void lr_matmul_store(const lr_matmul_args *a, int64_t t, int64_t r, float sum) {
+    float *y = a->y + t * a->y_stride + r;
+    if (a->bias) sum += a->bias[r];
+    *y = a->accumulate ? *y + sum : sum;
+}
+
+/* Rows of a matrix.                                                                                                  */
+static inline const uint8_t *lr_row_quants(const lr_matrix *w, int64_t r) {
+    return (const uint8_t *)w->quants + (size_t)r * w->quants_stride;
+}
+static inline const uint8_t *lr_row_scales(const lr_matrix *w, int64_t r) {
+    return w->scales ? (const uint8_t *)w->scales + (size_t)r * w->scales_stride : NULL;
+}
+
+#endif

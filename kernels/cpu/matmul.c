@@ -1,0 +1,55 @@
+/* Matmul in portable C for every format: decodes a row to f32 in scratch and dots it with f32 activations.  The
+ * reference that every faster kernel is measured against.                                                            */
+#include "kernels/cpu/cpu.h"
+
+enum { LANES = 16, CHUNK = 4096 }; /* CHUNK: values decoded at a time, a multiple of every block */
+
+size_t lr_gemv_scratch_bytes(int64_t max_cols, int64_t n) {
+    (void)n;
+    return (size_t)lr_min(max_cols, CHUNK) * sizeof(float);
+}
+
+/* Adds the dot product of n values to LANES partial sums: value i always goes to lane i % LANES.                      */
+static void dot(float sums[LANES], const float *w, const float *x, int64_t n) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) sums[l] += w[i + l] * x[i + l];
+    for (int l = 0; i < n; i++, l++) sums[l] += w[i] * x[i];
+}
+
+static float total(const float sums[LANES]) {
+    float s[LANES / 2];
+    for (int l = 0; l < LANES / 2; l++) s[l] = sums[l] + sums[l + LANES / 2];
+    for (int n = LANES / 4; n > 0; n /= 2)
+        for (int l = 0; l < n; l++) s[l] += s[l + n];
+    return s[0];
+}
+
+/* Dots one row with TOKENS rows of activations at most; the row is decoded again for the next TOKENS.                 */
+enum { TOKENS = 64 };
+static void row_by_tokens(const lr_matmul_args *a, int64_t r, int64_t t0, int64_t t1, float *decoded) {
+    const lr_format_traits *f = &lr_formats[a->w.format];
+    const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
+    const float *x = a->x.values;
+    float sums[TOKENS][LANES] = { { 0 } };
+
+    for (int64_t c = 0; c < a->w.cols; c += CHUNK) {
+        int64_t n = lr_min(CHUNK, a->w.cols - c), block = c / f->block;
+        f->decode(decoded, quants + block * f->quant_bytes, scales ? scales + block * f->scale_bytes : NULL, n);
+        for (int64_t t = t0; t < t1; t++) dot(sums[t - t0], decoded, x + t * a->x.cols + c, n);
+    }
+    for (int64_t t = t0; t < t1; t++) lr_matmul_store(a, t, r, total(sums[t - t0]));
+}
+
+static void matmul_c(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    const lr_matmul_args *a = args;
+    for (int64_t r = i0; r < i1; r++)
+        for (int64_t t = 0; t < a->x.n; t += TOKENS) row_by_tokens(a, r, t, lr_min(t + TOKENS, a->x.n), scratch);
+}
+
+void lr_gemv_fill_c(lr_ops *ops) {
+#define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file)                                           \
+    ops->matmul_few[id] = ops->matmul_many[id] = (lr_matmul_kernel){ "matmul_" format "_c", LR_ACT_F32, 1, matmul_c };
+#include "quant/formats.def"
+#undef LR_FORMAT
+}
