@@ -1,0 +1,32 @@
+/* Joins a model family's tables to what a checkpoint holds.                                                           */
+#ifndef LR_BIND_H
+#define LR_BIND_H
+
+#include "loaders/loader.h"
+#include "models/model.h"
+#include "runtime/plan.h"
+
+/* A checkpoint understood: which family, which numbers, which tensor plays which role.                                */
+typedef struct lr_binding {
+    const lr_family *family;
+    lr_hparams hparams;
+    lr_plan_tensor *tensors;   /* (n) what the planner needs to know */
+    const lr_tensor **files;   /* (n) where each comes from; NULL entries for a bare config.json */
+    size_t n;
+    uint64_t n_params;
+} lr_binding;
+
+/* Family and hyperparameters of a config.json.  UNSUPPORTED names the key and value that this version cannot run.
+ * [errors: FORMAT UNSUPPORTED]                                                                                        */
+llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_config *config,
+                              const lr_config *generation, llmrun_error *err);
+
+/* All of it.  The binding points into the checkpoint.  Every mismatch of name, shape or type is reported here.
+ * [errors: FORMAT UNSUPPORTED NOMEM]                                                                                  */
+llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err);
+void lr_binding_close(lr_binding *b);
+
+/* Index of the tensor with that role in that layer (-1: outside the layers), or -1.                                   */
+int64_t lr_binding_find(const lr_binding *b, lr_role role, int32_t layer);
+
+#endif

@@ -1,0 +1,25 @@
+/* One sequence: its KV cache, its tokens, its position.                                                               */
+#ifndef LR_SESSION_H
+#define LR_SESSION_H
+
+#include <stdatomic.h>
+
+#include "runtime/engine.h"
+
+struct llmrun_session {
+    llmrun_engine *engine;
+    int32_t slot;             /* which of the plan's caches */
+    int32_t position;         /* tokens in the cache */
+    int32_t written;          /* highest position ever written since the last rewind to 0: what a ring still holds */
+    int32_t *tokens;          /* (n_ctx) ids behind the cache */
+    atomic_bool cancelled;
+};
+
+/* View of one layer's cache.                                                                                          */
+lr_kv_layer lr_session_kv(const llmrun_session *s, int32_t layer);
+
+/* Appends n tokens in chunks.  logits: (n, n_vocab) if all, else (n_vocab) of the last token; or NULL.                 */
+llmrun_status lr_session_append(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits, bool all,
+                                llmrun_error *err);
+
+#endif
