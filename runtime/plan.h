@@ -38,7 +38,7 @@ typedef struct lr_plan_input {
     const lr_plan_tensor *tensors;
     size_t n_tensors;
     lr_format quant;        /* LR_FORMAT_NONE: auto (file precision, then 8-bit, then 4-bit) */
-    int32_t quant_bits;     /* 0, or 16 / 8 / 4 from "8bit" / "4bit": best format of that width; goes before quant */
+    int32_t quant_bits;     /* 0, or 8 / 4 from "8bit" / "4bit": best format of that width; goes before quant */
     lr_format kv;           /* LR_FORMAT_NONE: auto (f16, never changed silently) */
     int32_t n_ctx;          /* 0: auto (model's own, lowered only when it does not fit) */
     int32_t n_ctx_most;     /* upper limit for auto, 0: n_ctx_train */
