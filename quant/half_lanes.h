@@ -1,0 +1,68 @@
+/* Arrays of f16 and bf16 to and from f32, and the largest magnitude of an array.  Part of encoders_body.h.           */
+#include "quant/lanes.h"
+
+static void f16_to_f32(float *x, const void *src, int64_t n) {
+    const char *p = src;
+    int64_t i = 0;
+#if defined(__AVX512F__)
+    for (; i + 16 <= n; i += 16)
+        _mm512_storeu_ps(x + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p + 2 * i))));
+#elif defined(__F16C__)
+    for (; i + 8 <= n; i += 8) _mm256_storeu_ps(x + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 2 * i))));
+#endif
+    for (; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, p + 2 * i, sizeof h);
+        x[i] = lr_f16_to_f32(h);
+    }
+}
+
+static void f32_to_f16(void *out, const float *x, int64_t n) {
+    char *p = out;
+    int64_t i = 0;
+#if defined(__AVX512F__)
+    for (; i + 16 <= n; i += 16)
+        _mm256_storeu_si256((__m256i *)(p + 2 * i), _mm512_cvtps_ph(_mm512_loadu_ps(x + i), 0));
+#elif defined(__F16C__)
+    for (; i + 8 <= n; i += 8) _mm_storeu_si128((__m128i *)(p + 2 * i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), 0));
+#endif
+    for (; i < n; i++) {
+        uint16_t h = lr_f32_to_f16(x[i]);
+        memcpy(p + 2 * i, &h, sizeof h);
+    }
+}
+
+static void bf16_to_f32(float *x, const void *src, int64_t n) {
+    const char *p = src;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, p + 2 * i, sizeof h);
+        x[i] = lr_bf16_to_f32(h);
+    }
+}
+
+static void f32_to_bf16(void *out, const float *x, int64_t n) {
+    char *p = out;
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t h = lr_f32_to_bf16(x[i]);
+        memcpy(p + 2 * i, &h, sizeof h);
+    }
+}
+
+static uint32_t abs_max_bits(const float *x, int64_t n) {
+    vi most = {0};
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vi b = v_bits(v_load(x + i)) & 0x7fffffff, m = b > most;
+        most = (m & b) | (~m & most);
+    }
+    int32_t result = 0;
+    for (int k = 0; k < LANES; k++) result = most[k] > result ? most[k] : result;
+    for (; i < n; i++) {
+        int32_t b;
+        memcpy(&b, x + i, sizeof b);
+        b &= 0x7fffffff;
+        result = b > result ? b : result;
+    }
+    return (uint32_t)result;
+}

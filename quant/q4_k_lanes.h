@@ -1,0 +1,118 @@
+/* Encoder of q4_k: a search over scales and mins, one trial per lane.  Part of encoders_body.h.
+ *
+ * Squared errors are weighted equally: that is what the relative error of the decoded matrix measures, and without
+ * calibration data it also keeps perplexity lower than weights of x^2 (2.7 % against 0.9 % loss, Qwen3-30B).          */
+#include "quant/lanes.h"
+
+#define Q4_K_TRIALS 16
+
+static inline float q4_k_clamp(float x, float lo, float hi) { return x > lo ? x < hi ? x : hi : lo; } /* NaN: lo */
+
+/* First pass: step and offset (<= 0) of one sub-block so that x ~ step * q + offset, q in 0..15.  Trial c rounds with
+ * a step of range / (13.7 + 0.3 c), then fits step and offset to the codes by least squares.                          */
+static void q4_k_fit(const float *x, float *step_out, float *offset_out) {
+    float y[32], step[Q4_K_TRIALS], offset[Q4_K_TRIALS], gain[Q4_K_TRIALS];
+    vf lowest = {0}, highest = v_load(x);
+    for (int i = 0; i < 32; i += LANES) {
+        lowest = v_min(v_load(x + i), lowest);
+        highest = v_max(v_load(x + i), highest);
+    }
+    float min = v_min_lane(lowest), range = v_max_lane(highest) - min;
+    *step_out = 0;
+    *offset_out = min;
+    if (!(range > 0)) return;
+    for (int i = 0; i < 32; i += LANES) v_store(y + i, v_load(x + i) - min);
+
+    for (int c = 0; c < Q4_K_TRIALS; c += LANES) {
+        vf inv, sy = {0}, sq = {0}, sqq = {0}, syq = {0};
+        for (int k = 0; k < LANES; k++) inv[k] = (13.7f + 0.3f * (float)(c + k)) / range;
+        for (int i = 0; i < 32; i++) {
+            vf v = v_all(y[i]), q = v_round(v_min(v * inv, v_all(15.0f)));
+            sy += v;
+            sq += q;
+            sqq += q * q;
+            syq += v * q;
+        }
+        vf det = 32.0f * sqq - sq * sq;
+        vf a = (32.0f * syq - sy * sq) / det, b = (sqq * sy - sq * syq) / det;
+        vi above = b + min > 0; /* mins are stored as M >= 0: the line then goes through zero */
+        a = v_pick(above, (syq + min * sq) / sqq, a);
+        b = v_pick(above, v_all(-min), b);
+        v_store(step + c, a);
+        v_store(offset + c, b + min);
+        v_store(gain + c, 2.0f * (a * syq + b * sy) - a * a * sqq - 2.0f * a * b * sq - 32.0f * b * b);
+    }
+    int best = 0;
+    for (int c = 1; c < Q4_K_TRIALS; c++)
+        if (gain[c] > gain[best]) best = c;
+    *step_out = step[best];
+    *offset_out = offset[best];
+}
+
+/* Second pass: the pair of 6-bit S and M near the fitted ones that has the least error with the stored d and dmin.
+ * Trial c is S + c % 4 - 1, M + c / 4 - 1.                                                                            */
+static void q4_k_settle(const float *x, float d, float dmin, int *scale, int *min) {
+    float error[Q4_K_TRIALS];
+    for (int c = 0; c < Q4_K_TRIALS; c += LANES) {
+        vf step, offset, inv, sum = {0};
+        for (int k = 0; k < LANES; k++) {
+            step[k] = d * q4_k_clamp((float)(*scale + (c + k) % 4 - 1), 0, 63);
+            offset[k] = dmin * q4_k_clamp((float)(*min + (c + k) / 4 - 1), 0, 63);
+            inv[k] = step[k] > 0 ? 1.0f / step[k] : 0.0f;
+        }
+        for (int i = 0; i < 32; i++) {
+            vf v = offset + x[i], q = v_round(v_max(v_min(v * inv, v_all(15.0f)), v_all(0.0f))), e = step * q - v;
+            sum += e * e;
+        }
+        v_store(error + c, sum);
+    }
+    int best = 5; /* the fitted pair */
+    for (int c = 0; c < Q4_K_TRIALS; c++)
+        if (error[c] < error[best]) best = c;
+    *scale = (int)q4_k_clamp((float)(*scale + best % 4 - 1), 0, 63);
+    *min = (int)q4_k_clamp((float)(*min + best / 4 - 1), 0, 63);
+}
+
+static inline vi q4_k_codes(const float *x, float inv, float offset) {
+    return v_round_i(v_max(v_min((v_load(x) + offset) * inv, v_all(15.0f)), v_all(0.0f)));
+}
+
+static void q4_k_encode(void *quants, void *scales, const float *x, int64_t n) {
+    uint8_t *q = quants, *p = scales;
+    for (int64_t b = 0; b < n; b += 256, x += 256, q += 128, p += 16) {
+        float step[8], offset[8], top_step = 0, top_offset = 0;
+        for (int s = 0; s < 8; s++) {
+            q4_k_fit(x + 32 * s, &step[s], &offset[s]);
+            top_step = step[s] > top_step ? step[s] : top_step;
+            top_offset = -offset[s] > top_offset ? -offset[s] : top_offset;
+        }
+        uint16_t half[2] = {scale_f16(top_step / 63.0f), scale_f16(top_offset / 63.0f)};
+        float d = scale_f32(half[0]), dmin = scale_f32(half[1]);
+        float inv_d = d > 0 ? 1.0f / d : 0.0f, inv_dmin = dmin > 0 ? 1.0f / dmin : 0.0f;
+        uint8_t packed[12] = {0};
+        for (int s = 0; s < 8; s++) {
+            int scale = (int)q4_k_clamp(step[s] * inv_d + 0.5f, 0, 63);
+            int min = (int)q4_k_clamp(-offset[s] * inv_dmin + 0.5f, 0, 63);
+            q4_k_settle(x + 32 * s, d, dmin, &scale, &min);
+            if (s < 4) {
+                packed[s] = (uint8_t)scale;
+                packed[s + 4] = (uint8_t)min;
+            } else {
+                packed[s + 4] = (uint8_t)((scale & 15) | (min & 15) << 4);
+                packed[s - 4] |= (uint8_t)(scale >> 4 << 6);
+                packed[s] |= (uint8_t)(min >> 4 << 6);
+            }
+            step[s] = d * (float)scale;
+            offset[s] = dmin * (float)min;
+        }
+        for (int s = 0; s < 8; s += 2) {
+            const float *lo = x + 32 * s, *hi = lo + 32;
+            float inv_lo = step[s] > 0 ? 1.0f / step[s] : 0.0f, inv_hi = step[s + 1] > 0 ? 1.0f / step[s + 1] : 0.0f;
+            for (int i = 0; i < 32; i += LANES)
+                v_store_bytes(q + 16 * s + i, q4_k_codes(lo + i, inv_lo, offset[s]) |
+                                                  q4_k_codes(hi + i, inv_hi, offset[s + 1]) << 4);
+        }
+        memcpy(p, half, sizeof half);
+        memcpy(p + 4, packed, sizeof packed);
+    }
+}
