@@ -137,7 +137,8 @@ void lr_att_run_at(const lr_kv_layer *kv, int32_t kv_head, int32_t p, int32_t n,
 
 /* Queries and results (2 x queries x head_dim), K or V of a tile, scores (queries x tile), and per query two running
  * statistics.  Head sizes are rounded up to 16 so that vectors may run over the end of a row.                        */
-size_t lr_attention_scratch_bytes(int32_t n_heads, int32_t head_dim) {
+size_t lr_attention_scratch_bytes(int64_t n, int32_t n_heads, int32_t head_dim) {
+    (void)n;
     size_t dim = ((size_t)head_dim + 15) & ~(size_t)15;
     size_t queries = ((size_t)lr_max(LR_ATT_QUERIES, n_heads) + 15) & ~(size_t)15;
     return (2 * queries * dim + 2 * LR_ATT_TILE * dim + 2 * queries * LR_ATT_TILE + 4 * queries) * sizeof(float);
@@ -274,4 +275,9 @@ void lr_attention_merge_c(const void *args, int64_t i0, int64_t i1, void *scratc
         }
         for (int32_t d = 0; d < a->head_dim; d++) out[d] *= 1.0f / sum;
     }
+}
+
+void lr_attention_fill_c(lr_ops *ops) {
+    LR_SET_OP(ops, attention, c);
+    LR_SET_OP(ops, attention_merge, c);
 }

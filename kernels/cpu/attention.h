@@ -5,7 +5,7 @@
 #ifndef LR_ATTENTION_H
 #define LR_ATTENTION_H
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/cpu.h"
 
 enum {
     LR_ATT_QUERIES = 64,    /* rows are blocked so that rows x group stays within this (one row may exceed it) */
@@ -45,8 +45,5 @@ static inline void lr_att_seen(const lr_attention_args *a, const lr_att_item *it
     *lo = (int32_t)lr_min(lr_max(first - p0, 0), n);
     *hi = (int32_t)lr_max(lr_min((int64_t)p + 1 - p0, n), *lo);
 }
-
-/* Scratch that any attention kernel needs.                                                                           */
-size_t lr_attention_scratch_bytes(int32_t n_heads, int32_t head_dim);
 
 #endif

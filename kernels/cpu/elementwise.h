@@ -1,9 +1,9 @@
-/* The CPU's kernels other than matmul: portable C of every op, and the fill functions of each level.  A kernel
- * rmsnorm of level avx512 is called "rmsnorm_avx512" in lists and lr_rmsnorm_avx512 here.                             */
+/* The CPU's kernels other than matmul: portable C of every op.  A kernel rmsnorm of
+ * level avx512 is called "rmsnorm_avx512" in lists and lr_rmsnorm_avx512 here.                             */
 #ifndef LR_ELEMENTWISE_H
 #define LR_ELEMENTWISE_H
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/cpu.h"
 
 /* Sets the ops table's row `op` to the kernel of that level. */
 #define LR_SET_OP(ops, op, level) ((ops)->op = lr_##op##_##level, (ops)->op##_kernel = #op "_" #level)
@@ -12,11 +12,6 @@
     void lr_##name##_c(const void *args_, int64_t i0, int64_t i1, void *scratch);
 #include "kernels/ops.def"
 #undef LR_OP
-
-/* Each overwrites the entries that its level has; levels are filled upward.                                          */
-void lr_elementwise_fill_c(lr_ops *ops);
-void lr_elementwise_fill_avx2(lr_ops *ops);
-void lr_elementwise_fill_avx512(lr_ops *ops);
 
 /* The row of an activation that belongs to token t: planes start there.                                              */
 static inline int8_t *lr_act_q8_row(const lr_act *a, int64_t t) { return (int8_t *)a->values + t * a->cols; }

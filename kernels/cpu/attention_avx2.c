@@ -1,0 +1,4 @@
+/* Attention for avx2. */
+#include "kernels/cpu/elementwise.h"
+
+void lr_attention_fill_avx2(lr_ops *ops) { (void)ops; }
