@@ -18,6 +18,8 @@ static void run(const work *w, lr_kernel kernel, const void *args, int64_t n, in
     lr_threads_run(w->e->threads, kernel, args, n, step);
 }
 
+static int32_t count_of(const lr_pass *p, int32_t session) { return p->counts ? p->counts[session] : 1; }
+
 /* ---- matmuls ---- */
 
 /* Up to three matmuls that read the same activations, run as one op: their rows are laid end to end.                  */
@@ -97,9 +99,9 @@ static void attention(const work *w, int32_t layer) {
     int64_t kv_dim = (int64_t)h->n_kv_heads * h->head_dim, q_dim = (int64_t)h->n_heads * h->head_dim;
     int64_t row = 0;
     for (int32_t i = 0; i < p->n_sessions; i++) {
-        w->seqs[i] = (lr_seq){.row = row, .n = p->counts[i], .position = p->sessions[i]->position,
+        w->seqs[i] = (lr_seq){.row = row, .n = count_of(p, i), .position = p->sessions[i]->position,
                               .kv = lr_session_kv(p->sessions[i], layer)};
-        row += p->counts[i];
+        row += count_of(p, i);
     }
     lr_kv_write_args write = {.k = w->k, .v = w->v, .k_stride = kv_dim, .v_stride = kv_dim, .seqs = w->seqs,
                               .n_seqs = p->n_sessions};
@@ -140,7 +142,7 @@ static void fill_cos_sin(const work *w) {
     const lr_hparams *h = &w->e->binding.hparams;
     float *out = w->cos_sin;
     for (int32_t i = 0; i < w->p->n_sessions; i++)
-        for (int32_t t = 0; t < w->p->counts[i]; t++)
+        for (int32_t t = 0; t < count_of(w->p, i); t++)
             for (int32_t j = 0; j < h->n_rot / 2; j++) {
                 double angle = (double)(w->p->sessions[i]->position + t) * w->e->rope_freq[j];
                 *out++ = (float)cos(angle) * h->rope_attn_factor;

@@ -8,7 +8,7 @@ typedef struct lr_pass {
     const int32_t *ids;              /* (n) */
     int32_t n;                       /* 1 .. plan.n_batch */
     llmrun_session *const *sessions; /* (n_sessions) in the order of their rows */
-    const int32_t *counts;           /* (n_sessions) rows of each, sum n */
+    const int32_t *counts;           /* (n_sessions) rows of each, sum n; NULL: one each */
     int32_t n_sessions;              /* 1 .. plan.n_sessions */
     int32_t logits_from;             /* first row whose logits are wanted; n: none */
     float *logits;                   /* (n - logits_from, n_vocab) */

@@ -18,6 +18,14 @@ struct llmrun_session {
 /* View of one layer's cache.                                                                                          */
 lr_kv_layer lr_session_kv(const llmrun_session *s, int32_t layer);
 
+/* The part of one head's K (which 0) or V (which 1) rows that holds something once `written` positions were written:
+ * contiguous from slot 0.                                                                                             */
+typedef struct lr_kv_run {
+    void *quants, *scales; /* scales NULL where the format has none */
+    size_t quants_bytes, scales_bytes;
+} lr_kv_run;
+lr_kv_run lr_session_run(const llmrun_session *s, int32_t layer, int32_t head, int which, int32_t written);
+
 /* Appends n tokens in chunks.  logits: (n, n_vocab) if all, else (n_vocab) of the last token; or NULL.                 */
 llmrun_status lr_session_append(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits, bool all,
                                 llmrun_error *err);
