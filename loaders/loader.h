@@ -13,9 +13,12 @@ typedef struct lr_map {
     uint64_t size;
     char *path;
     bool heap;    /* data is a heap copy (use_mmap false) */
+    int fd;       /* stays open for lr_map_check; belongs to the map only while path is set */
+    uint64_t modified_ns; /* modification time at open */
 } lr_map;
 
-/* A regular file only (FIFO, device, directory: IO).  copy: read into memory instead of mapping.                      */
+/* A regular file only (FIFO, device, directory: IO); a Git-LFS pointer in its place is FORMAT.
+ * copy: read into memory instead of mapping.  An empty file has size 0 and data that must not be read.               */
 llmrun_status lr_map_open(lr_map *m, const char *path, bool copy, llmrun_error *err);
 void lr_map_close(lr_map *m); /* accepts a zeroed map; zeroes it */
 /* IO if the file behind the map is now shorter than it was at open.                                                   */
@@ -33,6 +36,8 @@ typedef struct lr_tensor {
     int32_t file;        /* index of the map */
 } lr_tensor;
 
+void lr_tensors_free(lr_tensor *tensors, size_t n); /* the array and its names; accepts NULL */
+
 /* ---- neutral key-values: config.json flattened, "rope_scaling.factor", "layer_types.0" ---- */
 
 typedef enum lr_value_type { LR_VALUE_NULL, LR_VALUE_BOOL, LR_VALUE_NUMBER, LR_VALUE_STRING, LR_VALUE_ARRAY } lr_value_type;
@@ -40,12 +45,12 @@ typedef enum lr_value_type { LR_VALUE_NULL, LR_VALUE_BOOL, LR_VALUE_NUMBER, LR_V
 typedef struct lr_value {
     char *key;
     lr_value_type type;
-    double number;       /* NUMBER, BOOL (0 or 1); ARRAY: number of elements, which follow as key.0, key.1 ... */
+    double number;       /* NUMBER, BOOL (0 or 1); ARRAY: number of elements, found as key.0, key.1 ... */
     char *string;        /* STRING */
 } lr_value;
 
 typedef struct lr_config {
-    lr_value *values;
+    lr_value *values;    /* sorted by key; objects have no entry of their own */
     size_t n_values;
     char *path;          /* for messages */
 } lr_config;

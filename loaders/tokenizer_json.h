@@ -1,0 +1,113 @@
+/* tokenizer.json as neutral tables: tokens, merges as id pairs, added tokens, and the steps of normalizer, pre-tokenizer,
+ * post-processor and decoder.  What the steps do is runtime/tokenizer*.c; here they are only read and checked.  What the
+ * runtime has no exact rule for is UNSUPPORTED with its name, never a guess.                                          */
+#ifndef LR_TOKENIZER_JSON_H
+#define LR_TOKENIZER_JSON_H
+
+#include "runtime/base.h"
+
+enum {
+    LR_VOCAB_MAX = 1 << 21,      /* ids are below it */
+    LR_VOCAB_PROBES = 1024,      /* most slots a lookup may visit: a file made to collide is refused */
+    LR_ADDED_MAX_BYTES = 256,    /* of an added token's text */
+    LR_STEPS_MAX = 16,           /* in one of the lists below */
+};
+
+typedef struct lr_token {
+    uint32_t start, n; /* text at vocab.text + start; n 0 and start UINT32_MAX: no token has this id */
+} lr_token;
+
+typedef struct lr_merge {
+    int32_t left, right, result; /* rank: index in the list */
+} lr_merge;
+
+typedef struct lr_added {
+    int32_t id;
+    char *text; /* NUL-terminated, n bytes, n >= 1 */
+    uint32_t n;
+    bool special, normalized, lstrip, rstrip, single_word;
+} lr_added;
+
+typedef enum lr_step_kind {
+    LR_STEP_NFC, LR_STEP_NFD, LR_STEP_NFKC, LR_STEP_NFKD, /* normalizers */
+    LR_STEP_LOWERCASE, LR_STEP_PREPEND,
+    LR_STEP_REPLACE,   /* normalizer and decoder */
+    LR_STEP_STRIP,     /* normalizer: white space; decoder: the character in content */
+    LR_STEP_SPLIT,     /* pre-tokenizers */
+    LR_STEP_METASPACE, /* pre-tokenizer and decoder; content is the replacement */
+    LR_STEP_BYTE_LEVEL, /* pre-tokenizer (the last; its pattern is a SPLIT before it) and decoder */
+    LR_STEP_BYTE_FALLBACK, LR_STEP_FUSE /* decoders */
+} lr_step_kind;
+
+typedef enum lr_split_behavior {
+    LR_SPLIT_ISOLATED, LR_SPLIT_REMOVED, LR_SPLIT_CONTIGUOUS, LR_SPLIT_WITH_PREVIOUS, LR_SPLIT_WITH_NEXT
+} lr_split_behavior;
+
+typedef enum lr_prefix { LR_PREFIX_NEVER, LR_PREFIX_FIRST, LR_PREFIX_ALWAYS } lr_prefix;
+
+typedef struct lr_step {
+    lr_step_kind kind;
+    char *pattern; /* REPLACE, SPLIT: what to look for, or NULL */
+    char *content; /* PREPEND, REPLACE: what to put; METASPACE, STRIP: the character */
+    bool regex;    /* pattern is a regular expression, else plain text */
+    bool invert;   /* SPLIT: what the pattern does not match counts as the match */
+    bool left, right;  /* STRIP: sides */
+    bool split;        /* METASPACE: cut before each replacement */
+    lr_split_behavior behavior;
+    lr_prefix prefix;  /* METASPACE: when to put the replacement in front; BYTE_LEVEL: always = a space, else never */
+} lr_step;
+
+typedef struct lr_steps {
+    lr_step *items;
+    size_t n, cap;
+} lr_steps;
+
+typedef struct lr_vocab {
+    char *text;         /* of all tokens, as the file spells them */
+    lr_token *tokens;   /* (n_tokens) by id */
+    int32_t n_tokens;   /* highest id + 1 */
+    int32_t n_model;    /* the same without added tokens */
+    lr_merge *merges;   /* (n_merges) by rank */
+    size_t n_merges;
+    int32_t *slots;     /* text -> id: open addressing, -1 empty; a power of two */
+    uint32_t n_slots;
+    lr_added *added;    /* (n_added) */
+    size_t n_added;
+    lr_steps normalizer, pre_tokenizer, decoder;
+    int32_t *prefix, *suffix; /* ids that the post-processor puts around a text */
+    size_t n_prefix, n_suffix;
+    bool has_template;  /* the file says which ids those are, even if none */
+    bool byte_fallback, fuse_unk, ignore_merges;
+    int32_t unk;        /* -1: none */
+} lr_vocab;
+
+/* Reads a tokenizer.json.  *v must be zeroed; closed by the caller in every case.
+ * Cost: the file is mapped; its two large tables are read in one pass without a tree.  [errors: IO FORMAT UNSUPPORTED NOMEM] */
+llmrun_status lr_vocab_read(lr_vocab *v, const char *path, llmrun_error *err);
+/* The same from memory; where names it in messages.                                                                   */
+llmrun_status lr_vocab_parse(lr_vocab *v, const char *json, size_t n, const char *where, llmrun_error *err);
+void lr_vocab_close(lr_vocab *v);
+
+/* Id of a text among the model's own tokens (added tokens that are not in the model's table are not found), or -1.    */
+int32_t lr_vocab_find(const lr_vocab *v, const char *text, size_t n);
+
+/* ---- tokenizer_vocab.c: the two large tables ---- */
+
+/* Bytes of the JSON values of model.vocab and model.merges; {NULL, 0} where the file has none.                        */
+typedef struct lr_vocab_tables {
+    const char *vocab, *merges;
+    size_t n_vocab, n_merges;
+} lr_vocab_tables;
+
+llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
+llmrun_status lr_vocab_read_merges(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
+/* Makes room for ids up to id; new ones have no text.                                                                 */
+llmrun_status lr_vocab_reserve(lr_vocab *v, int32_t id, llmrun_error *err);
+
+/* ---- tokenizer_steps.c: the lists of steps ---- */
+
+struct cJSON;
+llmrun_status lr_vocab_read_steps(lr_vocab *v, const struct cJSON *root, const char *where, llmrun_error *err);
+llmrun_status lr_vocab_read_template(lr_vocab *v, const struct cJSON *root, const char *where, llmrun_error *err);
+
+#endif
