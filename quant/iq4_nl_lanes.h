@@ -1,42 +1,28 @@
 /* Encoder of iq4_nl: a search over 16 scales, one per lane.  Part of encoders_body.h.                                 */
 #include "quant/lanes.h"
 
-/* lr_iq4_nl_values of the nearest code; on a midpoint the upper one.                                                  */
-static inline vf iq4_nl_nearest(vf x) {
-    vf value = v_all(-127.0f);
-    for (int k = 1; k < 16; k++) {
-        float lower = lr_iq4_nl_values[k - 1], upper = lr_iq4_nl_values[k];
-        value += (vf)(v_bits(v_all(upper - lower)) & (x >= 0.5f * (lower + upper)));
-    }
-    return value;
-}
+static const float iq4_nl_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+static const float iq4_nl_steps[15] = {23, 21, 18, 16, 14, 13, 12, 11, 12, 12, 13, 15, 16, 20, 24};
+static const float iq4_nl_midpoints[15] = {-115.5f, -93.5f, -74, -57,   -42, -28.5f, -16, -4.5f,
+                                           7,       19,     31.5f, 45.5f, 61,  79,     101};
+/* Trial c makes the block's peak fall on this value of the code.                                                      */
+static const float iq4_nl_trials[16] = {-96,  -100, -104, -108, -112, -116, -120, -124,
+                                        -128, -132, -136, -140, -144, -148, -152, -156};
 
-static inline vi iq4_nl_code(vf x) {
-    vi code = {0};
-    for (int k = 1; k < 16; k++)
-        code -= x >= 0.5f * (float)(lr_iq4_nl_values[k - 1] + lr_iq4_nl_values[k]);
-    return code;
-}
-
-/* The least-squares scale of the best of 16 trial roundings.  Trial c makes the largest magnitude fall on
- * 96 + 4 c of the code values, on the longer (negative) end.                                                          */
+/* The least-squares scale of the best of 16 trial roundings; peak is the value with the largest magnitude.            */
 static float iq4_nl_scale(const float *x, float peak) {
     float scale[16], gain[16];
     for (int c = 0; c < 16; c += LANES) {
-        vf inv, xq = {0}, qq = {0};
-        for (int k = 0; k < LANES; k++) inv[k] = -(96.0f + 4.0f * (float)(c + k)) / peak;
+        vf inv = v_load(iq4_nl_trials + c) / peak, xq = {0}, qq = {0};
         for (int i = 0; i < 32; i++) {
-            vf q = iq4_nl_nearest(inv * x[i]);
+            vf q = v_value16(inv * x[i], iq4_nl_midpoints, iq4_nl_values, iq4_nl_steps);
             xq += q * x[i];
-            qq += q * q;
+            qq = v_mul_add_exact(q, q, qq);
         }
         v_store(scale + c, xq / qq);
-        v_store(gain + c, xq * xq / qq);
+        v_store(gain + c, v_max(xq * xq / qq, v_all(0.0f)));
     }
-    int best = 0;
-    for (int c = 1; c < 16; c++)
-        if (gain[c] > gain[best]) best = c;
-    return scale[best];
+    return scale[best_of_16(gain)];
 }
 
 static void iq4_nl_encode(void *quants, void *scales, const float *x, int64_t n) {
@@ -53,7 +39,8 @@ static void iq4_nl_encode(void *quants, void *scales, const float *x, int64_t n)
         d = scale_f32(h);
         vf inv = v_all(d != 0 ? 1.0f / d : 0.0f);
         for (int i = 0; i < 16; i += LANES)
-            v_store_bytes(q + i, iq4_nl_code(v_load(x + i) * inv) | iq4_nl_code(v_load(x + i + 16) * inv) << 4);
+            v_store_bytes(q + i, v_code16(v_load(x + i) * inv, iq4_nl_midpoints) |
+                                     v_code16(v_load(x + i + 16) * inv, iq4_nl_midpoints) << 4);
         memcpy(s, &h, sizeof h);
     }
 }

@@ -13,15 +13,10 @@ static void nf4_encode(void *quants, void *scales, const float *x, int64_t n) {
         vf most = {0};
         for (int i = 0; i < 64; i += LANES) most = v_max(v_abs(v_load(x + i)), most);
         float absmax = v_max_lane(most);
-        vf inv = v_all(absmax > 0 ? 1.0f / absmax : 0.0f);
+        vf inv = v_all(1.0f / (absmax > 1e-38f ? absmax : 1e-38f));
         for (int i = 0; i < 32; i += LANES) {
-            vf lo = v_load(x + i) * inv, hi = v_load(x + i + 32) * inv;
-            vi code_lo = {0}, code_hi = {0};
-            for (int k = 0; k < 15; k++) {
-                code_lo -= lo > midpoints[k]; /* a true comparison is -1 */
-                code_hi -= hi > midpoints[k];
-            }
-            v_store_bytes(q + i, code_lo | code_hi << 4);
+            vi lo = v_code16(v_load(x + i) * inv, midpoints), hi = v_code16(v_load(x + i + 32) * inv, midpoints);
+            v_store_bytes(q + i, lo | hi << 4);
         }
         memcpy(s, &absmax, sizeof absmax);
     }
