@@ -1,0 +1,54 @@
+/* The loops of a prefill matmul: chunks of rows whose panels fit the cache, then blocks of tokens, then tiles.        */
+#include "kernels/cpu/gemm.h"
+
+/* The widest layouts are those of f32: 4 bytes for each of 16 rows, or tokens, and columns padded to 32.              */
+enum { WIDEST = 4 * 16, PAD = 32 };
+
+static size_t group_bytes_max(int64_t max_cols) { return (size_t)(max_cols + PAD) * WIDEST; }
+
+static size_t panels_bytes(int64_t max_cols) {
+    size_t one = group_bytes_max(max_cols);
+    return one > LR_GEMM_PANEL_BYTES ? one : LR_GEMM_PANEL_BYTES;
+}
+
+size_t lr_gemm_scratch_bytes(int64_t max_cols, int64_t n) {
+    (void)n; /* tokens are packed a tile at a time */
+    return panels_bytes(max_cols) + group_bytes_max(max_cols);
+}
+
+void lr_gemm_run(const lr_gemm *gemm, const lr_matmul_args *a, int64_t i0, int64_t i1, void *scratch) {
+    const int64_t cols = a->w.cols, n_steps = (cols + gemm->k_step - 1) / gemm->k_step;
+    const size_t group_bytes = (size_t)n_steps * (size_t)gemm->panel_bytes;
+    const int64_t n_groups_max = lr_max(1, (int64_t)(LR_GEMM_PANEL_BYTES / group_bytes));
+    uint8_t *tokens = scratch, *panels = tokens + (size_t)n_steps * (size_t)gemm->tokens_bytes;
+
+    for (int64_t row0 = i0; row0 < i1;) {
+        /* Chunks of equal size: a last chunk of few rows would pack all tokens for little. */
+        const int64_t groups_left = (i1 - row0 + gemm->group - 1) / gemm->group;
+        const int64_t n_chunks = (groups_left + n_groups_max - 1) / n_groups_max;
+        const int64_t row1 = lr_min(i1, row0 + (groups_left + n_chunks - 1) / n_chunks * gemm->group);
+        uint8_t *panel = panels;
+        for (int64_t row = row0; row < row1; row += gemm->group, panel += group_bytes)
+            gemm->unpack(panel, &a->w, row, (int32_t)lr_min(gemm->group, row1 - row));
+
+        for (int64_t token = 0; token < a->x.n; token += LR_GEMM_TOKENS) {
+            lr_gemm_tile t = {
+                .tokens = tokens,
+                .cols = cols,
+                .n_tokens = (int32_t)lr_min(LR_GEMM_TOKENS, a->x.n - token),
+                .y_stride = a->y_stride,
+                .accumulate = a->accumulate,
+            };
+            gemm->pack(tokens, &a->x, token, t.n_tokens);
+            panel = panels;
+            for (int64_t row = row0; row < row1; row += gemm->group, panel += group_bytes) {
+                t.panel = panel;
+                t.n_rows = (int32_t)lr_min(gemm->group, row1 - row);
+                t.y = a->y + token * a->y_stride + row;
+                t.bias = a->bias ? a->bias + row : NULL;
+                gemm->tile(&t);
+            }
+        }
+        row0 = row1;
+    }
+}
