@@ -1,0 +1,136 @@
+/* Planner, refusal: what is needed, what there is, and the smallest changes of the command line that would fit.  Each
+ * is proved: the changed input goes through the same choice as a real plan.                                           */
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/plan_layout.h"
+
+enum { CTX_REMEDY_LEAST = 64 }; /* a shorter context helps nobody */
+
+static bool fits(lr_plan_scale *scale, const lr_plan_input *in, uint64_t *needed) {
+    lr_plan_found found;
+    lr_plan_choose(scale, in, &found);
+    *needed = found.sizes.needed;
+    return found.fits;
+}
+
+static int bits_of(const lr_plan_input *in) {
+    if (in->quant_bits) return in->quant_bits;
+    return in->quant == LR_FORMAT_NONE ? 4 : lr_formats[in->quant].bits; /* auto has tried 4-bit already */
+}
+
+/* Pins the largest context below `most` that fits.  Needs grow with the context.                                      */
+static bool shorten(lr_plan_scale *scale, lr_plan_input *in, int32_t most) {
+    uint64_t needed;
+    int32_t lo = CTX_REMEDY_LEAST, hi = most - 1, best = 0;
+    while (lo <= hi) {
+        in->n_ctx = lo + (hi - lo) / 2;
+        if (fits(scale, in, &needed)) {
+            best = in->n_ctx;
+            lo = in->n_ctx + 1;
+        } else {
+            hi = in->n_ctx - 1;
+        }
+    }
+    in->n_ctx = best;
+    return best > 0;
+}
+
+typedef struct remedies {
+    lr_plan_scale *scale;
+    const lr_plan_input *in;
+    int32_t n_ctx;      /* that was refused */
+    lr_plan_remedy *out;
+    int n;
+} remedies;
+
+enum { CHANGE_KV = 1, CHANGE_CTX = 2 };
+
+/* Adds the remedy of fewer bits (0: as asked) with the changes of the set, if it fits.                                */
+static bool add(remedies *r, int bits, unsigned changes) {
+    lr_plan_remedy *x = &r->out[r->n];
+    char quant[24] = "", kv[24] = "", ctx[24] = "";
+    x->input = *r->in;
+    if (bits) {
+        x->input.quant_bits = bits;
+        x->input.quant = LR_FORMAT_NONE;
+        snprintf(quant, sizeof quant, " --quant %dbit", bits);
+    }
+    if (changes & CHANGE_KV) {
+        if (r->in->kv == LR_Q8_0 || r->in->model->head_dim % lr_formats[LR_Q8_0].block) return false;
+        x->input.kv = LR_Q8_0;
+        snprintf(kv, sizeof kv, " --kv q8_0");
+    }
+    if (changes & CHANGE_CTX) {
+        if (!shorten(r->scale, &x->input, r->n_ctx)) return false;
+        snprintf(ctx, sizeof ctx, " -c %d", x->input.n_ctx);
+    }
+    if (!fits(r->scale, &x->input, &x->needed_bytes)) return false;
+    snprintf(x->words, sizeof x->words, "%s%s%s", quant, kv, ctx);
+    memmove(x->words, x->words + 1, strlen(x->words));
+    r->n++;
+    return true;
+}
+
+/* Single changes first; two and three at once only where none of them is enough.                                      */
+int lr_plan_remedies_from(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]) {
+    lr_plan_found found;
+    lr_plan_choose(scale, in, &found);
+    if (found.fits || found.overflows) return 0;
+    remedies r = { .scale = scale, .in = in, .n_ctx = found.choice.n_ctx, .out = out };
+    int bits = bits_of(in), fewer = bits > 4 ? 4 : 0;
+
+    if (!(bits > 8 && add(&r, 8, 0)) && fewer) add(&r, fewer, 0);
+    add(&r, 0, CHANGE_CTX);
+    add(&r, 0, CHANGE_KV);
+    if (r.n == 0) {
+        if (!(bits > 8 && add(&r, 8, CHANGE_KV)) && fewer) add(&r, fewer, CHANGE_KV);
+        if (fewer) add(&r, fewer, CHANGE_CTX);
+        if (r.n == 0) add(&r, fewer, CHANGE_KV | CHANGE_CTX);
+    }
+    lr_plan_remedy *ram = &out[r.n];
+    ram->input = *in;
+    ram->input.host.budget_bytes = found.sizes.needed;
+    if (fits(scale, &ram->input, &ram->needed_bytes)) {
+        snprintf(ram->words, sizeof ram->words, "--ram %llu", (unsigned long long)found.sizes.needed);
+        r.n++;
+    }
+    return r.n;
+}
+
+int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]) {
+    lr_plan_scale scale = { 0 };
+    return lr_plan_check(in, NULL) == LLMRUN_OK ? lr_plan_remedies_from(&scale, in, out) : 0;
+}
+
+/* ---- the refusal ---- */
+
+llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, const lr_plan_found *found,
+                             llmrun_error *err) {
+    const lr_plan_choice *c = &found->choice;
+    const lr_plan_sizes *s = &found->sizes;
+    const lr_plan_weights *w = lr_plan_weighed(scale, in, c->quant);
+    char gib[32], text[sizeof err->message];
+    lr_plan_remedy remedy[LR_PLAN_MAX_REMEDIES];
+    size_t at = 0;
+#define SAY(...) \
+    do { \
+        int n_ = snprintf(text + at, sizeof text - at, __VA_ARGS__); \
+        if (n_ > 0) at = (size_t)lr_min((int64_t)(at + (size_t)n_), (int64_t)sizeof text - 1); \
+    } while (0)
+    SAY("plan: host memory: needs %s", lr_size_gib(gib, s->needed));
+    SAY(" (%llu bytes), available %s", (unsigned long long)s->needed, lr_size_gib(gib, in->host.budget_bytes));
+    SAY(" (%llu bytes, --ram)", (unsigned long long)in->host.budget_bytes);
+    SAY("\n  weights      %9s  %s", lr_size_gib(gib, w->block + w->mapped),
+        c->quant == LR_FORMAT_NONE ? "as in the file" : lr_formats[c->quant].name);
+    SAY("\n  KV cache     %9s  %s, %d tokens", lr_size_gib(gib, s->kv), lr_formats[c->kv].name, c->n_ctx);
+    if (in->n_sessions > 1) SAY(" x %d sessions", in->n_sessions);
+    SAY("\n  activations  %9s  chunks of %d tokens", lr_size_gib(gib, s->activations), s->n_batch);
+    SAY("\n  overhead     %9s", lr_size_gib(gib, s->needed - w->block - w->mapped - s->kv - s->activations));
+    SAY("\nEach of these changes would make it fit (checked by planning again):");
+    int n = lr_plan_remedies_from(scale, in, remedy);
+    for (int i = 0; i < n; i++)
+        SAY("\n  %-28s needs %s", remedy[i].words, lr_size_gib(gib, remedy[i].needed_bytes));
+#undef SAY
+    return lr_fail(err, LLMRUN_NOMEM, "%s", text);
+}
