@@ -1,0 +1,134 @@
+/* What the files of the command line share: the parsed options, the commands, exit codes, reports on stderr, small
+ * readers and writers.  The command line sees the library through llmrun.h alone, as any program that embeds it.      */
+#ifndef CLI_H
+#define CLI_H
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "runtime/llmrun.h"
+
+/* ---- exit codes: documented in llmrun.1 ---- */
+
+enum { EXIT_OK = 0, EXIT_INTERNAL, EXIT_USAGE, EXIT_FIT, EXIT_FORMAT, EXIT_IO, EXIT_DEVICE, EXIT_UNSUPPORTED,
+       EXIT_CONTEXT, EXIT_INTERRUPTED = 130 };
+
+int exit_code(llmrun_status status);
+/* Prints "llmrun: sentence" on stderr; returns code, so `return cli_fail(...)` works.                                 */
+int cli_fail(int code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cli_fail_error(const llmrun_error *err); /* the library's sentence and its exit code */
+
+/* ---- options ---- */
+
+typedef struct cli_options {
+    llmrun_options engine;
+    llmrun_sampling sampling;
+    int32_t max_tokens;
+    bool max_tokens_given, seed_given;
+    const char *prompt, *file;
+    const char **stop; /* (n_stop) grown by the parser, released by cli_options_close */
+    int32_t n_stop;
+    const char *device, *vram, *prefer;
+    const char *logits;
+    bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose, measure;
+    int32_t bench_prompt, bench_generate, bench_repeat;
+} cli_options;
+
+enum { CMD_RUN = 1, CMD_PLAN = 2, CMD_INFO = 4, CMD_TOKENIZE = 8, CMD_BENCH = 16, CMD_DEVICES = 32,
+       CMD_MODEL = CMD_RUN | CMD_PLAN | CMD_INFO | CMD_BENCH, CMD_ALL = 63 };
+
+typedef struct cli_command {
+    const char *name;
+    unsigned bit;
+    const char *summary;      /* one sentence for the list of commands */
+    const char *usage;        /* what follows "llmrun NAME" */
+    int (*run)(cli_options *o);
+} cli_command;
+
+void cli_options_default(cli_options *o);
+void cli_options_close(cli_options *o);
+/* Parses argv[0 .. n) for the command; 0, WANTS_HELP, or an exit code after one sentence on stderr.                   */
+enum { WANTS_HELP = -1 };
+int cli_options_parse(cli_options *o, const cli_command *command, int n, char **argv);
+/* Sets one sampling option by its long name without dashes ("top-k"); used by /set.  Errors as above.                 */
+int cli_options_set(cli_options *o, const char *name, const char *value);
+void cli_options_help(const cli_command *command, FILE *to);
+
+/* ---- strict values: the whole text or nothing; return NULL, or what is wrong with it ---- */
+
+const char *parse_integer(const char *text, int64_t lo, int64_t hi, int64_t *out);
+const char *parse_real(const char *text, double lo, double hi, double *out);
+/* "8G" "1.5GiB" "512M" "4096": K M G T are powers of 1024, an optional B or iB follows.                               */
+const char *parse_size(const char *text, uint64_t *out);
+/* Edits (insert, delete, change, swap) between two words.                                                             */
+int word_distance(const char *a, const char *b);
+
+/* ---- commands ---- */
+
+int run_main(cli_options *o);
+int chat_main(cli_options *o);
+int plan_main(cli_options *o);
+int info_main(cli_options *o);
+int tokenize_main(cli_options *o);
+int bench_main(cli_options *o);
+int devices_main(cli_options *o);
+
+/* ---- reports ---- */
+
+/* One line on stderr, unless --quiet.                                                                                 */
+void cli_note(const cli_options *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Fills the engine options that the command line derives: log, progress, default model, cache.  0 or an exit code.    */
+int cli_prepare(cli_options *o);
+/* cli_prepare, then llmrun_engine_open, cancelled by Ctrl-C.                                                          */
+int cli_open(cli_options *o, llmrun_engine **out);
+
+/* ---- Ctrl-C ---- */
+
+/* From now on Ctrl-C cancels the session (NULL: only sets the flag, which stops loading); a second one exits at once. */
+void interrupt_arm(llmrun_session *s);
+bool interrupt_seen(void); /* since the last interrupt_arm */
+
+/* ---- text in and out ---- */
+
+typedef struct cli_text {
+    char *bytes; /* NUL-terminated when not NULL */
+    size_t n, cap;
+} cli_text;
+bool text_add(cli_text *t, const char *bytes, size_t n); /* false: out of memory */
+void text_close(cli_text *t);
+/* Reads the rest of a file.  0, or an exit code after a sentence.                                                     */
+int text_read(cli_text *t, FILE *from, const char *name);
+/* The prompt of -p, -f and stdin; *given is false if there is none.                                                   */
+int cli_prompt(const cli_options *o, cli_text *t, bool *given);
+
+/* Ids of the text, in memory that the caller frees.  0, or an exit code after a sentence.                             */
+int cli_tokenize(const llmrun_tokenizer *t, const char *bytes, size_t n, unsigned flags, int32_t **ids, size_t *n_ids);
+
+/* A JSON string, quoted; invalid UTF-8 becomes U+FFFD.                                                                */
+void json_string(FILE *to, const char *bytes, size_t n);
+/* A number that JSON can hold (null for infinities and NaN).                                                          */
+void json_number(FILE *to, double value);
+/* Flushes stdout: 0, or EXIT_IO with a sentence if what was written did not arrive (a closed pipe is fine).           */
+int finish_stdout(void);
+
+/* ---- generation: what run and chat share ---- */
+
+/* Options of one answer, from the command line; the caller sets text and user.                                        */
+void cli_generate_options(const cli_options *o, llmrun_generate_options *g);
+/* A seed for a run that asked for none.                                                                               */
+uint64_t random_seed(void);
+const char *finish_text(llmrun_finish finish);
+/* One line of figures on stderr.                                                                                      */
+void print_stats(const llmrun_model_info *info, const llmrun_generate_result *r);
+
+/* ---- machine ---- */
+
+int machine_threads(void);        /* processors this process may use */
+uint64_t machine_peak_rss(void);  /* bytes, file mappings included */
+const char *size_text(char buf[32], uint64_t bytes); /* "13.5 GB", decimal */
+double seconds(void);             /* monotonic */
+/* Bytes per second that n_threads read from memory: the best of a few passes over a buffer that no cache holds.
+ * 0 if the buffer cannot be had.                                                                                      */
+double measure_read_rate(int n_threads);
+
+#endif

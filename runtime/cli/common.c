@@ -1,0 +1,135 @@
+/* What the commands share: exit codes, notes and progress on stderr, Ctrl-C, opening the model.                       */
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "runtime/cli/cli.h"
+
+#ifndef LLMRUN_SHARE
+#define LLMRUN_SHARE "/usr/local/share/llmrun"
+#endif
+
+int exit_code(llmrun_status status) {
+    switch (status) {
+    case LLMRUN_OK: return EXIT_OK;
+    case LLMRUN_ARG: return EXIT_USAGE;
+    case LLMRUN_IO: return EXIT_IO;
+    case LLMRUN_FORMAT: return EXIT_FORMAT;
+    case LLMRUN_UNSUPPORTED: return EXIT_UNSUPPORTED;
+    case LLMRUN_NOMEM:
+    case LLMRUN_VRAM: return EXIT_FIT;
+    case LLMRUN_DEVICE: return EXIT_DEVICE;
+    case LLMRUN_CANCELLED: return EXIT_INTERRUPTED;
+    case LLMRUN_CONTEXT: return EXIT_CONTEXT;
+    case LLMRUN_INTERNAL: break;
+    }
+    return EXIT_INTERNAL;
+}
+
+int cli_fail(int code, const char *format, ...) {
+    va_list ap;
+    va_start(ap, format);
+    fputs("llmrun: ", stderr);
+    vfprintf(stderr, format, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+    return code;
+}
+
+int cli_fail_error(const llmrun_error *err) {
+    if (err->status == LLMRUN_CANCELLED) return EXIT_INTERRUPTED;
+    return cli_fail(exit_code(err->status), "%s", err->message);
+}
+
+void cli_note(const cli_options *o, const char *format, ...) {
+    if (o->quiet) return;
+    va_list ap;
+    va_start(ap, format);
+    fputs("llmrun: ", stderr);
+    vfprintf(stderr, format, ap);
+    fputc('\n', stderr);
+    va_end(ap);
+}
+
+/* ---- Ctrl-C ---- */
+
+static volatile sig_atomic_t interrupts;
+static llmrun_session *volatile interrupt_session;
+
+static void on_interrupt(int number) {
+    (void)number;
+    if (interrupts++) _exit(EXIT_INTERRUPTED);
+    if (interrupt_session) llmrun_session_cancel(interrupt_session);
+}
+
+void interrupt_arm(llmrun_session *s) {
+    interrupt_session = s;
+    interrupts = 0;
+    struct sigaction action = { .sa_handler = on_interrupt };
+    sigaction(SIGINT, &action, NULL);
+}
+
+bool interrupt_seen(void) { return interrupts != 0; }
+
+/* ---- engine ---- */
+
+static void log_line(void *user, llmrun_log_level level, const char *text) {
+    const cli_options *o = user;
+    llmrun_log_level most = o->quiet ? LLMRUN_LOG_ERROR : o->verbose ? LLMRUN_LOG_DEBUG : LLMRUN_LOG_WARN;
+    if (level <= most) fprintf(stderr, "llmrun: %s\n", text);
+}
+
+static bool show_progress(void *user, const char *stage, double done) {
+    const cli_options *o = user;
+    if (!o->quiet && isatty(STDERR_FILENO)) {
+        fprintf(stderr, done < 1 ? "\r%s %3.0f %%" : "\r\033[K", stage, 100 * done);
+        fflush(stderr);
+    }
+    return !interrupt_seen();
+}
+
+/* The bundled model: beside the build, beside the installed program, or in the installed share directory.             */
+static const char *demo_model(void) {
+    static char path[4096];
+    static const char *const places[] = { "../models/demo", "../share/llmrun/demo" };
+    char self[3072];
+    struct stat info;
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n > 0) {
+        self[n] = 0;
+        *strrchr(self, '/') = 0;
+        for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+            snprintf(path, sizeof path, "%s/%s", self, places[i]);
+            if (stat(path, &info) == 0) return path;
+        }
+    }
+    snprintf(path, sizeof path, "%s/demo", LLMRUN_SHARE);
+    return stat(path, &info) == 0 ? path : NULL;
+}
+
+int cli_prepare(cli_options *o) {
+    if (strcmp(o->device, "cuda") == 0)
+        return cli_fail(EXIT_UNSUPPORTED, "--device cuda: this build computes on the CPU alone; leave it out, --ram is the budget");
+    if (strcmp(o->device, "sim") == 0)
+        return cli_fail(EXIT_UNSUPPORTED, "--device sim: the simulated GPU is not in this build");
+    if (o->vram) cli_note(o, "--vram: this build computes on the CPU and uses no GPU memory; --ram is the budget");
+    if (!o->engine.model) o->engine.model = demo_model();
+    if (!o->engine.model) return cli_fail(EXIT_USAGE, "no model: give --model PATH (the bundled demo model is not here)");
+    o->engine.prefer_speed = strcmp(o->prefer, "speed") == 0;
+    if (o->no_cache) o->engine.cache_dir = "";
+    o->engine.log = log_line;
+    o->engine.progress = show_progress;
+    o->engine.user = o;
+    return 0;
+}
+
+int cli_open(cli_options *o, llmrun_engine **out) {
+    llmrun_error err = { 0 };
+    int code = cli_prepare(o);
+    if (code) return code;
+    interrupt_arm(NULL);
+    if (llmrun_engine_open(out, &o->engine, &err) != LLMRUN_OK) return cli_fail_error(&err);
+    return 0;
+}
