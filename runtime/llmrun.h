@@ -294,7 +294,7 @@ typedef struct llmrun_generate_result {
     llmrun_finish finish;
     int32_t n_prompt, n_reused, n_generated;
     double prefill_seconds, decode_seconds;
-    uint64_t logits_hash; /* of the last logits: equal for equal runs */
+    uint64_t logits_hash; /* of the first 4 KiB of the last logits: equal for equal runs */
 } llmrun_generate_result;
 
 /* Syncs the session to the prompt, then generates.  prompt (n) ids, n >= 1.

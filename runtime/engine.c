@@ -1,0 +1,175 @@
+/* Opening and closing an engine: read the headers, bind, plan, allocate the one arena, load.                          */
+#include "runtime/engine.h"
+
+#include <string.h>
+
+#include "runtime/debug.h"
+#include "runtime/host.h"
+
+/* ---- options to plan input ---- */
+
+/* "auto", a width, or a format's name.                                                                                */
+static llmrun_status parse_quant(lr_plan_input *in, const char *text, llmrun_error *err) {
+    in->quant = LR_FORMAT_NONE;
+    in->quant_bits = 0;
+    if (!text || strcmp(text, "auto") == 0) return LLMRUN_OK;
+    if (strcmp(text, "8bit") == 0 || strcmp(text, "4bit") == 0) {
+        in->quant_bits = text[0] - '0';
+        return LLMRUN_OK;
+    }
+    in->quant = lr_format_by_name(text);
+    if (in->quant != LR_FORMAT_NONE) return LLMRUN_OK;
+    lr_text names = {0};
+    for (int i = 0; i < LR_N_FORMATS; i++) lr_text_add(&names, ", %s", lr_formats[i].name);
+    char shown[40];
+    lr_fail(err, LLMRUN_ARG, "--quant \"%s\": expected auto, 8bit, 4bit%s", lr_printable(shown, sizeof shown, text, strlen(text)),
+            names.text ? names.text : "");
+    lr_free(names.text);
+    return LLMRUN_ARG;
+}
+
+static llmrun_status parse_kv(lr_plan_input *in, const char *text, llmrun_error *err) {
+    in->kv = text && strcmp(text, "auto") != 0 ? lr_format_by_name(text) : LR_FORMAT_NONE;
+    bool known = !text || strcmp(text, "auto") == 0 || in->kv == LR_F32 || in->kv == LR_F16 || in->kv == LR_Q8_0;
+    char shown[40];
+    if (known) return LLMRUN_OK;
+    return lr_fail(err, LLMRUN_ARG, "--kv \"%s\": expected auto, f32, f16, q8_0", lr_printable(shown, sizeof shown, text, strlen(text)));
+}
+
+static llmrun_status check_options(const llmrun_options *o, llmrun_error *err) {
+    if (!o || o->struct_size < sizeof *o)
+        return lr_fail(err, LLMRUN_ARG, "options were not filled by llmrun_options_default");
+    if (!o->model || !*o->model) return lr_fail(err, LLMRUN_ARG, "options.model is not set");
+    if (o->n_ctx < 0 || o->n_batch < 0 || o->n_sessions < 1 || o->n_threads < 0 || o->n_threads > 1024)
+        return lr_fail(err, LLMRUN_ARG, "options: expected n_ctx and n_batch >= 0, n_sessions >= 1, n_threads in 0..1024");
+    return LLMRUN_OK;
+}
+
+/* What is free now, less a margin for everybody else.                                                                 */
+static uint64_t default_budget(void) {
+    uint64_t available = lr_host_memory_available();
+    uint64_t margin = (uint64_t)lr_max(256 << 20, (int64_t)(available / 100 * 3));
+    return available > margin ? available - margin : available;
+}
+
+/* Heap that is there whatever the plan says: tokenizer, directory, threads' bookkeeping.                              */
+static uint64_t fixed_bytes(const llmrun_engine *e) {
+    const lr_checkpoint *c = &e->checkpoint;
+    uint64_t bytes = c->n_tensors * (sizeof(lr_tensor) + 64) + e->binding.n * (sizeof(lr_plan_tensor) + sizeof(void *));
+    bytes += c->config.n_values * (sizeof(lr_value) + 48) + (uint64_t)e->binding.hparams.n_layers * sizeof(lr_layer);
+    return bytes + (e->tokenizer ? lr_tokenizer_bytes(e->tokenizer) : 0);
+}
+
+static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    lr_plan_input *in = &e->plan_input;
+    in->model = &e->binding.hparams;
+    in->tensors = e->binding.tensors;
+    in->n_tensors = e->binding.n;
+    in->n_ctx = o->n_ctx;
+    in->n_batch = o->n_batch;
+    in->n_sessions = o->n_sessions;
+    in->n_threads = o->n_threads ? o->n_threads : lr_threads_default();
+    in->prefer_speed = o->prefer_speed;
+    in->use_mmap = o->use_mmap && !o->random_weights;
+    in->ops = &e->ops;
+    in->model_path = o->model;
+    in->host_fixed_bytes = fixed_bytes(e);
+    in->scratch_bytes = e->ops.scratch_bytes;
+    in->partial_bytes = lr_attention_partial_bytes;
+    in->host = (lr_plan_device){.name = "cpu", .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(), .granule_bytes = LR_ALIGN};
+    llmrun_status status = parse_quant(in, o->quant, err);
+    return status ? status : parse_kv(in, o->kv, err);
+}
+
+/* ---- preparing ---- */
+
+static llmrun_status open_checkpoint(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    char *dirs[LR_HUB_DIRS + 1] = {0};
+    llmrun_status status = LLMRUN_OK;
+    if (!lr_debug_hub_dirs(dirs)) status = lr_fail_nomem(err, "cache directories", 0);
+    if (!status) status = lr_checkpoint_open(&e->checkpoint, o->model, (const char *const *)dirs, o->use_mmap, err);
+    for (char **d = dirs; *d; d++) lr_free(*d);
+    return status;
+}
+
+static llmrun_status open_tokenizer(llmrun_engine *e, llmrun_error *err) {
+    const lr_checkpoint *c = &e->checkpoint;
+    const lr_hparams *h = &e->binding.hparams;
+    e->has_chat_template = lr_config_string(&c->tokenizer_config, "chat_template") != NULL;
+    if (!c->tokenizer_path || c->config_only) return LLMRUN_OK;
+    return lr_tokenizer_open(&e->tokenizer, c->tokenizer_path, &c->tokenizer_config, h->eos, h->n_eos, err);
+}
+
+llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    llmrun_status status = check_options(o, err);
+    if (status) return status;
+    e->report = (lr_report){o->log, o->progress, o->user};
+    const char *isa = o->cpu_isa ? o->cpu_isa : "auto";
+    if (!lr_cpu_ops(&e->ops, isa)) {
+        const char *names[3] = {0};
+        int n = lr_cpu_isa_list(names);
+        char shown[40];
+        return lr_fail(err, LLMRUN_ARG, "--cpu-isa \"%s\": expected auto%s%s%s%s%s%s", lr_printable(shown, sizeof shown, isa, strlen(isa)),
+                       ", ", names[0], n > 1 ? ", " : "", n > 1 ? names[1] : "", n > 2 ? ", " : "", n > 2 ? names[2] : "");
+    }
+    status = open_checkpoint(e, o, err);
+    if (!status) status = lr_bind(&e->binding, &e->checkpoint, err);
+    if (!status) status = open_tokenizer(e, err);
+    if (!status) status = fill_plan_input(e, o, err);
+    return status;
+}
+
+/* ---- opening ---- */
+
+static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
+    const lr_plan *p = &e->plan;
+    e->arena = lr_alloc_aligned(p->arena_bytes);
+    if (!e->arena) return lr_fail_nomem(err, "arena", p->arena_bytes);
+    int32_t n_layers = e->binding.hparams.n_layers;
+    e->layers = lr_zalloc((size_t)n_layers, sizeof *e->layers);
+    e->slot_taken = lr_zalloc((size_t)p->n_sessions, sizeof *e->slot_taken);
+    e->rope_freq = lr_zalloc((size_t)e->binding.hparams.n_rot / 2, sizeof *e->rope_freq);
+    if (!e->layers || !e->slot_taken || !e->rope_freq)
+        return lr_fail_nomem(err, "layer table", (size_t)n_layers * sizeof *e->layers);
+    if (pthread_mutex_init(&e->lock, NULL) != 0) return lr_fail(err, LLMRUN_NOMEM, "engine: cannot make a lock");
+    e->has_lock = true;
+    lr_rope_frequencies(&e->binding.hparams, e->rope_freq);
+    llmrun_status status = lr_threads_open(&e->threads, p->n_threads, err);
+    if (!status) lr_threads_set_scratch(e->threads, e->arena + p->buffers.scratch, p->buffers.scratch_stride);
+    return status;
+}
+
+llmrun_status llmrun_engine_open(llmrun_engine **out, const llmrun_options *o, llmrun_error *err) {
+    if (!out) return lr_fail(err, LLMRUN_ARG, "engine: out is NULL");
+    *out = NULL;
+    llmrun_engine *e = lr_zalloc(1, sizeof *e);
+    if (!e) return lr_fail_nomem(err, "engine", sizeof *e);
+    llmrun_status status = lr_engine_prepare(e, o, err);
+    if (!status && e->checkpoint.config_only && !o->random_weights)
+        status = lr_fail(err, LLMRUN_UNSUPPORTED, "%s: a bare config.json has no weights; it can be planned and benchmarked only",
+                         o->model);
+    if (!status) status = lr_engine_load(e, o, err);
+    if (status)
+        lr_engine_free(e);
+    else
+        *out = e;
+    return status;
+}
+
+void lr_engine_free(llmrun_engine *e) {
+    if (!e) return;
+    lr_threads_close(e->threads);
+    if (e->has_lock) pthread_mutex_destroy(&e->lock);
+    lr_free(e->slot_taken);
+    lr_free(e->rope_freq);
+    lr_free(e->layers);
+    lr_free_aligned(e->arena);
+    lr_map_close(&e->cache);
+    lr_plan_close(&e->plan);
+    llmrun_tokenizer_close(e->tokenizer);
+    lr_binding_close(&e->binding);
+    lr_checkpoint_close(&e->checkpoint);
+    lr_free(e);
+}
+
+void llmrun_engine_close(llmrun_engine *e) { lr_engine_free(e); }
