@@ -7,7 +7,7 @@ int lr_encoders_list(const lr_encoders *list[3]) {
     int n = 0;
     list[n++] = &lr_encoders_c;
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) /* these come with F16C */
         list[n++] = &lr_encoders_avx2;
     if (n == 2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
