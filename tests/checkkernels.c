@@ -1,0 +1,141 @@
+/* Proves every kernel of every instruction set against exact arithmetic, in the manner of dav1d's checkasm:
+ * levels x ops x formats x odd shapes x worst-case inputs; outputs poisoned with NaN and guarded; inputs end at a page
+ * that may not be touched; any split of the items must give the same bits.  A kernel is tested where it differs from
+ * the level below.
+ *
+ *     checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]
+ *
+ * --plant replaces kernels by wrong ones: the run must then fail.  Exit status 1 if anything failed.                 */
+#include <signal.h>
+
+#include "tests/checkkernels_attention.h"
+#include "tests/checkkernels_matmul.h"
+#include "tests/checkkernels_ops.h"
+
+/* ---- planted kernels: right but for one defect ---- */
+
+static struct {
+    lr_kernel swiglu, matmul;
+    const char *kind;
+} planted;
+
+/* y: rows of cols values, stride apart.                                                                              */
+static void spoil(float *y, int64_t cols, int64_t stride, int64_t row, bool first_range) {
+    float *at = y + row * stride + cols - 1;
+    if (strcmp(planted.kind, "value") == 0) *at += 1e-4f * fabsf(*at) + 1e-6f;
+    if (strcmp(planted.kind, "guard") == 0) at[stride == cols ? 1 + MARGIN / 2 : 1] = 0;
+    if (strcmp(planted.kind, "nan") == 0) memcpy(at, &(uint32_t){POISON}, 4);
+    if (strcmp(planted.kind, "split") == 0 && !first_range) *at = nextafterf(*at, INFINITY);
+}
+
+static void swiglu_planted(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    const lr_swiglu_args *a = args;
+    planted.swiglu(args, i0, i1, scratch);
+    if (i1 > i0) spoil(a->y, a->dim, a->y_stride, i1 - 1, i0 == 0);
+}
+
+static void matmul_planted(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    const lr_matmul_args *a = args;
+    planted.matmul(args, i0, i1, scratch);
+    if (i1 == a->w.rows) spoil(a->y, i1, a->y_stride, a->x.n - 1, i0 == 0);
+}
+
+static void plant(lr_ops *ops) {
+    planted.swiglu = ops->swiglu;
+    planted.matmul = ops->matmul_few[LR_Q8_0].run;
+    ops->swiglu = swiglu_planted;
+    ops->swiglu_kernel = "swiglu_planted";
+    ops->matmul_few[LR_Q8_0].run = matmul_planted;
+    ops->matmul_few[LR_Q8_0].name = "matmul_q8_0_planted";
+}
+
+/* ---- the run ---- */
+
+/* True if this kernel is to be checked now; sets up its name and random numbers.                                     */
+static bool begin(const char *name, const char *part) {
+    snprintf(check.name, sizeof check.name, "%s%s", name, part);
+    if (check.only && !strstr(check.name, check.only)) return false;
+    if (check.list) {
+        printf("%s\n", check.name);
+        return false;
+    }
+    check.rng = lr_hash(check.seed ^ LR_HASH_START, check.name, strlen(check.name));
+    check.kernel_failed = false;
+    check.shape[0] = 0;
+    return true;
+}
+
+static void end(void) {
+    release_all();
+    if (check.kernel_failed) check.n_failed++;
+    else check.n_passed++;
+}
+
+static void check_level(const lr_ops *ops, const lr_ops *below, const lr_ops *c) {
+#define CHECK_OP(op, test, bench_it)                                                                                  \
+    if ((!below || ops->op != below->op) && begin(ops->op##_kernel, "")) {                                            \
+        if (check.bench) bench_it(ops, c);                                                                            \
+        else test(ops, c), end();                                                                                     \
+    }
+    CHECK_OP(embed, check_embed, bench_embed)
+    CHECK_OP(rmsnorm, check_rmsnorm, bench_rmsnorm)
+    CHECK_OP(pack, check_pack, bench_pack)
+    CHECK_OP(rope, check_rope, bench_rope)
+    CHECK_OP(kv_write, check_kv_write, bench_kv_write)
+    CHECK_OP(swiglu, check_swiglu, bench_swiglu)
+    CHECK_OP(attention, check_attention, bench_attention)
+    CHECK_OP(attention_merge, check_attention, bench_nothing)
+#undef CHECK_OP
+    for (int f = 0; f < LR_N_FORMATS; f++)
+        for (int many = 0; many < 2; many++) {
+            const lr_matmul_kernel *k = many ? &ops->matmul_many[f] : &ops->matmul_few[f];
+            const lr_matmul_kernel *b = !below ? NULL : many ? &below->matmul_many[f] : &below->matmul_few[f];
+            if (b && k->run == b->run) continue;
+            if (!begin(k->name, many ? ".many" : ".few")) continue;
+            if (check.bench) bench_matmul(ops, c, k, (lr_format)f, many);
+            else check_matmul(ops, c, k, (lr_format)f, many), end();
+        }
+}
+
+static void crashed(int signal_number) {
+    printf("FAIL %s: %s: signal %d: touched memory that is not its own   [--seed %llu --only %s]\n", check.name,
+           check.shape, signal_number, (unsigned long long)check.seed, check.name);
+    printf("%d passed, %d failed\n", check.n_passed, check.n_failed + 1);
+    fflush(stdout);
+    _exit(1);
+}
+
+static int usage(void) {
+    fprintf(stderr, "usage: checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]\n");
+    return 2;
+}
+
+int main(int argc, char **argv) {
+    const char *names[3];
+    lr_ops level[3];
+    check.seed = (uint64_t)(lr_seconds() * 1e6);
+    for (int i = 1; i < argc; i++) {
+        bool more = i + 1 < argc;
+        if (strcmp(argv[i], "--seed") == 0 && more) check.seed = strtoull(argv[++i], NULL, 10);
+        else if (strcmp(argv[i], "--only") == 0 && more) check.only = argv[++i];
+        else if (strcmp(argv[i], "--plant") == 0 && more) planted.kind = argv[++i];
+        else if (strcmp(argv[i], "--list") == 0) check.list = true;
+        else if (strcmp(argv[i], "--bench") == 0) check.bench = true;
+        else return usage();
+    }
+    if (planted.kind && !strstr("value guard nan split", planted.kind)) return usage();
+    if (!check.list) printf("checkkernels --seed %llu\n", (unsigned long long)check.seed);
+    signal(SIGSEGV, crashed);
+    signal(SIGBUS, crashed);
+    signal(SIGILL, crashed);
+    signal(SIGFPE, crashed);
+
+    int n = lr_cpu_isa_list(names);
+    for (int i = 0; i < n; i++) {
+        if (!lr_cpu_ops(&level[i], names[i])) return usage();
+        if (planted.kind && i == n - 1) plant(&level[i]);
+        check_level(&level[i], i ? &level[i - 1] : NULL, &level[0]);
+    }
+    if (!check.list && !check.bench) printf("%d passed, %d failed\n", check.n_passed, check.n_failed);
+    return check.n_failed ? 1 : 0;
+}

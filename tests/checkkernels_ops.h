@@ -1,0 +1,275 @@
+/* Checks of the ops that work row by row: embed, rmsnorm, pack, rope, kv_write, swiglu.  See checkkernels.c.         */
+#ifndef CHECKKERNELS_OPS_H
+#define CHECKKERNELS_OPS_H
+
+#include "tests/checkkernels_matmul.h"
+
+enum { ROUNDS = 60 };
+
+static int64_t pick_dim(void) { return PICK(1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 172, 288, 1023, 2048); }
+static int64_t pick_n(void) { return PICK(1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33, 65); }
+
+static void expect_error(const char *op, double worst, double plain, double terms) {
+    double allowed = allowed_error(op, plain, terms);
+    if (!(worst <= allowed)) fail("error %.3g, allowed %.3g (plain f32 %.3g)", worst, allowed, plain);
+}
+
+/* ---- embed ---- */
+
+static void check_embed(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
+        lr_format format = (lr_format)(round % LR_N_FORMATS);
+        int64_t rows = 1 + random_below(9), cols = pick_cols(format), n = pick_n();
+        float scale = random_below(2) ? 1.0f : 2.5f;
+        describe("%s cols %lld tokens %lld", lr_formats[format].name, (long long)cols, (long long)n);
+        weights w = make_weights(format, rows, cols, (pattern)(round % N_PATTERNS));
+        int32_t *ids = guarded((size_t)n * sizeof *ids, sizeof *ids);
+        for (int64_t t = 0; t < n; t++) ids[t] = (int32_t)random_below(rows);
+        output x = make_output(n, cols, 0), x_split = make_output(n, cols, 0);
+        lr_embed_args args = {.x = x.y, .ids = ids, .table = w.m, .scale = scale};
+        void *scratch = make_scratch(ops, cols, n, 1, 8);
+        ops->embed(&args, 0, n, scratch);
+        args.x = x_split.y;
+        run_split(ops->embed, &args, n, 1, scratch);
+        expect_margins(&x);
+        expect_same(&x, &x_split);
+        for (int64_t i = 0; i < n * cols; i++) {
+            float exact = w.decoded[ids[i / cols] * cols + i % cols] * scale;
+            if (!(x.y[i] == exact)) fail("value %lld is %.9g, expected %.9g", (long long)i, (double)x.y[i], (double)exact);
+        }
+        release_all();
+    }
+}
+
+/* ---- rmsnorm ---- */
+
+static void check_rmsnorm(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
+        int64_t dim = pick_dim(), n = pick_n(), gap = random_below(20);
+        pattern p = (pattern)(round % N_PATTERNS);
+        bool in_place = random_below(2);
+        float eps = random_below(2) ? 1e-5f : 1e-6f;
+        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p], in_place ? " in place" : "");
+        float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM);
+        output y = make_output(n, dim, gap), y_split = make_output(n, dim, gap);
+        lr_rmsnorm_args args = {.y = y.y, .x = x, .w = w, .dim = dim, .x_stride = dim, .y_stride = y.stride, .eps = eps};
+        ops->rmsnorm(&args, 0, n, NULL);
+        args.y = y_split.y;
+        if (in_place) {
+            for (int64_t t = 0; t < n; t++) memcpy(y_split.y + t * y.stride, x + t * dim, (size_t)dim * sizeof *x);
+            args.x = y_split.y;
+            args.x_stride = y.stride;
+        }
+        run_split(ops->rmsnorm, &args, n, 1, NULL);
+        expect_margins(&y);
+        expect_same(&y, &y_split);
+        double worst = 0, plain_worst = 0;
+        for (int64_t t = 0; t < n; t++) {
+            double sum = 0;
+            float plain_sum = 0;
+            for (int64_t i = 0; i < dim; i++) {
+                float v = x[t * dim + i];
+                sum += (double)v * (double)v;
+                plain_sum += v * v;
+            }
+            double scale = 1 / sqrt(sum / (double)dim + (double)eps);
+            float plain_scale = 1 / sqrtf(plain_sum / (float)dim + eps);
+            for (int64_t i = 0; i < dim; i++) {
+                double exact = (double)x[t * dim + i] * scale * (double)w[i];
+                worst = fmax(worst, error_of(y.y[t * y.stride + i], exact, fabs(exact)));
+                plain_worst = fmax(plain_worst, error_of(x[t * dim + i] * plain_scale * w[i], exact, fabs(exact)));
+            }
+        }
+        expect_error("rmsnorm", worst, plain_worst, (double)dim);
+        release_all();
+    }
+}
+
+/* ---- pack ---- */
+
+static void expect_packed_q8(const lr_act *out, const float *x) {
+    for (int64_t b = 0; b < out->n * out->cols / 32; b++) {
+        const int8_t *q = (const int8_t *)out->values + b * 32;
+        float most = 0;
+        int sum = 0;
+        for (int i = 0; i < 32; i++) most = fmaxf(most, fabsf(x[b * 32 + i]));
+        double d = out->d[b], ulp = ROUNDING * 2;
+        if (!(fabs(d - (double)most / 127) <= ulp * d)) fail("scale of block %lld is %g, largest value %g", (long long)b, d, (double)most);
+        for (int i = 0; i < 32; i++) {
+            double v = d > 0 ? (double)x[b * 32 + i] / d : 0;
+            if (!(fabs(v - q[i]) <= 0.5 + 127 * 4 * ulp) || q[i] < -127) fail("block %lld: %g became %d", (long long)b, v, q[i]);
+            sum += q[i];
+        }
+        if (!(fabs((double)out->s[b] - d * sum) <= ulp * fabs(d * sum))) fail("sum of block %lld is %g, expected %g", (long long)b, (double)out->s[b], d * sum);
+    }
+}
+
+static void check_pack(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int round = 0; round < 2 * ROUNDS && !check.kernel_failed; round++) {
+        lr_act_format format = (lr_act_format)(round % LR_N_ACT_FORMATS);
+        int64_t cols = format == LR_ACT_Q8 ? 32 * PICK(1, 2, 3, 5, 9, 64) : pick_dim(), n = pick_n();
+        pattern p = (pattern)(round % N_PATTERNS);
+        describe("format %d cols %lld rows %lld %s", (int)format, (long long)cols, (long long)n, pattern_names[p]);
+        float *x = filled(n * cols, p);
+        size_t bytes = lr_act_bytes(format, n, cols);
+        uint8_t *base = guarded(bytes, LR_ALIGN), *base_split = guarded(bytes, LR_ALIGN);
+        memset(base, 0xff, bytes);
+        memset(base_split, 0xff, bytes);
+        lr_pack_args args = {.x = x, .out = lr_act_at(format, n, cols, base)};
+        lr_pack_args split = {.x = x, .out = lr_act_at(format, n, cols, base_split)};
+        ops->pack(&args, 0, n, NULL);
+        run_split(ops->pack, &split, n, 1, NULL);
+        if (memcmp(base, base_split, bytes)) fail("result depends on the item ranges");
+        if (format == LR_ACT_Q8) expect_packed_q8(&args.out, x);
+        for (int64_t i = 0; format == LR_ACT_F32 && i < n * cols; i++)
+            if (memcmp((const float *)args.out.values + i, x + i, 4)) fail("value %lld changed", (long long)i);
+        for (int64_t i = 0; format == LR_ACT_BF16 && i < n * cols; i++)
+            if (((const uint16_t *)args.out.values)[i] != lr_f32_to_bf16(x[i])) fail("value %lld: %g rounds wrongly", (long long)i, (double)x[i]);
+        size_t used = (size_t)(n * cols) * (format == LR_ACT_F32 ? 4 : format == LR_ACT_BF16 ? 2 : 1);
+        for (size_t i = used; i % LR_ALIGN && i < bytes; i++)
+            if (base[i] != 0xff) fail("wrote outside its rows");
+        release_all();
+    }
+}
+
+/* ---- rope ---- */
+
+static void check_rope(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
+        int32_t head_dim = (int32_t)PICK(2, 8, 16, 64, 80, 96, 128), n_heads = (int32_t)PICK(1, 3, 4, 8);
+        int32_t n_rot = random_below(3) ? head_dim : (int32_t)lr_max(2, head_dim / 4 * 2);
+        int64_t n = pick_n(), width = (int64_t)n_heads * head_dim, gap = random_below(20);
+        bool adjacent = random_below(2);
+        pattern p = (pattern)(round % N_PATTERNS);
+        describe("heads %d of %d, %d rotated, tokens %lld %s%s", n_heads, head_dim, n_rot, (long long)n, pattern_names[p],
+                 adjacent ? " adjacent" : "");
+        float *x = filled(n * width, p), *cs = floats(n * n_rot);
+        for (int64_t i = 0; i < n * n_rot; i += 2) {
+            float angle = random_unit() * 3.14159f;
+            cs[i] = cosf(angle);
+            cs[i + 1] = sinf(angle);
+        }
+        output y = make_output(n, width, gap), y_split = make_output(n, width, gap);
+        for (int64_t t = 0; t < n; t++) {
+            memcpy(y.y + t * y.stride, x + t * width, (size_t)width * sizeof *x);
+            memcpy(y_split.y + t * y.stride, x + t * width, (size_t)width * sizeof *x);
+        }
+        lr_rope_args args = {.x = y.y, .x_stride = y.stride, .cos_sin = cs, .n_heads = n_heads, .head_dim = head_dim,
+                             .n_rot = n_rot, .adjacent = adjacent};
+        ops->rope(&args, 0, n, NULL);
+        args.x = y_split.y;
+        run_split(ops->rope, &args, n, 1, NULL);
+        expect_margins(&y);
+        expect_same(&y, &y_split);
+        double worst = 0;
+        for (int64_t i = 0; i < n * width; i++) {
+            int64_t t = i / width, d = i % width % head_dim, pair = adjacent ? d / 2 : d % (n_rot / 2);
+            bool second = adjacent ? d % 2 : d >= n_rot / 2;
+            float got = y.y[t * y.stride + i % width];
+            if (d >= n_rot) {
+                if (got != x[i]) fail("a value beyond the rotated ones changed");
+                continue;
+            }
+            int64_t away = adjacent ? 1 : n_rot / 2;
+            double a = second ? x[i - away] : x[i], b = second ? x[i] : x[i + away];
+            double co = cs[t * n_rot + 2 * pair], si = cs[t * n_rot + 2 * pair + 1];
+            worst = fmax(worst, error_of(got, second ? a * si + b * co : a * co - b * si, hypot(a, b)));
+        }
+        expect_error("rope", worst, 0, 0);
+        release_all();
+    }
+}
+
+/* ---- swiglu ---- */
+
+static void check_swiglu(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
+        int64_t dim = pick_dim(), n = pick_n(), gap = random_below(20);
+        pattern p = (pattern)(round % N_PATTERNS);
+        bool in_place = random_below(2);
+        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p], in_place ? " in place" : "");
+        output y = make_output(n, dim, gap), y_split = make_output(n, dim, gap);
+        float *gate = filled(n * y.stride, p), *up = filled(n * y.stride, P_RANDOM);
+        for (int64_t i = 0; p == P_RANDOM && i < n * y.stride; i++) gate[i] *= 120; /* beyond the range of exp, both ways */
+        lr_swiglu_args args = {.y = y.y, .gate = gate, .up = up, .dim = dim, .y_stride = y.stride, .in_stride = y.stride};
+        ops->swiglu(&args, 0, n, NULL);
+        args.y = y_split.y;
+        if (in_place) {
+            for (int64_t t = 0; t < n; t++) memcpy(y_split.y + t * y.stride, gate + t * y.stride, (size_t)dim * sizeof *gate);
+            args.gate = y_split.y;
+        }
+        run_split(ops->swiglu, &args, n, 1, NULL);
+        expect_margins(&y);
+        expect_same(&y, &y_split);
+        double worst = 0, plain_worst = 0;
+        for (int64_t t = 0; t < n; t++)
+            for (int64_t i = t * y.stride; i < t * y.stride + dim; i++) {
+                double exact = gate[i] / (1 + exp(-(double)gate[i])) * (double)up[i];
+                float plain = gate[i] / (1 + expf(-gate[i])) * up[i];
+                worst = fmax(worst, error_of(y.y[i], exact, fabs(exact) + 1e-30));
+                plain_worst = fmax(plain_worst, error_of(plain, exact, fabs(exact) + 1e-30));
+            }
+        expect_error("swiglu", worst, plain_worst, 0);
+        release_all();
+    }
+}
+
+/* ---- benches: TinyLlama's shape, 64 rows, one thread ---- */
+
+static void print_bench(const char *name, double seconds, double bytes) {
+    printf("  %-26s      %9.2f us  %7.2f GB/s\n", name, seconds * 1e6, bytes / seconds * 1e-9);
+    release_all();
+}
+
+static void bench_embed(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    int32_t ids[64] = {0};
+    weights w = make_weights(LR_F16, 64, 2048, P_RANDOM);
+    for (int i = 0; i < 64; i++) ids[i] = i;
+    lr_embed_args args = {.x = floats(64 * 2048), .ids = ids, .table = w.m, .scale = 1};
+    print_bench(ops->embed_kernel, seconds_of(ops->embed, &args, 64, NULL), 64 * 2048 * 6);
+}
+
+static void bench_rmsnorm(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    lr_rmsnorm_args args = {.y = floats(64 * 2048), .x = filled(64 * 2048, P_RANDOM), .w = filled(2048, P_RANDOM),
+                            .dim = 2048, .x_stride = 2048, .y_stride = 2048, .eps = 1e-5f};
+    print_bench(ops->rmsnorm_kernel, seconds_of(ops->rmsnorm, &args, 64, NULL), 64 * 2048 * 8);
+}
+
+static void bench_pack(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int f = 1; f < LR_N_ACT_FORMATS; f++) {
+        char name[64];
+        size_t bytes = lr_act_bytes((lr_act_format)f, 64, 2048);
+        lr_pack_args args = {.x = filled(64 * 2048, P_RANDOM), .out = lr_act_at((lr_act_format)f, 64, 2048, guarded(bytes, LR_ALIGN))};
+        snprintf(name, sizeof name, "%s %s", ops->pack_kernel, f == LR_ACT_Q8 ? "q8" : "bf16");
+        print_bench(name, seconds_of(ops->pack, &args, 64, NULL), 64 * 2048 * 4 + (double)bytes);
+    }
+}
+
+static void bench_rope(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int adjacent = 0; adjacent < 2; adjacent++) {
+        char name[64];
+        lr_rope_args args = {.x = filled(64 * 2048, P_RANDOM), .x_stride = 2048, .cos_sin = filled(64 * 64, P_EQUAL),
+                             .n_heads = 32, .head_dim = 64, .n_rot = 64, .adjacent = adjacent};
+        for (int i = 0; i < 64 * 64; i++) ((float *)args.cos_sin)[i] = i % 2 ? 0 : 1;
+        snprintf(name, sizeof name, "%s %s", ops->rope_kernel, adjacent ? "adjacent" : "halves");
+        print_bench(name, seconds_of(ops->rope, &args, 64, NULL), 64 * 2048 * 8);
+    }
+}
+
+static void bench_swiglu(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    lr_swiglu_args args = {.y = floats(64 * 5632), .gate = filled(64 * 5632, P_RANDOM), .up = filled(64 * 5632, P_RANDOM),
+                           .dim = 5632, .y_stride = 5632, .in_stride = 5632};
+    print_bench(ops->swiglu_kernel, seconds_of(ops->swiglu, &args, 64, NULL), 64.0 * 5632 * 12);
+}
+
+#endif
