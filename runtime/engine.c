@@ -5,6 +5,7 @@
 
 #include "runtime/debug.h"
 #include "runtime/host.h"
+#include "runtime/upload.h"
 
 /* ---- options to plan input ---- */
 
@@ -75,6 +76,7 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->model_path = o->model;
     in->host_fixed_bytes = fixed_bytes(e);
     in->scratch_bytes = e->ops.scratch_bytes;
+    in->scratch_least = LR_UPLOAD_SCRATCH_BYTES;
     in->partial_bytes = lr_attention_partial_bytes;
     in->host = (lr_plan_device){.name = "cpu", .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(), .granule_bytes = LR_ALIGN};
     llmrun_status status = parse_quant(in, o->quant, err);
@@ -121,24 +123,6 @@ llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmru
 
 /* ---- opening ---- */
 
-static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
-    const lr_plan *p = &e->plan;
-    e->arena = lr_alloc_aligned(p->arena_bytes);
-    if (!e->arena) return lr_fail_nomem(err, "arena", p->arena_bytes);
-    int32_t n_layers = e->binding.hparams.n_layers;
-    e->layers = lr_zalloc((size_t)n_layers, sizeof *e->layers);
-    e->slot_taken = lr_zalloc((size_t)p->n_sessions, sizeof *e->slot_taken);
-    e->rope_freq = lr_zalloc((size_t)e->binding.hparams.n_rot / 2, sizeof *e->rope_freq);
-    if (!e->layers || !e->slot_taken || !e->rope_freq)
-        return lr_fail_nomem(err, "layer table", (size_t)n_layers * sizeof *e->layers);
-    if (pthread_mutex_init(&e->lock, NULL) != 0) return lr_fail(err, LLMRUN_NOMEM, "engine: cannot make a lock");
-    e->has_lock = true;
-    lr_rope_frequencies(&e->binding.hparams, e->rope_freq);
-    llmrun_status status = lr_threads_open(&e->threads, p->n_threads, err);
-    if (!status) lr_threads_set_scratch(e->threads, e->arena + p->buffers.scratch, p->buffers.scratch_stride);
-    return status;
-}
-
 llmrun_status llmrun_engine_open(llmrun_engine **out, const llmrun_options *o, llmrun_error *err) {
     if (!out) return lr_fail(err, LLMRUN_ARG, "engine: out is NULL");
     *out = NULL;
@@ -164,7 +148,7 @@ void lr_engine_free(llmrun_engine *e) {
     lr_free(e->rope_freq);
     lr_free(e->layers);
     lr_free_aligned(e->arena);
-    lr_map_close(&e->cache);
+    lr_cache_close(&e->cache);
     lr_plan_close(&e->plan);
     llmrun_tokenizer_close(e->tokenizer);
     lr_binding_close(&e->binding);

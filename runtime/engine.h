@@ -5,6 +5,7 @@
 #include <pthread.h>
 
 #include "runtime/bind.h"
+#include "runtime/cache.h"
 #include "runtime/plan.h"
 #include "runtime/threads.h"
 #include "runtime/tokenizer.h"
@@ -28,7 +29,7 @@ struct llmrun_engine {
     lr_threads *threads;
     llmrun_tokenizer *tokenizer;   /* NULL if the model has none */
     uint8_t *arena;                /* plan.arena_bytes */
-    lr_map cache;                  /* converted weights, where they come from the cache */
+    lr_cache cache;                /* converted weights, where they come from the cache */
     lr_matrix embed, head;
     const float *out_norm;
     lr_layer *layers;              /* (n_layers) */
@@ -45,8 +46,8 @@ struct llmrun_engine {
 llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
 void lr_engine_free(llmrun_engine *e);
 
-/* load.c: brings the planned weights to where the plan puts them (map, cache or conversion) and fills embed, head,
- * out_norm and layers.                                                                                                */
+/* load.c: plans, allocates, brings the weights to where the plan puts them (map, cache or conversion) and fills embed,
+ * head, out_norm and layers.  e is prepared.                                                                          */
 llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
 
 #endif

@@ -86,7 +86,8 @@ static void measure_buffers(bool *ok, const lr_plan_input *in, const lr_plan_wei
     b[LR_BUFFER_partial] = b[LR_BUFFER_scratch] = s->scratch_stride = 0;
     if (!attention || !widest) return;
     b[LR_BUFFER_partial] = product(ok, 1, in->partial_bytes(s->n_batch, c->n_ctx, h->n_heads, h->head_dim));
-    s->scratch_stride = aligned(product(ok, 1, in->scratch_bytes(max_cols, s->n_batch, h->n_heads, h->head_dim)));
+    size_t scratch = in->scratch_bytes(max_cols, s->n_batch, h->n_heads, h->head_dim);
+    s->scratch_stride = aligned(product(ok, 1, scratch > in->scratch_least ? scratch : in->scratch_least));
     b[LR_BUFFER_scratch] = product(ok, s->scratch_stride, (uint64_t)in->n_threads);
 }
 

@@ -1,0 +1,210 @@
+/* Brings weights to where the plan puts them: used from the file's map, from the cache of converted weights, converted
+ * now, or (benchmarks of a bare config.json) made up.  Then fills the tables that the forward pass reads.             */
+#include <string.h>
+
+#include "runtime/debug.h"
+#include "runtime/engine.h"
+#include "runtime/upload.h"
+
+/* ---- tables: role -> member of lr_layer ---- */
+
+static const struct { lr_role role; size_t offset; } matrices[] = {
+    {LR_WQ, offsetof(lr_layer, wq)},         {LR_WK, offsetof(lr_layer, wk)},     {LR_WV, offsetof(lr_layer, wv)},
+    {LR_WO, offsetof(lr_layer, wo)},         {LR_W_GATE, offsetof(lr_layer, w_gate)}, {LR_W_UP, offsetof(lr_layer, w_up)},
+    {LR_W_DOWN, offsetof(lr_layer, w_down)},
+};
+static const struct { lr_role role; size_t offset; } vectors[] = {
+    {LR_ATTN_NORM, offsetof(lr_layer, attn_norm)}, {LR_FFN_NORM, offsetof(lr_layer, ffn_norm)},
+    {LR_Q_NORM, offsetof(lr_layer, q_norm)},       {LR_K_NORM, offsetof(lr_layer, k_norm)},
+    {LR_BQ, offsetof(lr_layer, bq)},               {LR_BK, offsetof(lr_layer, bk)},
+    {LR_BV, offsetof(lr_layer, bv)},               {LR_BO, offsetof(lr_layer, bo)},
+    {LR_B_GATE, offsetof(lr_layer, b_gate)},       {LR_B_UP, offsetof(lr_layer, b_up)},
+    {LR_B_DOWN, offsetof(lr_layer, b_down)},
+};
+
+/* Start of the weights block: the arena, or the cache file's payload.                                                 */
+static const uint8_t *weights_base(const llmrun_engine *e) {
+    return e->plan_input.cached ? e->cache.weights : e->arena;
+}
+
+static lr_matrix matrix_of(const llmrun_engine *e, size_t i) {
+    const lr_plan_tensor *t = &e->binding.tensors[i];
+    const lr_plan_placement *p = &e->plan.placements[i];
+    return lr_matrix_at(p->format, t->rows, t->cols, p->converted ? weights_base(e) + p->offset : e->binding.files[i]->data);
+}
+
+static void fill_tables(llmrun_engine *e) {
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *t = &e->binding.tensors[i];
+        lr_matrix m = matrix_of(e, i);
+        if (t->layer < 0) {
+            if (t->role == LR_EMBED) e->embed = m;
+            if (t->role == LR_HEAD) e->head = m;
+            if (t->role == LR_OUT_NORM) e->out_norm = m.quants;
+            continue;
+        }
+        char *layer = (char *)&e->layers[t->layer];
+        for (size_t k = 0; k < LR_COUNT(matrices); k++)
+            if (matrices[k].role == t->role) memcpy(layer + matrices[k].offset, &m, sizeof m);
+        for (size_t k = 0; k < LR_COUNT(vectors); k++)
+            if (vectors[k].role == t->role) memcpy(layer + vectors[k].offset, &m.quants, sizeof m.quants);
+    }
+    if (!e->head.quants) e->head = e->embed;
+    if (!e->embed.quants) e->embed = e->head;
+    const lr_hparams *h = &e->binding.hparams;
+    for (int32_t l = 0; l < h->n_layers; l++) e->layers[l].window = l >= h->window_from ? h->window : 0;
+}
+
+/* ---- weights ---- */
+
+/* Fills the weights block with random values of the spread that trained models have: a few rows, repeated.            */
+static llmrun_status make_up(llmrun_engine *e, llmrun_error *err) {
+    enum { ROWS = 16 };
+    int64_t widest = 0;
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *t = &e->binding.tensors[i];
+        widest = lr_max(widest, t->cols == 1 ? t->rows : t->cols);
+    }
+    float *x = lr_alloc((size_t)widest * sizeof *x);
+    if (!x) return lr_fail_nomem(err, "random weights", (size_t)widest * sizeof *x);
+    uint64_t state = 1;
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *t = &e->binding.tensors[i];
+        lr_matrix m = matrix_of(e, i);
+        int64_t length = t->cols == 1 ? t->rows : t->cols, rows = t->cols == 1 ? 1 : t->rows;
+        uint8_t *quants = e->arena + e->plan.placements[i].offset;
+        uint8_t *scales = m.scales ? quants + ((const uint8_t *)m.scales - (const uint8_t *)m.quants) : NULL;
+        for (int64_t r = 0; r < rows; r++) {
+            if (r >= ROWS) {
+                memcpy(quants + (size_t)r * m.quants_stride, quants + (size_t)(r % ROWS) * m.quants_stride, m.quants_stride);
+                if (scales)
+                    memcpy(scales + (size_t)r * m.scales_stride, scales + (size_t)(r % ROWS) * m.scales_stride, m.scales_stride);
+                continue;
+            }
+            for (int64_t c = 0; c < length; c++) {
+                state = state * 6364136223846793005u + 1442695040888963407u;
+                x[c] = ((float)(state >> 40) / (float)(1 << 24) - 0.5f) * 0.07f + (t->cols == 1 ? 1.0f : 0.0f);
+            }
+            lr_formats[m.format].encode(quants + (size_t)r * m.quants_stride, scales ? scales + (size_t)r * m.scales_stride : NULL, x, length);
+        }
+    }
+    lr_free(x);
+    return LLMRUN_OK;
+}
+
+/* One job for every tensor that the plan converts.  Where f16 cannot hold a tensor's values it becomes bf16.           */
+static llmrun_status convert(llmrun_engine *e, llmrun_error *err) {
+    size_t n = 0;
+    lr_upload_job *jobs = lr_zalloc(e->binding.n, sizeof *jobs);
+    size_t *index = lr_zalloc(e->binding.n, sizeof *index);
+    llmrun_status status = LLMRUN_OK;
+    if (!jobs || !index) {
+        status = lr_fail_nomem(err, "conversion", e->binding.n * sizeof *jobs);
+        goto done;
+    }
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_tensor *t = e->binding.files[i];
+        const lr_plan_tensor *want = &e->binding.tensors[i];
+        const lr_plan_placement *p = &e->plan.placements[i];
+        if (!p->converted) continue;
+        bool vector = want->cols == 1;
+        index[n] = i;
+        jobs[n++] = (lr_upload_job){.name = t->name, .src = t->data, .dtype = t->dtype, .rows = vector ? 1 : want->rows,
+                                    .cols = vector ? want->rows : want->cols, .format = p->format,
+                                    .or_bf16 = e->plan_input.quant == LR_FORMAT_NONE, .dst = e->arena + p->offset};
+    }
+    status = lr_upload(jobs, n, e->threads, &e->report, err);
+    for (size_t k = 0; k < n && !status; k++) e->plan.placements[index[k]].format = jobs[k].format;
+done:
+    lr_free(jobs);
+    lr_free(index);
+    return status;
+}
+
+/* ---- the cache of converted weights ---- */
+
+enum { CACHE_LEAST = 32 << 20 }; /* converting less takes a fraction of a second */
+static const uint64_t CACHE_LIMIT = (uint64_t)32 << 30;
+
+/* Formats of the converted tensors, in their order; the cache file is named by them.  NULL: no memory.                */
+static lr_format *converted_formats(const llmrun_engine *e, size_t *n) {
+    lr_format *formats = lr_zalloc(e->binding.n, sizeof *formats);
+    *n = 0;
+    for (size_t i = 0; formats && i < e->binding.n; i++)
+        if (e->plan.placements[i].converted) formats[(*n)++] = e->plan.placements[i].format;
+    return formats;
+}
+
+/* Where this engine keeps converted weights, NULL: nowhere.  Release with lr_free.                                    */
+static char *cache_dir(const llmrun_engine *e, const llmrun_options *o) {
+    if (o->random_weights || e->plan.weights_bytes == 0) return NULL;
+    if (o->cache_dir) return *o->cache_dir ? lr_strdup(o->cache_dir) : NULL;
+    return e->plan.weights_bytes >= CACHE_LEAST ? lr_debug_cache_dir() : NULL;
+}
+
+/* A hit turns the plan into one that maps the weights block.                                                          */
+static llmrun_status look_up(llmrun_engine *e, const char *dir, const lr_cache_id *id, llmrun_error *err) {
+    lr_format *formats = lr_zalloc(id->n, sizeof *formats);
+    llmrun_status status = LLMRUN_OK;
+    if (!formats) return lr_fail_nomem(err, "cache", id->n * sizeof *formats);
+    if (lr_cache_open(&e->cache, dir, id, formats)) {
+        e->plan_input.cached = true;
+        lr_plan_close(&e->plan);
+        status = lr_plan_make(&e->plan, &e->plan_input, err);
+        for (size_t i = 0, k = 0; i < e->binding.n && !status; i++)
+            if (e->plan.placements[i].converted) e->plan.placements[i].format = formats[k++];
+    }
+    lr_free(formats);
+    return status;
+}
+
+/* ---- all of it ---- */
+
+static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
+    const lr_plan *p = &e->plan;
+    e->arena = lr_alloc_aligned(p->arena_bytes);
+    if (!e->arena) return lr_fail_nomem(err, "arena", p->arena_bytes);
+    int32_t n_layers = e->binding.hparams.n_layers;
+    e->layers = lr_zalloc((size_t)n_layers, sizeof *e->layers);
+    e->slot_taken = lr_zalloc((size_t)p->n_sessions, sizeof *e->slot_taken);
+    e->rope_freq = lr_zalloc((size_t)e->binding.hparams.n_rot / 2, sizeof *e->rope_freq);
+    if (!e->layers || !e->slot_taken || !e->rope_freq)
+        return lr_fail_nomem(err, "layer table", (size_t)n_layers * sizeof *e->layers);
+    if (pthread_mutex_init(&e->lock, NULL) != 0) return lr_fail(err, LLMRUN_NOMEM, "engine: cannot make a lock");
+    e->has_lock = true;
+    lr_rope_frequencies(&e->binding.hparams, e->rope_freq);
+    llmrun_status status = lr_threads_open(&e->threads, p->n_threads, err);
+    if (!status) lr_threads_set_scratch(e->threads, e->arena + p->buffers.scratch, p->buffers.scratch_stride);
+    return status;
+}
+
+/* Weights from the cache where it has them, else converted and then stored there.                                     */
+static llmrun_status bring_weights(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    lr_cache_id id = {.header_hash = e->checkpoint.header_hash, .weights_bytes = e->plan.weights_bytes};
+    char *dir = cache_dir(e, o);
+    lr_format *planned = dir ? converted_formats(e, &id.n) : NULL, *stored = NULL;
+    llmrun_status status = LLMRUN_OK;
+    id.planned = planned;
+    if (dir && !planned) status = lr_fail_nomem(err, "cache", e->binding.n * sizeof *planned);
+    if (!status && dir) status = look_up(e, dir, &id, err);
+    if (!status) status = allocate(e, err);
+    if (status || e->plan_input.cached) goto done;
+    status = o->random_weights ? make_up(e, err) : convert(e, err);
+    if (status || !dir) goto done;
+    stored = converted_formats(e, &id.n);
+    if (stored && lr_cache_write(dir, &id, stored, e->arena, CACHE_LIMIT, &e->report) == LLMRUN_CANCELLED)
+        status = lr_fail(err, LLMRUN_CANCELLED, "load: cancelled");
+done:
+    lr_free(stored);
+    lr_free(planned);
+    lr_free(dir);
+    return status;
+}
+
+llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    llmrun_status status = lr_plan_make(&e->plan, &e->plan_input, err);
+    if (!status) lr_log(&e->report, LLMRUN_LOG_INFO, "%s", e->plan.why);
+    if (!status) status = bring_weights(e, o, err);
+    if (!status) fill_tables(e);
+    return status;
+}
