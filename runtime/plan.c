@@ -8,14 +8,12 @@
 
 /* ---- checking ---- */
 
-static const char *name_of(lr_format f) { return f == LR_FORMAT_NONE ? "file precision" : lr_formats[f].name; }
-
 static llmrun_status check_model(const lr_plan_input *in, llmrun_error *err) {
     const lr_hparams *h = in->model;
     const struct { const char *name; int32_t value, lo, hi; } rows[] = {
         { "layers", h->n_layers, 1, LR_MAX_LAYERS },    { "dim", h->dim, 1, INT32_MAX },
         { "heads", h->n_heads, 1, INT32_MAX },          { "kv heads", h->n_kv_heads, 1, INT32_MAX },
-        { "head dim", h->head_dim, 1, INT32_MAX },      { "hidden dim", h->hidden_dim, 1, INT32_MAX },
+        { "head dim", h->head_dim, 1, 1 << 16 },      { "hidden dim", h->hidden_dim, 1, INT32_MAX },
         { "vocabulary", h->n_vocab, 1, INT32_MAX },     { "trained context", h->n_ctx_train, 1, INT32_MAX },
         { "window", h->window, 0, INT32_MAX },          { "rotated dims", h->n_rot, 0, h->head_dim },
     };
@@ -89,40 +87,50 @@ void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weigh
 
 /* ---- explaining ---- */
 
-static void explain_quant(lr_text *t, const lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
+void lr_plan_say(char *text, size_t size, const char *format, ...) {
+    size_t at = strlen(text);
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text + at, size - at, format, ap);
+    va_end(ap);
+}
+
+#define SAY(...) lr_plan_say(plan->why, sizeof plan->why, __VA_ARGS__)
+
+static void explain_quant(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
     char need[32];
+    SAY("weights %s", lr_formats[plan->quant].name);
     if (in->quant != LR_FORMAT_NONE || in->quant_bits) {
-        lr_text_add(t, "weights %s as asked", lr_formats[plan->quant].name);
+        SAY(" as asked");
     } else if (plan->quant_kept) {
-        lr_text_add(t, "weights %s, the file's precision", lr_formats[plan->quant].name);
+        SAY(", the file's precision");
+    } else if (in->prefer_speed) {
+        SAY(" for speed");
     } else {
-        lr_text_add(t, "weights %s", lr_formats[plan->quant].name);
-        if (in->prefer_speed) lr_text_add(t, " for speed");
         for (int i = 0; i < found->n_tried && found->tried[i] != plan->quant; i++)
-            lr_text_add(t, "%s%s needs %s", i ? ", " : " because ", name_of(found->tried[i]),
-                        lr_size_gib(need, found->tried_needs[i]));
+            SAY("%s%s needs %s", i ? ", " : " because ",
+                found->tried[i] == LR_FORMAT_NONE ? "the file's precision" : lr_formats[found->tried[i]].name,
+                lr_size_gib(need, found->tried_needs[i]));
     }
 }
 
-static void explain_context(lr_text *t, const lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
-    if (in->n_ctx > 0)
-        lr_text_add(t, "; context %d as asked%s", plan->n_ctx,
-                    plan->n_ctx > in->model->n_ctx_train ? ", longer than the model was trained for" : "");
-    else if (plan->n_ctx_lowered)
-        lr_text_add(t, "; context lowered to %d of %d, the most that fits", plan->n_ctx, found->n_ctx_full);
-    else
-        lr_text_add(t, "; full context of %d", plan->n_ctx);
+static void explain_context(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
+    if (in->n_ctx > 0) {
+        SAY("; context %d as asked", plan->n_ctx);
+        if (plan->n_ctx > in->model->n_ctx_train) SAY(", longer than the %d of training", in->model->n_ctx_train);
+    } else if (plan->n_ctx_lowered) {
+        SAY("; context lowered to %d of %d, the most that fits", plan->n_ctx, found->n_ctx_full);
+    } else {
+        SAY("; full context of %d", plan->n_ctx);
+    }
 }
 
 void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
-    lr_text t = { 0 };
-    explain_quant(&t, plan, in, found);
-    explain_context(&t, plan, in, found);
-    lr_text_add(&t, "; KV %s%s", lr_formats[plan->kv].name, in->kv == LR_FORMAT_NONE ? "" : " as asked");
-    if (in->n_batch == 0 && plan->n_batch < 512 && plan->n_batch < plan->n_ctx)
-        lr_text_add(&t, "; prefill chunk lowered to %d tokens to fit", plan->n_batch);
-    snprintf(plan->why, sizeof plan->why, "%s", t.text ? t.text : "");
-    lr_free(t.text);
+    explain_quant(plan, in, found);
+    explain_context(plan, in, found);
+    SAY("; KV %s%s", lr_formats[plan->kv].name, in->kv == LR_FORMAT_NONE ? "" : " as asked");
+    if (in->n_batch == 0 && plan->n_batch < lr_min(512, plan->n_ctx))
+        SAY("; prefill chunk lowered to %d tokens to fit", plan->n_batch);
 }
 
 /* ---- hashing ---- */

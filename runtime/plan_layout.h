@@ -28,7 +28,7 @@ typedef struct lr_plan_weights {
     uint64_t n_params, n_matmul_params;
 } lr_plan_weights;
 
-/* No head of its own: the embedding is the head too.                                                                  */
+/* One matrix is both embedding and head, under whichever of the two roles the file has it.                            */
 bool lr_plan_tied(const lr_plan_input *in);
 /* Where a tensor goes in that precision, offset left 0.  False: its size overflows.                                   */
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
@@ -98,6 +98,8 @@ llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, cons
 /* Predicted rates, why, hash.                                                                                         */
 void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w);
 void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found);
+/* Appends to a NUL-terminated text of that size; what does not fit is cut.                                             */
+void lr_plan_say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t lr_plan_hash(const lr_plan *plan);
 /* The command line that repeats the plan.                                                                             */
 void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out);

@@ -105,19 +105,15 @@ int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REM
 
 /* ---- the refusal ---- */
 
+#define SAY(...) lr_plan_say(text, sizeof text, __VA_ARGS__)
+
 llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, const lr_plan_found *found,
                              llmrun_error *err) {
     const lr_plan_choice *c = &found->choice;
     const lr_plan_sizes *s = &found->sizes;
     const lr_plan_weights *w = lr_plan_weighed(scale, in, c->quant);
-    char gib[32], text[sizeof err->message];
+    char gib[32], text[sizeof err->message] = "";
     lr_plan_remedy remedy[LR_PLAN_MAX_REMEDIES];
-    size_t at = 0;
-#define SAY(...) \
-    do { \
-        int n_ = snprintf(text + at, sizeof text - at, __VA_ARGS__); \
-        if (n_ > 0) at = (size_t)lr_min((int64_t)(at + (size_t)n_), (int64_t)sizeof text - 1); \
-    } while (0)
     SAY("plan: host memory: needs %s", lr_size_gib(gib, s->needed));
     SAY(" (%llu bytes), available %s", (unsigned long long)s->needed, lr_size_gib(gib, in->host.budget_bytes));
     SAY(" (%llu bytes, --ram)", (unsigned long long)in->host.budget_bytes);
@@ -131,6 +127,5 @@ llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, cons
     int n = lr_plan_remedies_from(scale, in, remedy);
     for (int i = 0; i < n; i++)
         SAY("\n  %-28s needs %s", remedy[i].words, lr_size_gib(gib, remedy[i].needed_bytes));
-#undef SAY
     return lr_fail(err, LLMRUN_NOMEM, "%s", text);
 }

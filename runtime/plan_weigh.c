@@ -7,9 +7,12 @@ static bool is_vector(const lr_plan_tensor *t) { return t->cols == 1; }
 static bool is_plain(lr_format f) { return lr_formats[f].scale_bytes == 0; }
 
 bool lr_plan_tied(const lr_plan_input *in) {
-    for (size_t i = 0; i < in->n_tensors; i++)
-        if (in->tensors[i].role == LR_HEAD) return false;
-    return true;
+    bool embed = false, head = false;
+    for (size_t i = 0; i < in->n_tensors; i++) {
+        embed |= in->tensors[i].role == LR_EMBED;
+        head |= in->tensors[i].role == LR_HEAD;
+    }
+    return !(embed && head);
 }
 
 /* Precision of the file: f32 runs as f16, and so does what no kernel reads (f64, f8).                                 */
@@ -27,7 +30,7 @@ static lr_format wanted_format(const lr_plan_input *in, bool tied, lr_format qua
     bool mappable = in->use_mmap && t->aligned && t->file_format != LR_FORMAT_NONE;
     if (t->role == LR_EMBED && !tied && mappable) return t->file_format;
     if (quant == LR_FORMAT_NONE) return kept_format(t);
-    if (t->role == LR_EMBED && tied && lr_formats[quant].bits == 4) return LR_Q8_0;
+    if (tied && (t->role == LR_EMBED || t->role == LR_HEAD) && lr_formats[quant].bits == 4) return LR_Q8_0;
     return quant;
 }
 
