@@ -1,0 +1,117 @@
+#!/bin/bash
+# Runs the tests that the Makefile built, one line for each program, and ends with "N passed, N failed, N skipped".
+# Usage: BUILD=dir tests/run.sh SECTION..    Sections: gates headers unit kernels cli embed asan tsan
+BUILD=${BUILD:-build}
+CC=${CC:-gcc}
+MAKE=${MAKE:-make}
+passed=0 failed=0 skipped=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$(dirname "$0")/.." || exit 1
+
+# report NAME STATUS PASSED FAILED SKIPPED: prints the line, and the log of what failed.
+report() {
+    local word=ok
+    [ "$4" -gt 0 ] && word=FAIL
+    [ $(($3 + $4)) -eq 0 ] && word=skip
+    printf '%-4s  %-28s %4d passed' "$word" "$1" "$3"
+    [ "$4" -gt 0 ] && printf ', %d failed' "$4"
+    [ "$5" -gt 0 ] && printf ', %d skipped' "$5"
+    printf '  (%d s)\n' $((SECONDS - started))
+    [ "$4" -gt 0 ] && tail -n 60 "$work/log" | sed 's/^/      /'
+    passed=$((passed + $3)) failed=$((failed + $4)) skipped=$((skipped + $5))
+}
+
+# check NAME COMMAND..: a command that passes or fails as a whole; status 77 is a skip.
+check() {
+    local name=$1 status
+    shift
+    started=$SECONDS
+    "$@" >"$work/log" 2>&1
+    status=$?
+    case $status in
+    0) report "$name" 0 1 0 0 ;;
+    77) report "$name" 77 0 0 1 ;;
+    *) report "$name" $status 0 1 0 ;;
+    esac
+}
+
+# cases NAME COMMAND..: a command whose output has one line for each case, cmocka's or "ok - ", "not ok - ", "skip - ".
+cases() {
+    local name=$1 status ok bad skip
+    shift
+    started=$SECONDS
+    "$@" >"$work/log" 2>&1
+    status=$?
+    ok=$(grep -cE '^(\[ +OK \]|ok - )' "$work/log")
+    bad=$(grep -cE '^(\[  FAILED  \] [a-z_0-9]+$|not ok - )' "$work/log")
+    skip=$(grep -cE '^(\[  SKIPPED \] [a-z_0-9]+$|skip - )' "$work/log")
+    [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+    [ "$status" -eq 0 ] && [ $((ok + bad + skip)) -eq 0 ] && ok=1
+    report "$name" $status "$ok" "$bad" "$skip"
+}
+
+finds_defect() { # the command must end with status 1, not crash
+    "$@"
+    [ $? -eq 1 ]
+}
+
+# The public header alone, in each language it promises.
+header() { printf '#include "runtime/llmrun.h"\n' | $CC -I. -Wall -Wextra -Werror -pedantic-errors -fsyntax-only "$@" -; }
+
+embed() {
+    local root=$work/installed
+    $MAKE --no-print-directory -s install BUILD="$BUILD" PREFIX="$root" DESTDIR= || return 1
+    export PKG_CONFIG_PATH=$root/lib/pkgconfig
+    # shellcheck disable=SC2046 # the flags are split on purpose
+    $CC -std=c99 -Wall -Werror -o "$work/embed" tests/embed.c $(pkg-config --cflags --libs llmrun) || return 1
+    [ -e "$root/share/llmrun/demo/model.safetensors" ] || return 77
+    LD_LIBRARY_PATH=$root/lib "$work/embed" "$root/share/llmrun/demo" | grep . || return 1
+    (cd / && "$root/bin/llmrun" -p "Once upon a time" -n 5 --temp 0 | grep .) || return 1
+    $MAKE --no-print-directory -s uninstall BUILD="$BUILD" PREFIX="$root" DESTDIR= || return 1
+    [ -z "$(find "$root" -type f)" ]
+}
+
+unit() { # directory of the programs, suffix of their names in the report
+    local program
+    for program in tests/test_*.c; do
+        program=$(basename "$program" .c)
+        [ -x "$1/tests/$program" ] && cases "$program$2" "$1/tests/$program"
+    done
+}
+
+run_section() {
+    local kind
+    case $1 in
+    gates)
+        check gates bash tests/gates.sh "$BUILD"
+        cases "gates can fail" bash tests/gates_test.sh "$BUILD"
+        ;;
+    headers)
+        check "header as C99" header -std=c99 -xc
+        check "header as C17" header -std=c17 -xc
+        check "header as C++" header -std=c++11 -xc++
+        ;;
+    unit) unit "$BUILD" "" ;;
+    kernels)
+        check checkkernels "$BUILD/tests/checkkernels"
+        for kind in value guard nan split; do
+            check "checkkernels finds: $kind" finds_defect "$BUILD/tests/checkkernels" --plant $kind
+        done
+        ;;
+    cli) cases cli bash tests/cli.sh "$BUILD" ;;
+    embed) check "install and embed" embed ;;
+    asan)
+        export UBSAN_OPTIONS=print_stacktrace=1
+        unit "$BUILD/asan" " (asan)"
+        check "checkkernels (asan)" "$BUILD/asan/tests/checkkernels"
+        ;;
+    tsan) unit "$BUILD/tsan" " (tsan)" ;;
+    *) echo "run.sh: unknown section $1" >&2 && exit 2 ;;
+    esac
+}
+
+for section in "$@"; do run_section "$section"; done
+[ $skipped -gt 0 ] && tail=", $skipped skipped"
+echo "$passed passed, $failed failed$tail"
+[ $failed -eq 0 ]
