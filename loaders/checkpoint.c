@@ -284,6 +284,11 @@ static char *directory_of(const char *path) {
     return !slash ? lr_strdup(".") : slash == path ? lr_strdup("/") : lr_strndup(path, (size_t)(slash - path));
 }
 
+/* "model.safetensors" has the form of a repo id too; nobody names a repository like that.                              */
+static bool is_file_name(const char *model) {
+    return ends_with(model, ".safetensors") || ends_with(model, ".json") || foreign_kind(model);
+}
+
 /* A file: weights, a config, or something foreign.                                                                    */
 static llmrun_status open_file(lr_checkpoint *c, const char *model, bool use_mmap, llmrun_error *err) {
     const char *name = base_name(model), *kind = foreign_kind(name);
@@ -312,7 +317,7 @@ llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char
     if (stat(model, &st) == 0 && S_ISDIR(st.st_mode)) {
         c->dir = lr_strdup(model);
         status = c->dir ? read_directory(c, NULL, use_mmap, err) : lr_fail_nomem(err, model, strlen(model));
-    } else if (!exists(model) && lr_hf_cache_is_id(model)) {
+    } else if (!exists(model) && lr_hf_cache_is_id(model) && !is_file_name(model)) {
         status = lr_hf_cache_find(&c->dir, model, cache_dirs, err);
         if (!status) status = read_directory(c, NULL, use_mmap, err);
     } else {

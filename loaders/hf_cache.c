@@ -120,13 +120,12 @@ static const char *base_name(const char *id) {
     return slash ? slash + 1 : id;
 }
 
-/* How far apart two ids are: 0 the same name under another organisation, SIZE_MAX too far to mention.                 */
+/* How far apart two ids are, their names without the organisation counting twice; SIZE_MAX: too far to mention.        */
 static size_t unlikeness(const char *asked, const char *have) {
     const char *a = base_name(asked), *h = base_name(have);
-    size_t d = distance(asked, have), base = distance(a, h);
-    if (base < d) d = base;
-    if (d <= strlen(a) / 3 || strcasestr(h, a) || strcasestr(a, h)) return d;
-    return SIZE_MAX;
+    size_t names = distance(a, h);
+    bool close = names <= strlen(a) / 3 || strcasestr(h, a) || strcasestr(a, h);
+    return close ? names + distance(asked, have) : SIZE_MAX;
 }
 
 typedef struct near_list {

@@ -157,7 +157,7 @@ static int by_data(const void *a, const void *b) {
 /* No hole, no overlap, nothing behind the last tensor.                                                                */
 static llmrun_status check_tiling(const reader *r, lr_tensor *t, size_t n) {
     uint64_t at = 0;
-    qsort(t, n, sizeof *t, by_data);
+    if (n) qsort(t, n, sizeof *t, by_data);
     for (size_t i = 0; i < n; i++) {
         uint64_t begin = (uint64_t)(t[i].data - r->data);
         if (begin != at)
@@ -219,10 +219,7 @@ llmrun_status lr_safetensors_read(const lr_map *m, int32_t file, lr_tensor **ten
             n++;
         if (status) goto done;
     }
-    if (n > first)
-        status = check_tiling(&r, *tensors + first, n - first);
-    else if (r.n_data > 0)
-        status = check_tiling(&r, NULL, 0);
+    status = check_tiling(&r, n > first ? *tensors + first : NULL, n - first);
 done:
     if (status)
         while (n > first) lr_free((void *)(uintptr_t)(*tensors)[--n].name);
