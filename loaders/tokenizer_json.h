@@ -13,8 +13,10 @@ enum {
     LR_STEPS_MAX = 16,           /* in one of the lists below */
 };
 
+#define LR_NO_TOKEN UINT32_MAX
 typedef struct lr_token {
-    uint32_t start, n; /* text at vocab.text + start; n 0 and start UINT32_MAX: no token has this id */
+    uint32_t start, n; /* text at vocab.text + start; start LR_NO_TOKEN: no token has this id; an added token that the
+                          model does not know is empty here */
 } lr_token;
 
 typedef struct lr_merge {
@@ -63,7 +65,8 @@ typedef struct lr_steps {
 } lr_steps;
 
 typedef struct lr_vocab {
-    char *text;         /* of all tokens, as the file spells them */
+    char *text;         /* (n_text) of all tokens, as the file spells them */
+    size_t n_text;
     lr_token *tokens;   /* (n_tokens) by id */
     int32_t n_tokens;   /* highest id + 1 */
     int32_t n_model;    /* the same without added tokens */
@@ -71,7 +74,7 @@ typedef struct lr_vocab {
     size_t n_merges;
     int32_t *slots;     /* text -> id: open addressing, -1 empty; a power of two */
     uint32_t n_slots;
-    lr_added *added;    /* (n_added) */
+    lr_added *added;    /* (n_added) sorted by text */
     size_t n_added;
     lr_steps normalizer, pre_tokenizer, decoder;
     int32_t *prefix, *suffix; /* ids that the post-processor puts around a text */
@@ -81,10 +84,8 @@ typedef struct lr_vocab {
     int32_t unk;        /* -1: none */
 } lr_vocab;
 
-/* Reads a tokenizer.json.  *v must be zeroed; closed by the caller in every case.
- * Cost: the file is mapped; its two large tables are read in one pass without a tree.  [errors: IO FORMAT UNSUPPORTED NOMEM] */
-llmrun_status lr_vocab_read(lr_vocab *v, const char *path, llmrun_error *err);
-/* The same from memory; where names it in messages.                                                                   */
+/* Reads the n bytes of a tokenizer.json; where names it in messages.  *v must be zeroed; closed by the caller in every
+ * case.  Cost: one pass over the two large tables, without a tree.      [errors: FORMAT UNSUPPORTED NOMEM]           */
 llmrun_status lr_vocab_parse(lr_vocab *v, const char *json, size_t n, const char *where, llmrun_error *err);
 void lr_vocab_close(lr_vocab *v);
 

@@ -1,0 +1,172 @@
+/* A pull reader for large JSON tables, and the three UTF-8 functions it stands on.  See json_scan.h.                  */
+#include "loaders/json_scan.h"
+
+#include <string.h>
+
+#include "loaders/json.h"
+
+/* ---- UTF-8 ---- */
+
+size_t lr_utf8_length(const char *text, size_t n) {
+    const unsigned char *s = (const unsigned char *)text;
+    if (s[0] < 0x80) return 1;
+    size_t want = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4 || want > n) return 0;
+    for (size_t i = 1; i < want; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
+    bool surrogate = s[0] == 0xed && s[1] >= 0xa0;
+    bool beyond = s[0] == 0xf4 && s[1] >= 0x90;
+    return overlong || surrogate || beyond ? 0 : want;
+}
+
+size_t lr_utf8_put(char *out, uint32_t code) {
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
+    size_t n = code < 0x800 ? 2 : code < 0x10000 ? 3 : 4;
+    static const unsigned char lead[] = {0, 0, 0xc0, 0xe0, 0xf0};
+    for (size_t i = n - 1; i > 0; i--, code >>= 6) out[i] = (char)(0x80 | (code & 0x3f));
+    out[0] = (char)(lead[n] | code);
+    return n;
+}
+
+uint32_t lr_utf8_get(const char *text, size_t *n) {
+    const unsigned char *s = (const unsigned char *)text;
+    *n = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    if (*n == 1) return s[0];
+    uint32_t code = s[0] & (0x7fu >> *n);
+    for (size_t i = 1; i < *n; i++) code = code << 6 | (s[i] & 0x3f);
+    return code;
+}
+
+/* ---- scanning ---- */
+
+static void skip_space(lr_json_scan *s) {
+    while (s->at < s->end && (*s->at == ' ' || *s->at == '\n' || *s->at == '\r' || *s->at == '\t')) s->at++;
+}
+
+bool lr_json_scan_peek(lr_json_scan *s, char c) {
+    skip_space(s);
+    return s->at < s->end && *s->at == c;
+}
+
+bool lr_json_scan_take(lr_json_scan *s, char c) {
+    if (!lr_json_scan_peek(s, c)) return false;
+    s->at++;
+    return true;
+}
+
+/* Four hexadecimal digits at p.                                                                                       */
+static bool hex4(const char *p, const char *end, uint32_t *out) {
+    if (end - p < 4) return false;
+    *out = 0;
+    for (int i = 0; i < 4; i++) {
+        int c = p[i] | 0x20, digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        if (digit < 0 || (p[i] < '0')) return false;
+        *out = *out << 4 | (uint32_t)digit;
+    }
+    return true;
+}
+
+/* The escape at s->at, just after the backslash.                                                                      */
+static bool scan_escape(lr_json_scan *s, lr_text *out) {
+    static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+    if (s->at == s->end) return false;
+    if (*s->at != 'u') {
+        const char *p = *s->at ? strchr(from, *s->at) : NULL;
+        if (!p) return false;
+        lr_text_add_bytes(out, to + (p - from), 1);
+        s->at++;
+        return true;
+    }
+    uint32_t code, low;
+    if (!hex4(s->at + 1, s->end, &code)) return false;
+    const char *after = s->at + 5;
+    if (code >= 0xdc00 && code < 0xe000) return false;
+    if (code >= 0xd800 && code < 0xdc00) {
+        if (s->end - after < 6 || after[0] != '\\' || after[1] != 'u' || !hex4(after + 2, s->end, &low)) return false;
+        if (low < 0xdc00 || low > 0xdfff) return false;
+        code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+        after += 6;
+    }
+    char utf8[4];
+    lr_text_add_bytes(out, utf8, lr_utf8_put(utf8, code));
+    s->at = after;
+    return true;
+}
+
+bool lr_json_scan_string(lr_json_scan *s, lr_text *out) {
+    if (!lr_json_scan_take(s, '"')) return false;
+    while (s->at < s->end) {
+        const char *run = s->at;
+        size_t k;
+        while (s->at < s->end && *s->at != '"' && *s->at != '\\') {
+            if ((unsigned char)*s->at < 0x20) return false;
+            k = lr_utf8_length(s->at, (size_t)(s->end - s->at));
+            if (k == 0) return false;
+            s->at += k;
+        }
+        lr_text_add_bytes(out, run, (size_t)(s->at - run));
+        if (s->at == s->end || out->failed) return false;
+        if (*s->at++ == '"') return true;
+        if (!scan_escape(s, out)) return false;
+    }
+    return false;
+}
+
+bool lr_json_scan_int(lr_json_scan *s, int32_t *out) {
+    skip_space(s);
+    const char *p = s->at;
+    bool negative = p < s->end && *p == '-';
+    p += negative;
+    const char *digits = p;
+    int64_t v = 0;
+    for (; p < s->end && *p >= '0' && *p <= '9' && v < INT32_MAX; p++) v = v * 10 + (*p - '0');
+    if (p == digits || v > INT32_MAX || (*digits == '0' && p - digits > 1)) return false;
+    if (p < s->end && *p && strchr(".eE0123456789", *p)) return false;
+    *out = (int32_t)(negative ? -v : v);
+    s->at = p;
+    return true;
+}
+
+/* Moves past a string without decoding it.                                                                            */
+static bool skip_string(lr_json_scan *s) {
+    for (s->at++; s->at < s->end; s->at++) {
+        if (*s->at == '"') {
+            s->at++;
+            return true;
+        }
+        if (*s->at == '\\' && ++s->at == s->end) return false;
+    }
+    return false;
+}
+
+bool lr_json_scan_skip(lr_json_scan *s) {
+    char open[LR_JSON_DEPTH];
+    int depth = 0;
+    do {
+        skip_space(s);
+        if (s->at == s->end) return false;
+        char c = *s->at;
+        if (c == '"') {
+            if (!skip_string(s)) return false;
+        } else if (c == '{' || c == '[') {
+            if (depth == LR_JSON_DEPTH) return false;
+            open[depth++] = (char)(c == '{' ? '}' : ']');
+            s->at++;
+        } else if (c == '}' || c == ']') {
+            if (depth == 0 || open[--depth] != c) return false;
+            s->at++;
+        } else if (c == ',' || c == ':') {
+            if (depth == 0) return false;
+            s->at++;
+        } else {
+            const char *word = s->at;
+            while (s->at < s->end && !strchr(" \n\r\t\"{}[],:", *s->at)) s->at++;
+            if (s->at == word) return false;
+        }
+    } while (depth > 0);
+    return true;
+}
