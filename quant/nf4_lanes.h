@@ -3,10 +3,10 @@
 
 /* As bitsandbytes: x times 1 / absmax, then the nearest value; a value on the midpoint of two takes the lower.       */
 static void nf4_encode(void *quants, void *scales, const float *x, int64_t n) {
-    static const float midpoints[15] = {
-        -0.8480964004993439f,   -0.6106329262256622f, -0.4599952697753906f, -0.33967943489551544f, -0.23460740596055984f,
-        -0.13791173323988914f,  -0.045525018125772476f, 0.03979014977812767f, 0.1202552504837513f,  0.2035212516784668f,
-        0.2920137718319893f,    0.3893125355243683f,  0.5016634166240692f,  0.6427869200706482f,   0.8614784181118011f};
+    static const float midpoints[15] = { /* of lr_nf4_values, in f32 arithmetic */
+        -0.848096371f, -0.610632896f, -0.45999527f, -0.33967942f, -0.234607399f,
+        -0.137911737f, -0.0455250181f, 0.0397901498f, 0.120255247f, 0.203521252f,
+        0.292013764f, 0.389312536f, 0.501663446f, 0.64278692f, 0.861478448f};
     uint8_t *q = quants;
     char *s = scales;
     for (int64_t b = 0; b < n; b += 64, x += 64, q += 32, s += 4) {

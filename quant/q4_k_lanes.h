@@ -34,9 +34,10 @@ static void q4_k_fit(const float *x, float *step_out, float *offset_out) {
         }
         vf det = 32.0f * sqq - sq * sq;
         vf a = (32.0f * syq - sy * sq) / det, b = (sqq * sy - sq * syq) / det;
-        vi above = b + min > 0; /* mins are stored as M >= 0: the line then goes through zero */
-        a = v_pick(above, (syq + min * sq) / sqq, a);
-        b = v_pick(above, v_all(-min), b);
+        /* Mins are stored as M >= 0, and equal codes fit any line: then the line goes through zero.                   */
+        vi through_zero = (b + min > 0) | (det <= 0);
+        a = v_pick(through_zero, (syq + min * sq) / sqq, a);
+        b = v_pick(through_zero, v_all(-min), b);
         vf less = 2.0f * (a * syq + b * sy) - a * (a * sqq + 2.0f * b * sq) - 32.0f * b * b;
         v_store(step + c, a);
         v_store(offset + c, b + min);

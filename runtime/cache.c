@@ -18,6 +18,7 @@
 #define PAGE 4096
 #define LAYOUT 1 /* raise when the bytes of any format, or the order of planes, change */
 #define SUFFIX ".weights"
+#define NAME_BYTES (16 + sizeof SUFFIX)
 #define WRITE_PIECE ((uint64_t)32 << 20)
 
 typedef struct file_header {
@@ -29,7 +30,7 @@ typedef struct file_header {
 static const char magic[8] = "llmrunW";
 
 typedef struct entry {
-    char name[64];
+    char name[NAME_BYTES];
     uint64_t bytes;
     struct timespec used;
 } entry;
@@ -44,7 +45,7 @@ static uint64_t id_key(const lr_cache_id *id) {
     return h;
 }
 
-static void entry_name(char name[64], uint64_t key) { snprintf(name, 64, "%016" PRIx64 SUFFIX, key); }
+static void entry_name(char name[NAME_BYTES], uint64_t key) { snprintf(name, NAME_BYTES, "%016" PRIx64 SUFFIX, key); }
 
 /* Sizes of the file's parts; false on overflow.                                                                      */
 static LR_MUST_CHECK bool measure(const lr_cache_id *id, uint64_t *weights_offset, uint64_t *file_bytes) {
@@ -78,7 +79,7 @@ static bool take_formats(const uint8_t *map, const lr_cache_id *id, uint64_t wei
 
 bool lr_cache_open(lr_cache *c, const char *dir, const lr_cache_id *id, lr_format *formats) {
     *c = (lr_cache){0};
-    char name[64];
+    char name[NAME_BYTES];
     uint64_t offset, bytes;
     struct stat st;
     void *map = MAP_FAILED;
@@ -149,7 +150,7 @@ static uint64_t scan(int dir_fd, const char *keep, entry *oldest) {
         bool older = st.st_mtim.tv_sec < oldest->used.tv_sec ||
                      (st.st_mtim.tv_sec == oldest->used.tv_sec && st.st_mtim.tv_nsec < oldest->used.tv_nsec);
         if (oldest->name[0] && !older) continue;
-        snprintf(oldest->name, sizeof oldest->name, "%s", e->d_name);
+        memcpy(oldest->name, e->d_name, NAME_BYTES); /* a name without rest has exactly that length */
         oldest->bytes = (uint64_t)st.st_size;
         oldest->used = st.st_mtim;
     }
@@ -217,7 +218,7 @@ static llmrun_status write_weights(int fd, const uint8_t *weights, uint64_t n, c
 llmrun_status lr_cache_write(const char *dir, const lr_cache_id *id, const lr_format *formats, const void *weights,
                              uint64_t limit_bytes, const lr_report *report) {
     llmrun_status status = LLMRUN_OK;
-    char name[64], temporary[128] = "";
+    char name[NAME_BYTES], temporary[96] = "";
     uint64_t offset, bytes;
     bool ok = false;
     int fd = -1, dir_fd = open_dir(dir);
