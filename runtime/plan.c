@@ -95,6 +95,8 @@ void lr_plan_say(char *text, size_t size, const char *format, ...) {
     va_end(ap);
 }
 
+static const char *file_name(lr_format f) { return f == LR_FORMAT_NONE ? "another type" : lr_formats[f].name; }
+
 #define SAY(...) lr_plan_say(plan->why, sizeof plan->why, __VA_ARGS__)
 
 static void explain_quant(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
@@ -103,7 +105,10 @@ static void explain_quant(lr_plan *plan, const lr_plan_input *in, const lr_plan_
     if (in->quant != LR_FORMAT_NONE || in->quant_bits) {
         SAY(" as asked");
     } else if (plan->quant_kept) {
-        SAY(", the file's precision");
+        const lr_plan_tensor *t = in->tensors, *end = t + in->n_tensors;
+        while (t < end && (t->cols == 1 || plan->placements[t - in->tensors].format != plan->quant)) t++;
+        if (t < end && t->file_format != plan->quant) SAY(" for a file in %s", file_name(t->file_format));
+        else SAY(", the file's precision");
     } else if (in->prefer_speed) {
         SAY(" for speed");
     } else {
@@ -115,11 +120,13 @@ static void explain_quant(lr_plan *plan, const lr_plan_input *in, const lr_plan_
 }
 
 static void explain_context(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
+    char need[32];
     if (in->n_ctx > 0) {
         SAY("; context %d as asked", plan->n_ctx);
         if (plan->n_ctx > in->model->n_ctx_train) SAY(", longer than the %d of training", in->model->n_ctx_train);
     } else if (plan->n_ctx_lowered) {
-        SAY("; context lowered to %d of %d, the most that fits", plan->n_ctx, found->n_ctx_full);
+        SAY("; context lowered to %d, the most that fits", plan->n_ctx);
+        if (found->full_needs) SAY(", because %d needs %s", found->n_ctx_full, lr_size_gib(need, found->full_needs));
     } else {
         SAY("; full context of %d", plan->n_ctx);
     }
@@ -129,7 +136,7 @@ void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found
     explain_quant(plan, in, found);
     explain_context(plan, in, found);
     SAY("; KV %s%s", lr_formats[plan->kv].name, in->kv == LR_FORMAT_NONE ? "" : " as asked");
-    if (in->n_batch == 0 && plan->n_batch < lr_min(512, plan->n_ctx))
+    if (in->n_batch == 0 && plan->n_batch < lr_min(plan->n_ctx_lowered ? 128 : 512, plan->n_ctx))
         SAY("; prefill chunk lowered to %d tokens to fit", plan->n_batch);
 }
 

@@ -116,8 +116,8 @@ typedef struct lr_plan {
 
 /* Makes the plan.  Order in auto mode, first that fits: (1) precision as in the file with the full context, then with a
  * context lowered to what fits but not below 4096; (2) the same in 8-bit; (3) in 4-bit; (4) 4-bit with a context down
- * to 512.  At each step the chunk goes from 512 down to 32 before anything else gives way.  What the caller pinned is
- * kept.  in->model etc. must outlive the call only.
+ * to 512.  At each step the chunk goes from 512 down to 32 before anything else gives way; beside a lowered context it
+ * starts from 128.  What the caller pinned is kept.  in->model etc. must outlive the call only.
  * NOMEM when nothing fits: needed, available and the remedies below.  ARG, UNSUPPORTED, FORMAT: impossible input.
  * Cost: <= 1 ms for 100 layers.                                                                                       */
 llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error *err);

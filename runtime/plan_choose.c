@@ -6,6 +6,9 @@ enum {
     CTX_USEFUL = 4096, /* precision gives way before the context falls below this */
     CTX_LEAST = 512,   /* auto refuses rather than go lower */
     CTX_STEP = 256,    /* a lowered context is a multiple of this */
+    CHUNK_MOST = 512,
+    CHUNK_LOWERED = 128, /* where the context had to be lowered, it gets the memory of larger chunks */
+    CHUNK_LEAST = 32,
 };
 
 /* One step of the order: a precision and the range of contexts allowed with it.                                       */
@@ -13,16 +16,6 @@ typedef struct stage {
     lr_format quant;
     int32_t lo, hi;
 } stage;
-
-/* Chunk sizes in the order they are tried; a pinned one alone.  Returns their number.                                 */
-static int chunk_sizes(const lr_plan_input *in, int32_t sizes[5]) {
-    if (in->n_batch > 0) {
-        sizes[0] = in->n_batch;
-        return 1;
-    }
-    for (int i = 0; i < 5; i++) sizes[i] = 512 >> i;
-    return 5;
-}
 
 static int precisions(const lr_plan_input *in, lr_format quants[3]) {
     if (in->quant_bits == 8 || in->quant_bits == 4) {
@@ -57,6 +50,7 @@ static bool try_choice(lr_plan_found *found, const lr_plan_input *in, const lr_p
 /* Largest multiple of CTX_STEP in [lo, hi) that fits; needs grow with the context.                                    */
 static bool try_lower_contexts(lr_plan_found *found, const lr_plan_input *in, const lr_plan_weights *w,
                                lr_plan_choice c, stage g) {
+    if (g.lo == g.hi) return false;
     int32_t lo = (g.lo + CTX_STEP - 1) / CTX_STEP, hi = (g.hi - 1) / CTX_STEP;
     bool fits = false;
     while (lo <= hi) {
@@ -72,17 +66,17 @@ static bool try_lower_contexts(lr_plan_found *found, const lr_plan_input *in, co
     return fits;
 }
 
+/* Full context first, then lower ones; each with chunks from large to small, or the pinned one.                       */
 static bool try_stage(lr_plan_found *found, const lr_plan_input *in, const lr_plan_weights *w, stage g) {
-    int32_t chunks[5];
-    int n = chunk_sizes(in, chunks);
     lr_plan_choice c = { .quant = g.quant, .kv = in->kv == LR_FORMAT_NONE ? LR_F16 : in->kv };
-    for (int pass = 0; pass < 2; pass++)
-        for (int i = 0; i < n; i++) {
-            c.n_ctx = g.hi;
-            c.n_batch = chunks[i];
-            if (pass == 0 ? try_choice(found, in, w, c) : try_lower_contexts(found, in, w, c, g)) return true;
-        }
+    int32_t least = in->n_batch ? in->n_batch : CHUNK_LEAST;
+    c.n_ctx = g.hi;
+    for (c.n_batch = in->n_batch ? in->n_batch : CHUNK_MOST; c.n_batch >= least; c.n_batch /= 2)
+        if (try_choice(found, in, w, c)) return true;
+    for (c.n_batch = in->n_batch ? in->n_batch : CHUNK_LOWERED; c.n_batch >= least; c.n_batch /= 2)
+        if (try_lower_contexts(found, in, w, c, g)) return true;
     c.n_ctx = g.lo;
+    c.n_batch = least;
     return try_choice(found, in, w, c);
 }
 
@@ -113,4 +107,9 @@ void lr_plan_choose(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_found
             out->tried_needs[out->n_tried++] = stage_found.sizes.needed;
         }
     }
+    if (!out->fits || out->choice.n_ctx == full) return;
+    lr_plan_choice whole = out->choice;
+    lr_plan_sizes sizes;
+    whole.n_ctx = full;
+    if (lr_plan_measure(in, lr_plan_weighed(scale, in, whole.quant), &whole, &sizes)) out->full_needs = sizes.needed;
 }

@@ -85,6 +85,7 @@ typedef struct lr_plan_found {
     uint64_t tried_needs[3];
     int32_t n_tried;
     int32_t n_ctx_full;      /* that auto wanted */
+    uint64_t full_needs;     /* where it was lowered: what it would need, 0: too much to count */
 } lr_plan_found;
 void lr_plan_choose(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_found *out);
 

@@ -73,9 +73,14 @@ static void add_table(lr_text *out, const lr_plan *plan, const lr_plan_input *in
 static void add_prediction(lr_text *out, const lr_plan *plan) {
     char gb[32];
     lr_text_add(out, "\n  a token reads %s of weights", lr_size_gb(gb, plan->weight_bytes_per_token));
-    if (plan->decode_tokens_per_s > 0) lr_text_add(out, "; decode about %.3g tokens/s", plan->decode_tokens_per_s);
-    if (plan->prefill_tokens_per_s > 0) lr_text_add(out, "; prefill about %.3g tokens/s", plan->prefill_tokens_per_s);
-    if (plan->load_seconds > 0) lr_text_add(out, "; conversion about %.2g s, once", plan->load_seconds);
+    const struct { const char *what, *unit; double value; } rates[] = {
+        { "decode", "tokens/s", plan->decode_tokens_per_s },
+        { "prefill", "tokens/s", plan->prefill_tokens_per_s },
+        { "conversion", "s, once", plan->load_seconds >= 0.05 ? plan->load_seconds : 0 },
+    };
+    for (size_t i = 0; i < LR_COUNT(rates); i++)
+        if (rates[i].value > 0)
+            lr_text_add(out, "; %s about %.*f %s", rates[i].what, rates[i].value < 100, rates[i].value, rates[i].unit);
     lr_text_add(out, "\n");
 }
 
