@@ -93,7 +93,7 @@ san:
 	@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
 	@BUILD=$(BUILD) bash tests/run.sh asan tsan
 
-unit: $(TESTS) $(BUILD)/tests/checkkernels
+unit: $(TESTS) $(BUILD)/tests/checkkernels $(BUILD)/tests/json_check
 threaded: $(THREADED)
 
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
@@ -146,4 +146,4 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all demo test san unit threaded asan-unit tsan-unit bench install uninstall deps clean
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TESTS:=.d) $(BUILD)/tests/checkkernels.d
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(BUILD)/tests/*.d)

@@ -121,6 +121,14 @@ const char *finish_text(llmrun_finish finish);
 /* One line of figures on stderr.                                                                                      */
 void print_stats(const llmrun_model_info *info, const llmrun_generate_result *r);
 
+/* ---- messages from the terminal: prompt on stderr, line editing and history where readline is present ---- */
+
+typedef enum input_kind { INPUT_TEXT, INPUT_INTERRUPT, INPUT_END } input_kind;
+void input_open(void);
+/* One message: a line, a paste, or all between two """.                                                             */
+input_kind input_message(cli_text *message);
+void input_close(void);
+
 /* ---- machine ---- */
 
 int machine_threads(void);        /* processors this process may use */

@@ -1,0 +1,181 @@
+#!/bin/bash
+# The program from outside: exit codes, what goes to stdout and what to stderr, JSON.  Usage: tests/cli.sh [BUILD]
+# One line for each case: "ok - ", "not ok - " or "skip - ".
+cd "$(dirname "$0")/.." || exit 2
+llmrun=${1:-build}/llmrun
+json_check=${1:-build}/tests/json_check
+shared=../shared/data
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+status=0
+
+ok() { echo "ok - $1"; }
+bad() {
+    echo "not ok - $1: $2"
+    status=1
+}
+same() { if [ "$2" = "$3" ]; then ok "$1"; else bad "$1" "expected \"$2\", got \"$3\""; fi; }
+
+# exits CODE TEXT ARGS..: the program ends with CODE, prints one line with TEXT on stderr and nothing on stdout.
+exits() {
+    local code=$1 text=$2 got
+    shift 2
+    "$llmrun" "$@" >"$work/out" 2>"$work/err" </dev/null
+    got=$?
+    if [ $got -ne "$code" ]; then
+        bad "$*" "expected exit $code, got $got: $(head -c 300 "$work/err")"
+    elif [ -s "$work/out" ]; then
+        bad "$*" "stdout is not empty"
+    elif [ "$(wc -l <"$work/err")" -ne 1 ] || ! grep -qF -- "$text" "$work/err"; then
+        bad "$*" "expected one line with \"$text\", got: $(head -c 300 "$work/err")"
+    else
+        ok "exit $code: $*"
+    fi
+}
+
+# ---- usage ----
+
+for value in 12x -5 0 nan inf 99999999999 '' 1.5 0x10 ' 4'; do exits 2 --ctx run -p x -c "$value"; done
+exits 2 '--ctx "12x": not an integer' -c 12x -p x
+for value in 8Q G -1G 0 nan 1e99 8GX ''; do exits 2 --ram plan --ram "$value"; done
+for value in x -0.1 nan 1e400 ''; do exits 2 --temp -p x --temp "$value"; done
+for value in 1.5 -1 nan; do exits 2 --top-p -p x --top-p "$value"; done
+exits 2 --threads -p x -t 0
+exits 2 --vram --vram 8G,x -p x
+exits 2 'did you mean --temp?' --tempp 1
+exits 2 'did you mean --top-k?' --topk 1
+exits 2 'did you mean plan?' paln
+exits 2 'needs a value' -p
+exits 2 'needs a value' --model --stats
+exits 2 'takes no value' --stats=1
+exits 2 'not an option of llmrun run' --ids
+exits 2 'unexpected argument' run hello
+exits 2 'contradict' --chat --raw -p x
+exits 2 'expected auto|cpu|cuda|sim' --device gpu -p x
+exits 2 --vram -ngl 99
+exits 2 '--vram takes one size for each device' --tensor-parallel-size 2
+exits 2 '--quant 4bit' --load-in-4bit
+exits 2 'no prompt' run
+for word in quantize compare serve; do exits 7 'not in this version' $word; done
+exits 7 'CPU' --device cuda -p x
+exits 7 'simulated GPU' --device sim -p x
+exits 7 'not in this version' --sim-gpus 2x1G -p x
+exits 7 'not in this version' --plan file -p x
+exits 7 'not in this version' plan --gpu 8G
+exits 5 "$work/none" --model "$work/none" -p x
+exits 5 "$work/none" plan --model "$work/none"
+exits 5 "$work/none" -f "$work/none"
+
+# ---- help ----
+
+for command in '' run plan info tokenize bench devices; do
+    # shellcheck disable=SC2086 # no word, or one
+    if "$llmrun" $command --help >"$work/out" 2>"$work/err" && grep -q Usage "$work/out" && [ ! -s "$work/err" ]; then
+        ok "help $command"
+    else
+        bad "help $command" "expected usage on stdout alone"
+    fi
+done
+for option in --quant --kv --ram --vram --ctx --temp --seed --stop --logits --raw --chat --stats --json --cpu-isa; do
+    "$llmrun" run --help | grep -q -- "$option " || "$llmrun" run --help | grep -q -- "$option$" || bad "help" "no $option"
+    grep -q -- "${option//-/\\\\-}" runtime/cli/llmrun.1 || bad "man page" "no $option"
+done
+same version "llmrun $(sed -n 's/^VERSION *:= *//p' Makefile)" "$("$llmrun" --version)"
+"$llmrun" --help >/dev/full 2>"$work/err"
+same "full disk" 5 $?
+
+# ---- devices ----
+
+if "$llmrun" devices --json 2>"$work/err" | "$json_check" devices gpu_support && [ ! -s "$work/err" ]; then
+    ok "devices --json"
+else
+    bad "devices --json" "expected one JSON document"
+fi
+
+# ---- text: a model of 260K weights whose text is published ----
+
+model=$shared/models/stories260K
+story="Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high."
+if [ -f $model/model.safetensors ]; then
+    run() { "$llmrun" --model $model --temp 0 "$@" </dev/null 2>"$work/err"; }
+    text=$(run --raw -p "" -n 200)
+    case $text in "$story"*) ok "published text" ;; *) bad "published text" "$text" ;; esac
+    [ ! -s "$work/err" ] && ok "quiet stderr" || bad "quiet stderr" "$(cat "$work/err")"
+    same "same text with one thread" "$text" "$(run --raw -p "" -n 200 -t 1)"
+    same "same text in small chunks" "$(run --raw -p "$story" -n 20)" "$(run --raw -p "$story" -n 20 -b 3)"
+    same "stop string" "Once upon a time, there was a little girl named " "$(run -p "" -n 200 --stop Lily --stop zebra; echo)"
+    same "stdin is the prompt" "$(run -p "$story" -n 10)" "$(printf %s "$story" | "$llmrun" --model $model --temp 0 -n 10 2>/dev/null)"
+    printf %s "$story" >"$work/prompt"
+    same "a file is the prompt" "$(run -p "$story" -n 10)" "$(run -f "$work/prompt" -n 10)"
+    same "prompt and stdin" "$(run -p $'Once upon\n\na time' -n 10)" \
+        "$(printf 'a time' | "$llmrun" --model $model --temp 0 -p "Once upon" -n 10 2>/dev/null)"
+    same "same seed" "$("$llmrun" --model $model -p "" -n 40 --seed 7 </dev/null)" "$("$llmrun" --model $model -p "" -n 40 --seed 7 </dev/null)"
+    if run -p "" -n 20 --json | "$json_check" text finish prompt_tokens generated_tokens prefill_seconds decode_seconds logits_hash &&
+        [ ! -s "$work/err" ]; then ok "run --json"; else bad "run --json" "$(cat "$work/err")"; fi
+    run -p "" -n 20 --stats >"$work/out"
+    same "stats: one line on stderr" 1 "$(wc -l <"$work/err")"
+    grep -q '^stats: .*tok/s.*GB/s.*logits [0-9a-f]\{16\}$' "$work/err" && ok "stats: figures" || bad "stats: figures" "$(cat "$work/err")"
+    same "stats: stdout unchanged" "$(run -p "" -n 20)" "$(cat "$work/out")"
+
+    run -p "$story" --logits "$work/logits.npy" >"$work/out"
+    same "logits: nothing on stdout" 0 "$(wc -c <"$work/out")"
+    shape=$(head -c 128 "$work/logits.npy" | tail -c 118 | tr -dc '0-9, ()' | grep -o '([0-9]*, [0-9]*)')
+    n_ids=$("$llmrun" tokenize --model $model --ids -p "$story" </dev/null | wc -w)
+    same "logits: shape" "($n_ids, 512)" "$shape"
+    same "logits: size" $((128 + n_ids * 512 * 4)) "$(wc -c <"$work/logits.npy")"
+
+    exits 8 'context' --model $model -p "$story" -c 8
+    exits 2 '' --model $model -p x --quant q9
+    exits 5 "$work/no/file" --model $model -p x --logits "$work/no/file"
+    "$llmrun" --model $model -p "" -n 20000 --temp 0 </dev/null 2>"$work/err" | head -c 20 >/dev/null
+    same "closed pipe: the program's status" 0 "${PIPESTATUS[0]}"
+    same "closed pipe: quiet" 0 "$(grep -vc 'context' "$work/err")"
+    "$llmrun" --model $model -p "" -n 200 </dev/null >/dev/full 2>"$work/err"
+    same "text to a full disk" 5 $?
+
+    for command in plan info; do
+        if "$llmrun" $command --model $model --json 2>"$work/err" | "$json_check" && [ ! -s "$work/err" ]; then
+            ok "$command --json"
+        else
+            bad "$command --json" "$(cat "$work/err")"
+        fi
+    done
+    exits 3 'needed' plan --model $model --ram 100K
+    if "$llmrun" bench --model $model -p 16 -n 4 -r 1 --json 2>"$work/err" | "$json_check" tests quant; then ok "bench --json"; else bad "bench --json" "$(cat "$work/err")"; fi
+
+    # A damaged model: every cut of the file is refused with exit 4, and no text.
+    mkdir "$work/cut"
+    cp $model/*.json "$work/cut/"
+    for size in 0 7 100 20000; do
+        head -c $size $model/model.safetensors >"$work/cut/model.safetensors"
+        exits 4 'model.safetensors' --model "$work/cut" -p x
+    done
+
+    # A chat on a terminal: script(1) gives one.
+    if command -v script >/dev/null; then
+        chat() { printf "$1" | HOME=$work XDG_STATE_HOME=$work/state script -qec "$llmrun --model $model --temp 0 -n 8" /dev/null; }
+        chat 'Once upon\n/stats\n/regen\n/undo\n/set temp 0.5\n/nonsense\n/bye\n' >"$work/out" 2>&1
+        same "chat: leaves with /bye" 0 $?
+        for text in '/? for help' 'no chat template' 'stats: prompt' '0 messages left' 'unknown command /nonsense'; do
+            grep -qF "$text" "$work/out" && ok "chat: $text" || bad "chat: $text" "$(tail -c 600 "$work/out")"
+        done
+    else
+        echo "skip - chat: no script(1) here"
+    fi
+else
+    echo "skip - text: $model is not here"
+fi
+
+tokenizer=$shared/tokenizers
+if [ -d $tokenizer ]; then
+    one=$(find $tokenizer -name tokenizer.json | sort | head -n 1)
+    mkdir "$work/only"
+    cp "$one" "$work/only/tokenizer.json"
+    "$llmrun" tokenize --model "$work/only" --ids -p 'Hello world' </dev/null | grep -qE '^[0-9]+( [0-9]+)*$' &&
+        ok "tokenize needs tokenizer.json alone" || bad "tokenize" "no ids"
+    "$llmrun" tokenize --model "$work/only" --json -p 'Hello world' </dev/null | "$json_check" tokens n_tokens &&
+        ok "tokenize --json" || bad "tokenize --json" "not JSON"
+else
+    echo "skip - tokenize: $tokenizer is not here"
+fi
+exit $status
