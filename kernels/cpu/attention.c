@@ -135,13 +135,13 @@ void lr_att_run_at(const lr_kv_layer *kv, int32_t kv_head, int32_t p, int32_t n,
     out->v_scales = scales;
 }
 
-/* Queries and results (2 x queries x head_dim), K or V of a tile, scores (queries x tile), and per query two running
- * statistics.  Head sizes are rounded up to 16 so that vectors may run over the end of a row.                        */
+/* Queries and results (2 x queries x head_dim), K or V of a tile, scores (queries x tile), and six values per query.
+ * Queries and head sizes are rounded up to 16 so that vectors may run over the end of a row.                         */
 size_t lr_attention_scratch_bytes(int64_t n, int32_t n_heads, int32_t head_dim) {
-    (void)n;
     size_t dim = ((size_t)head_dim + 15) & ~(size_t)15;
     size_t queries = ((size_t)lr_max(LR_ATT_QUERIES, n_heads) + 15) & ~(size_t)15;
-    return (2 * queries * dim + 2 * LR_ATT_TILE * dim + 2 * queries * LR_ATT_TILE + 4 * queries) * sizeof(float);
+    (void)n;
+    return (2 * queries * dim + LR_ATT_TILE * dim + queries * LR_ATT_TILE + 6 * queries) * sizeof(float);
 }
 
 /* ---- the portable kernel ---- */

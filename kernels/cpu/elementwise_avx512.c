@@ -1,4 +1,10 @@
-/* Row and token kernels for avx512. */
-#include "kernels/cpu/elementwise.h"
+/* Row kernels for AVX-512.                                                                                     */
+#define LEVEL(op) lr_##op##_avx512
+#include "kernels/cpu/elementwise_body.h"
 
-void lr_elementwise_fill_avx512(lr_ops *ops) { (void)ops; }
+void lr_elementwise_fill_avx512(lr_ops *ops) {
+    LR_SET_OP(ops, rmsnorm, avx512);
+    LR_SET_OP(ops, pack, avx512);
+    LR_SET_OP(ops, rope, avx512);
+    LR_SET_OP(ops, swiglu, avx512);
+}
