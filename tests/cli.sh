@@ -2,6 +2,7 @@
 # The program from outside: exit codes, what goes to stdout and what to stderr, JSON.  Usage: tests/cli.sh [BUILD]
 # One line for each case: "ok - ", "not ok - " or "skip - ".
 cd "$(dirname "$0")/.." || exit 2
+# shellcheck disable=SC2015,SC2059 # "test && ok || bad" is meant; the keys to type hold escapes
 llmrun=${1:-build}/llmrun
 json_check=${1:-build}/tests/json_check
 shared=../shared/data
@@ -140,7 +141,14 @@ if [ -f $model/model.safetensors ]; then
             bad "$command --json" "$(cat "$work/err")"
         fi
     done
-    exits 3 'needed' plan --model $model --ram 100K
+    "$llmrun" plan --model $model --ram 100K >"$work/out" 2>"$work/err"
+    same "refusal: exit 3" 3 $?
+    same "refusal: nothing on stdout" 0 "$(wc -c <"$work/out")"
+    grep -q 'needs .* available' "$work/err" && ok "refusal: needed and available" || bad "refusal" "$(cat "$work/err")"
+    remedy=$(grep -oE -- '--ram [0-9]+' "$work/err" | head -n 1)
+    # shellcheck disable=SC2086 # option and value
+    "$llmrun" plan --model $model $remedy >/dev/null 2>"$work/err" && [ -n "$remedy" ] &&
+        ok "refusal: its remedy fits" || bad "refusal: its remedy fits" "\"$remedy\": $(cat "$work/err")"
     if "$llmrun" bench --model $model -p 16 -n 4 -r 1 --json 2>"$work/err" | "$json_check" tests quant; then ok "bench --json"; else bad "bench --json" "$(cat "$work/err")"; fi
 
     # A damaged model: every cut of the file is refused with exit 4, and no text.

@@ -75,7 +75,8 @@ if [ -f "$BUILD/libllmrun.a" ]; then
         awk '/file format/ { object = $1; sub(":$", "", object) }
              NF >= 5 && $(NF-2) ~ /^\.(data|bss|tdata|tbss)(\.[a-z_A-Z0-9]*)?$/ && $(NF-2) !~ /^\.data\.rel\.ro/ &&
              $(NF-1) !~ /^0+$/ && $NF !~ /^\./ { print object ": " $NF }' |
-        grep -vxE 'base\.o: allocator' | fail globals "no variable outlives a call (but the allocator)"
+        grep -vxE 'base\.o: allocator|json\.o: hooks_once(\.[0-9]+)?' |
+        fail globals "no variable outlives a call (but the allocator, and the once of cJSON's own hooks)"
 fi
 if [ -f "$BUILD/libllmrun.so" ]; then
     nm -D --defined-only "$BUILD/libllmrun.so" | awk '{ print $NF }' | sed 's/@.*//' | grep -vE '^llmrun_' |
