@@ -1,8 +1,8 @@
 #!/bin/bash
 # The program from outside: exit codes, what goes to stdout and what to stderr, JSON.  Usage: tests/cli.sh [BUILD]
 # One line for each case: "ok - ", "not ok - " or "skip - ".
-cd "$(dirname "$0")/.." || exit 2
 # shellcheck disable=SC2015,SC2059 # "test && ok || bad" is meant; the keys to type hold escapes
+cd "$(dirname "$0")/.." || exit 2
 llmrun=${1:-build}/llmrun
 json_check=${1:-build}/tests/json_check
 shared=../shared/data
