@@ -1,4 +1,4 @@
-/* Looks up repo ids in the local Hugging Face cache; see hf_cache.h.  Nothing is downloaded.                          */
+/* Looks up repo ids in the local Hugging Face cache; see hf_cache.h.  Nothing is downloaded.                         */
 #include "loaders/hf_cache.h"
 
 #include <ctype.h>
@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 
 #include "loaders/loader.h"
+#include "loaders/path.h"
 
 enum { MAX_ID = 96, MAX_NEAR = 4, MAX_SEEN = 10000 };
 
@@ -39,7 +40,7 @@ static bool is_commit(const char *text, size_t n) {
 
 /* ---- the snapshot of one repository ---- */
 
-/* Appends the commit that refs/main names to dir.  A ref is text from a file: only hex digits may become a path.      */
+/* Appends the commit that refs/main names to dir.  A ref is text from a file: only hex digits may become a path.     */
 static llmrun_status add_main_commit(lr_text *dir, const char *repo, llmrun_error *err) {
     lr_map m;
     lr_text ref = { 0 };
@@ -59,7 +60,7 @@ static llmrun_status add_main_commit(lr_text *dir, const char *repo, llmrun_erro
     return status;
 }
 
-/* Without refs/main (a download of one revision): the newest snapshot.                                                */
+/* Without refs/main (a download of one revision): the newest snapshot.                                               */
 static void add_newest_snapshot(lr_text *dir, const char *repo) {
     lr_text all = { 0 }, best = { 0 };
     time_t newest = 0;
@@ -80,7 +81,7 @@ static void add_newest_snapshot(lr_text *dir, const char *repo) {
     lr_free(best.text);
 }
 
-/* *dir stays NULL if the repository has no snapshot.                                                                  */
+/* *dir stays NULL if the repository has no snapshot.                                                                 */
 static llmrun_status find_snapshot(char **dir, const char *repo, llmrun_error *err) {
     lr_text found = { 0 };
     llmrun_status status = add_main_commit(&found, repo, err);
@@ -98,7 +99,7 @@ static llmrun_status find_snapshot(char **dir, const char *repo, llmrun_error *e
 
 /* ---- what else is there ---- */
 
-/* Edit distance of two ids, letters of either case alike.                                                             */
+/* Edit distance of two ids, letters of either case alike.                                                            */
 static size_t distance(const char *a, const char *b) {
     size_t row[MAX_ID + 1], n = strlen(b);
     for (size_t j = 0; j <= n; j++) row[j] = j;
@@ -115,14 +116,9 @@ static size_t distance(const char *a, const char *b) {
     return row[n];
 }
 
-static const char *base_name(const char *id) {
-    const char *slash = strrchr(id, '/');
-    return slash ? slash + 1 : id;
-}
-
-/* How far apart two ids are, their names without the organisation counting twice; SIZE_MAX: too far to mention.        */
+/* How far apart two ids are, their names without the organisation counting twice; SIZE_MAX: too far to mention.      */
 static size_t unlikeness(const char *asked, const char *have) {
-    const char *a = base_name(asked), *h = base_name(have);
+    const char *a = lr_path_base(asked), *h = lr_path_base(have);
     size_t names = distance(a, h);
     bool close = names <= strlen(a) / 3 || strcasestr(h, a) || strcasestr(a, h);
     return close ? names + distance(asked, have) : SIZE_MAX;
@@ -173,15 +169,16 @@ static llmrun_status not_found(const char *model, const char *const *hubs, llmru
     for (size_t i = 0; hubs && hubs[i]; i++) collect_near(&list, model, hubs[i]);
     for (size_t i = 0; i < list.n; i++) lr_text_add(&near, "%s%s", i ? ", " : "", list.id[i]);
     llmrun_status status =
-        lr_fail(err, LLMRUN_IO, "%s: no such file, and not in the local Hugging Face cache%s%s; to download: hf download %s",
-                model, near.text ? "; near it: " : "", near.text ? near.text : "", model);
+        lr_fail(err, LLMRUN_IO,
+                "%s: no such file, and not in the local Hugging Face cache%s%s; to download: hf download %s", model,
+                near.text ? "; near it: " : "", near.text ? near.text : "", model);
     lr_free(near.text);
     return status;
 }
 
 llmrun_status lr_hf_cache_find(char **dir, const char *model, const char *const *hubs, llmrun_error *err) {
     *dir = NULL;
-    const char *name = base_name(model);
+    const char *name = lr_path_base(model);
     for (size_t i = 0; hubs && hubs[i] && !*dir; i++) {
         lr_text repo = { 0 };
         llmrun_status status = LLMRUN_OK;

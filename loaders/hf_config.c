@@ -1,5 +1,5 @@
 /* config.json and its siblings as flat key-values: {"a": {"b": [1, 2]}} gives a.b = array of 2, a.b.0 = 1, a.b.1 = 2.
- * What a key means is for models/ to decide.                                                                          */
+ * What a key means is for models/ to decide.                                                                         */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +50,7 @@ static llmrun_status add_value(flattener *f, const cJSON *item, size_t n_key) {
     return LLMRUN_OK;
 }
 
-/* Adds the members of an object or array below the key of n_key bytes.  As deep as JSON may nest, LR_JSON_DEPTH.       */
+/* Adds the members of an object or array below the key of n_key bytes.  As deep as JSON may nest, LR_JSON_DEPTH.     */
 static llmrun_status add_members(flattener *f, const cJSON *parent, size_t n_key) {
     size_t index = 0;
     const cJSON *item;
@@ -127,7 +127,7 @@ const lr_value *lr_config_find(const lr_config *c, const char *key) {
     return NULL;
 }
 
-/* What a message says that it found.                                                                                  */
+/* What a message says that it found.                                                                                 */
 static const char *describe(char *buf, size_t size, const lr_value *v) {
     char text[64];
     switch (v ? v->type : LR_VALUE_NULL) {

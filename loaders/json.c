@@ -1,4 +1,4 @@
-/* The strict JSON reader of json.h: one loop over the bytes that keeps a stack of open brackets, then cJSON.          */
+/* The strict JSON reader of json.h: one loop over the bytes that keeps a stack of open brackets, then cJSON.         */
 #include "loaders/json.h"
 
 #include <math.h>
@@ -7,30 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "loaders/json_scan.h"
 #include "loaders/loader.h"
 
 /* ---- UTF-8 ---- */
 
-/* Length of the sequence at s (n bytes left): no overlong forms, no surrogates, nothing above U+10FFFF; 0 if bad.     */
-static size_t sequence(const uint8_t *s, size_t n) {
-    static const struct { uint8_t first, last, low, high, length; } row[] = {
-        { 0x00, 0x7f, 0x80, 0xbf, 1 }, { 0xc2, 0xdf, 0x80, 0xbf, 2 }, { 0xe0, 0xe0, 0xa0, 0xbf, 3 },
-        { 0xe1, 0xec, 0x80, 0xbf, 3 }, { 0xed, 0xed, 0x80, 0x9f, 3 }, { 0xee, 0xef, 0x80, 0xbf, 3 },
-        { 0xf0, 0xf0, 0x90, 0xbf, 4 }, { 0xf1, 0xf3, 0x80, 0xbf, 4 }, { 0xf4, 0xf4, 0x80, 0x8f, 4 },
-    };
-    for (size_t r = 0; r < LR_COUNT(row); r++) {
-        if (s[0] < row[r].first || s[0] > row[r].last) continue;
-        size_t length = row[r].length;
-        if (length > n) return 0;
-        if (length > 1 && (s[1] < row[r].low || s[1] > row[r].high)) return 0;
-        for (size_t i = 2; i < length; i++)
-            if ((s[i] & 0xc0) != 0x80) return 0;
-        return length;
-    }
-    return 0;
-}
-
-/* Offset of the first byte that is not UTF-8, n if there is none.                                                     */
+/* Offset of the first byte that is not UTF-8, n if there is none.                                                    */
 static size_t utf8_end(const uint8_t *s, size_t n) {
     size_t i = 0;
     while (i < n) {
@@ -42,7 +24,7 @@ static size_t utf8_end(const uint8_t *s, size_t n) {
                 continue;
             }
         }
-        size_t k = sequence(s + i, n - i);
+        size_t k = lr_utf8_length((const char *)s + i, n - i);
         if (k == 0) break;
         i += k;
     }
@@ -60,8 +42,8 @@ typedef struct scanner {
 
 static llmrun_status unexpected(scanner *p, const char *expected) {
     if (p->i >= p->n)
-        return lr_fail(p->err, LLMRUN_FORMAT, "%s: expected %s, got the end at byte %zu; cut short?", p->where, expected,
-                       p->i);
+        return lr_fail(p->err, LLMRUN_FORMAT, "%s: expected %s, got the end at byte %zu; cut short?", p->where,
+                       expected, p->i);
     char got[8];
     lr_printable(got, sizeof got, (const char *)p->s + p->i, 1);
     return lr_fail(p->err, LLMRUN_FORMAT, "%s: expected %s at byte %zu, got '%s'", p->where, expected, p->i, got);
@@ -73,7 +55,7 @@ static void skip_space(scanner *p) {
 
 static bool digit(const scanner *p) { return p->i < p->n && p->s[p->i] >= '0' && p->s[p->i] <= '9'; }
 
-/* The four hex digits of a \u escape at i, -1 if they are not there.                                                  */
+/* The four hex digits of a \u escape at i, -1 if they are not there.                                                 */
 static int32_t hex4(const scanner *p, size_t i) {
     int32_t v = 0;
     if (p->n - i < 4) return -1;
@@ -89,7 +71,7 @@ static int32_t hex4(const scanner *p, size_t i) {
     return v;
 }
 
-/* After the backslash.  \u0000 is refused because C strings end there; half a surrogate pair is not a character.      */
+/* After the backslash.  \u0000 is refused because C strings end there; half a surrogate pair is not a character.     */
 static llmrun_status escape(scanner *p) {
     if (p->i >= p->n || p->s[p->i] == 0 || !strchr("\"\\/bfnrtu", p->s[p->i])) return unexpected(p, "an escape");
     if (p->s[p->i++] != 'u') return LLMRUN_OK;
@@ -98,7 +80,8 @@ static llmrun_status escape(scanner *p) {
     if (v == 0) return unexpected(p, "no \\u0000 in a string");
     p->i += 4;
     if (v < 0xd800 || v > 0xdfff) return LLMRUN_OK;
-    int32_t low = v < 0xdc00 && p->n - p->i >= 6 && p->s[p->i] == '\\' && p->s[p->i + 1] == 'u' ? hex4(p, p->i + 2) : -1;
+    bool pair = v < 0xdc00 && p->n - p->i >= 6 && p->s[p->i] == '\\' && p->s[p->i + 1] == 'u';
+    int32_t low = pair ? hex4(p, p->i + 2) : -1;
     if (low < 0xdc00 || low > 0xdfff) return unexpected(p, "both halves of a surrogate pair");
     p->i += 6;
     return LLMRUN_OK;
@@ -172,8 +155,8 @@ static llmrun_status member_name(scanner *p) {
     return LLMRUN_OK;
 }
 
-/* One document and nothing else.                                                                                      */
-static llmrun_status check(scanner *p) {
+/* One document and nothing else.                                                                                     */
+static llmrun_status document(scanner *p) {
     char closing[LR_JSON_DEPTH]; /* what ends each open object or array */
     size_t depth = 0;
     skip_space(p);
@@ -221,16 +204,23 @@ static llmrun_status check(scanner *p) {
 
 /* ---- tree ---- */
 
+static llmrun_status check(const void *text, size_t n, size_t max_values, const char *where, llmrun_error *err) {
+    size_t good = utf8_end(text, n);
+    if (good < n) return lr_fail(err, LLMRUN_FORMAT, "%s: invalid UTF-8 at byte %zu", where, good);
+    return document(&(scanner){ .s = text, .n = n, .max_values = max_values, .where = where, .err = err });
+}
+
+llmrun_status lr_json_check(const void *text, size_t n, const char *where, llmrun_error *err) {
+    return check(text, n, SIZE_MAX, where, err);
+}
+
 static void set_hooks(void) { cJSON_InitHooks(&(cJSON_Hooks){ .malloc_fn = lr_alloc, .free_fn = lr_free }); }
 
 llmrun_status lr_json_parse(cJSON **out, const void *text, size_t n, size_t max_values, const char *where,
                             llmrun_error *err) {
     static pthread_once_t hooks_once = PTHREAD_ONCE_INIT; /* cJSON's allocator is process-wide */
     *out = NULL;
-    size_t good = utf8_end(text, n);
-    if (good < n) return lr_fail(err, LLMRUN_FORMAT, "%s: invalid UTF-8 at byte %zu", where, good);
-    scanner p = { .s = text, .n = n, .max_values = max_values, .where = where, .err = err };
-    llmrun_status status = check(&p);
+    llmrun_status status = check(text, n, max_values, where, err);
     if (status) return status;
     pthread_once(&hooks_once, set_hooks);
     cJSON *json = cJSON_ParseWithLengthOpts(text, n, NULL, false);

@@ -1,6 +1,6 @@
 /* Readers of model files.  They emit neutral tensor directories and key-values; what a name means is decided by models/
  * and runtime/bind.c.  Every file is untrusted: each count and range is checked before use, and a failure is a status
- * with one sentence that names file, object, expected and got.                                                        */
+ * with one sentence that names file, object, expected and got.                                                       */
 #ifndef LR_LOADER_H
 #define LR_LOADER_H
 
@@ -21,7 +21,7 @@ typedef struct lr_map {
  * copy: read into memory instead of mapping.  An empty file has size 0 and data that must not be read.               */
 llmrun_status lr_map_open(lr_map *m, const char *path, bool copy, llmrun_error *err);
 void lr_map_close(lr_map *m); /* accepts a zeroed map; zeroes it */
-/* IO if the file behind the map is now shorter than it was at open.                                                   */
+/* IO if the file behind the map is now shorter than it was at open.                                                  */
 llmrun_status lr_map_check(const lr_map *m, llmrun_error *err);
 
 /* ---- tensor directory ---- */
@@ -40,7 +40,9 @@ void lr_tensors_free(lr_tensor *tensors, size_t n); /* the array and its names; 
 
 /* ---- neutral key-values: config.json flattened, "rope_scaling.factor", "layer_types.0" ---- */
 
-typedef enum lr_value_type { LR_VALUE_NULL, LR_VALUE_BOOL, LR_VALUE_NUMBER, LR_VALUE_STRING, LR_VALUE_ARRAY } lr_value_type;
+typedef enum lr_value_type {
+    LR_VALUE_NULL, LR_VALUE_BOOL, LR_VALUE_NUMBER, LR_VALUE_STRING, LR_VALUE_ARRAY
+} lr_value_type;
 
 typedef struct lr_value {
     char *key;
@@ -56,14 +58,14 @@ typedef struct lr_config {
 } lr_config;
 
 const lr_value *lr_config_find(const lr_config *c, const char *key); /* NULL if absent */
-/* Integer in [lo, hi]; absent or null: fallback, or FORMAT when fallback < lo.  Wrong type or range: FORMAT.          */
+/* Integer in [lo, hi]; absent or null: fallback, or FORMAT when fallback < lo.  Wrong type or range: FORMAT.         */
 llmrun_status lr_config_int(const lr_config *c, const char *key, int64_t lo, int64_t hi, int64_t fallback, int64_t *out,
                             llmrun_error *err);
-/* Finite number > 0 unless fallback is 0 or less; absent: fallback (NaN: required).                                   */
+/* Finite number > 0 unless fallback is 0 or less; absent: fallback (NaN: required).                                  */
 llmrun_status lr_config_number(const lr_config *c, const char *key, double fallback, double *out, llmrun_error *err);
 const char *lr_config_string(const lr_config *c, const char *key); /* NULL if absent or another type */
 bool lr_config_bool(const lr_config *c, const char *key, bool fallback);
-/* Reads a JSON file (config.json, generation_config.json) into flat key-values.                                       */
+/* Reads a JSON file (config.json, generation_config.json) into flat key-values.                                      */
 llmrun_status lr_config_read(lr_config *c, const char *path, llmrun_error *err);
 void lr_config_close(lr_config *c);
 
@@ -86,7 +88,7 @@ typedef struct lr_checkpoint {
 /* model: a directory, a .safetensors file (config.json beside it), a config.json, or a Hugging Face repo id that is in
  * the local cache (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, ~/.cache; values come from debug.c through cache_dirs, a
  * NULL-terminated list of hub directories in order).  Single file or sharded by model.safetensors.index.json.
- * Pickle files, Git-LFS pointers, missing shards and truncated downloads each get their own sentence.                 */
+ * Pickle files, Git-LFS pointers, missing shards and truncated downloads each get their own sentence.                */
 llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char *const *cache_dirs, bool use_mmap,
                                  llmrun_error *err);
 void lr_checkpoint_close(lr_checkpoint *c);
@@ -95,7 +97,7 @@ const lr_tensor *lr_checkpoint_find(const lr_checkpoint *c, const char *name); /
 /* ---- safetensors.c ---- */
 
 /* Appends the tensors of one mapped file (index `file`) to *tensors; all validity rules of the format are checked.
- * Names are copied.  On failure nothing is appended.                                                                  */
+ * Names are copied.  On failure nothing is appended.                                                                 */
 llmrun_status lr_safetensors_read(const lr_map *m, int32_t file, lr_tensor **tensors, size_t *n_tensors, size_t *cap,
                                   llmrun_error *err);
 

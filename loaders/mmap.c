@@ -1,5 +1,5 @@
 /* A model file mapped read-only, or read into memory.  The descriptor stays open so that lr_map_check sees the size of
- * this very file, also after another one has taken its name.                                                          */
+ * this very file, also after another one has taken its name.                                                         */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,7 +18,7 @@ static const char *kind(mode_t mode) {
                             : "no regular file";
 }
 
-/* "No such file", or the better sentence for a link that leads nowhere (an interrupted download leaves those).        */
+/* "No such file", or the better sentence for a link that leads nowhere (an interrupted download leaves those).       */
 static llmrun_status open_failed(const char *path, llmrun_error *err) {
     int code = errno;
     struct stat st;
@@ -77,8 +77,8 @@ llmrun_status lr_map_open(lr_map *m, const char *path, bool copy, llmrun_error *
     else
         status = copy ? read_all(m, err) : map_all(m, err);
     if (!status && m->size >= sizeof lfs - 1 && memcmp(m->data, lfs, sizeof lfs - 1) == 0)
-        status = lr_fail(err, LLMRUN_FORMAT, "%s: is a Git LFS pointer of %llu bytes, not the file; run 'git lfs pull'", path,
-                         (unsigned long long)m->size);
+        status = lr_fail(err, LLMRUN_FORMAT, "%s: is a Git LFS pointer of %llu bytes, not the file; run 'git lfs pull'",
+                         path, (unsigned long long)m->size);
 done:
     if (status) lr_map_close(m);
     return status;

@@ -1,15 +1,17 @@
 /* safetensors: u64 header length, JSON header, data.  Every rule of the format is checked, so that whoever reads a
- * tensor later may trust its range: the tensors tile the data section exactly, and each has the bytes of its shape.   */
+ * tensor later may trust its range: the tensors tile the data section exactly, and each has the bytes of its shape.
+ * A header may have 100 MB, so only one tensor's entry at a time becomes a tree.                                     */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "loaders/json.h"
+#include "loaders/json_scan.h"
 #include "loaders/loader.h"
 
-enum { MAX_HEADER = 100000000, MAX_TENSORS = 1000000, MAX_VALUES = 8 * MAX_TENSORS, NAME_TEXT = 128 };
+enum { MAX_HEADER = 100000000, MAX_TENSORS = 1000000, MAX_VALUES = 64 /* of an entry */, NAME_TEXT = 128 };
 
-/* The format's own names.  LR_DT_UNKNOWN: legal in a file, but nothing here computes with it.                         */
+/* The format's own names.  LR_DT_UNKNOWN: legal in a file, but nothing here computes with it.                        */
 static const struct { const char *name; lr_dtype dtype; uint8_t bits; } dtypes[] = {
     { "BF16", LR_DT_BF16, 16 },      { "F16", LR_DT_F16, 16 },        { "F32", LR_DT_F32, 32 },
     { "F64", LR_DT_F64, 64 },        { "F8_E4M3", LR_DT_F8_E4M3, 8 }, { "F8_E5M2", LR_DT_F8_E5M2, 8 },
@@ -30,7 +32,7 @@ typedef struct reader {
     llmrun_error *err;
 } reader;
 
-/* Fails with "PATH: tensor "NAME": " and the sentence.                                                                */
+/* Fails with "PATH: tensor "NAME": " and the sentence.                                                               */
 static llmrun_status bad(const reader *r, const char *name, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 static llmrun_status bad(const reader *r, const char *name, const char *format, ...) {
@@ -101,50 +103,85 @@ static llmrun_status read_range(const reader *r, const char *name, const cJSON *
     return LLMRUN_OK;
 }
 
-static llmrun_status read_tensor(const reader *r, const cJSON *entry, lr_tensor *t) {
-    const char *name = entry->string;
-    const cJSON *part[3] = { 0 }, *item;
+/* The three members of an entry; more, or fewer, are refused.                                                        */
+static llmrun_status read_entry(const reader *r, const char *name, const cJSON *entry, const cJSON *part[3]) {
     static const char *const keys[3] = { "dtype", "shape", "data_offsets" };
-    char text[256];
+    const cJSON *item;
+    char text[80];
     if (!cJSON_IsObject(entry)) return bad(r, name, "expected an object, got %s", lr_json_describe(text, 80, entry));
     cJSON_ArrayForEach(item, entry) {
         size_t k = 0;
         while (k < 3 && strcmp(item->string, keys[k]) != 0) k++;
         if (k == 3)
             return bad(r, name, "key \"%s\" is not part of the format",
-                       lr_printable(text, 64, item->string, strlen(item->string)));
-        if (part[k]) return bad(r, name, "\"%s\" defined twice", keys[k]);
+                       lr_printable(text, sizeof text, item->string, strlen(item->string)));
         part[k] = item;
     }
     for (size_t k = 0; k < 3; k++)
         if (!part[k]) return bad(r, name, "\"%s\" is missing", keys[k]);
+    return LLMRUN_OK;
+}
 
-    *t = (lr_tensor){ .file = r->file };
+/* One tensor from the n bytes of JSON that describe it.                                                              */
+static llmrun_status read_tensor(const reader *r, const char *name, const char *json, size_t n, lr_tensor *t) {
+    const cJSON *part[3] = { 0 };
+    cJSON *entry = NULL;
     uint64_t values = 0, bits, begin = 0, end = 0;
     size_t row = 0;
-    llmrun_status status = read_dtype(r, name, part[0], t, &row);
+    char text[256], where[512];
+    snprintf(where, sizeof where, "%s: tensor \"%s\"", r->path, lr_printable(text, NAME_TEXT, name, strlen(name)));
+    *t = (lr_tensor){ .file = r->file };
+    llmrun_status status = lr_json_parse(&entry, json, n, MAX_VALUES, where, r->err);
+    if (!status) status = read_entry(r, name, entry, part);
+    if (!status) status = read_dtype(r, name, part[0], t, &row);
     if (!status) status = read_shape(r, name, part[1], t, &values);
     if (!status) status = read_range(r, name, part[2], &begin, &end);
-    if (status) return status;
+    if (status) goto done;
     describe(text, sizeof text, dtypes[row].name, t);
-    if (!lr_mul_u64(values, dtypes[row].bits, &bits)) return bad(r, name, "shape overflows 64 bits: %s", text);
-    if (bits % 8 != 0) return bad(r, name, "%s does not fill whole bytes", text);
-    if (end - begin != bits / 8)
-        return bad(r, name, "%s needs %llu bytes, offsets give %llu", text, (unsigned long long)(bits / 8),
-                   (unsigned long long)(end - begin));
+    if (!lr_mul_u64(values, dtypes[row].bits, &bits))
+        status = bad(r, name, "shape overflows 64 bits: %s", text);
+    else if (bits % 8 != 0)
+        status = bad(r, name, "%s does not fill whole bytes", text);
+    else if (end - begin != bits / 8)
+        status = bad(r, name, "%s needs %llu bytes, offsets give %llu", text, (unsigned long long)(bits / 8),
+                     (unsigned long long)(end - begin));
+    if (status) goto done;
     t->bytes = end - begin;
     t->data = r->data + begin;
     t->name = lr_strdup(name);
-    return t->name ? LLMRUN_OK : lr_fail_nomem(r->err, r->path, strlen(name) + 1);
+    if (!t->name) status = lr_fail_nomem(r->err, r->path, strlen(name) + 1);
+done:
+    lr_json_close(entry);
+    return status;
 }
 
-static llmrun_status read_metadata(const reader *r, const cJSON *metadata) {
-    const cJSON *item;
-    if (!cJSON_IsObject(metadata))
+/* Its content is for people; only the types are checked.  scratch is overwritten.                                    */
+static llmrun_status skip_metadata(const reader *r, lr_json_scan *s, lr_text *scratch) {
+    if (!lr_json_scan_take(s, '{'))
         return lr_fail(r->err, LLMRUN_FORMAT, "%s: header: __metadata__ must be an object", r->path);
-    cJSON_ArrayForEach(item, metadata)
-        if (!cJSON_IsString(item))
+    while (!lr_json_scan_take(s, '}')) {
+        scratch->n = 0;
+        if (!lr_json_scan_string(s, scratch)) return lr_fail_nomem(r->err, r->path, scratch->cap);
+        lr_json_scan_take(s, ':');
+        if (!lr_json_scan_peek(s, '"'))
             return lr_fail(r->err, LLMRUN_FORMAT, "%s: header: __metadata__ must map strings to strings", r->path);
+        lr_json_scan_skip(s);
+        lr_json_scan_take(s, ',');
+    }
+    return LLMRUN_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(((const lr_tensor *)a)->name, ((const lr_tensor *)b)->name);
+}
+
+static llmrun_status check_names(const reader *r, lr_tensor *t, size_t n) {
+    char shown[NAME_TEXT];
+    if (n) qsort(t, n, sizeof *t, by_name);
+    for (size_t i = 1; i < n; i++)
+        if (strcmp(t[i - 1].name, t[i].name) == 0)
+            return lr_fail(r->err, LLMRUN_FORMAT, "%s: tensor \"%s\" defined twice", r->path,
+                           lr_printable(shown, sizeof shown, t[i].name, strlen(t[i].name)));
     return LLMRUN_OK;
 }
 
@@ -154,7 +191,7 @@ static int by_data(const void *a, const void *b) {
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes; /* empty tensors come before the one that starts there */
 }
 
-/* No hole, no overlap, nothing behind the last tensor.                                                                */
+/* No hole, no overlap, nothing behind the last tensor.                                                               */
 static llmrun_status check_tiling(const reader *r, lr_tensor *t, size_t n) {
     uint64_t at = 0;
     if (n) qsort(t, n, sizeof *t, by_data);
@@ -171,12 +208,12 @@ static llmrun_status check_tiling(const reader *r, lr_tensor *t, size_t n) {
     return LLMRUN_OK;
 }
 
-/* The header's bytes: between the length field and the data section.                                                  */
+/* The header's bytes: between the length field and the data section.                                                 */
 static llmrun_status find_header(const lr_map *m, uint64_t *n_header, llmrun_error *err) {
     uint64_t n = 0;
     if (m->size < 8)
-        return lr_fail(err, LLMRUN_FORMAT, "%s: file is %llu bytes, header needs at least 8; download incomplete?", m->path,
-                       (unsigned long long)m->size);
+        return lr_fail(err, LLMRUN_FORMAT, "%s: file is %llu bytes, header needs at least 8; download incomplete?",
+                       m->path, (unsigned long long)m->size);
     for (int i = 7; i >= 0; i--) n = n << 8 | m->data[i];
     if (n > MAX_HEADER)
         return lr_fail(err, LLMRUN_FORMAT, "%s: header length %llu exceeds limit %d; not a safetensors file?", m->path,
@@ -190,43 +227,59 @@ static llmrun_status find_header(const lr_map *m, uint64_t *n_header, llmrun_err
     return LLMRUN_OK;
 }
 
+static llmrun_status check_header(const lr_map *m, uint64_t n_header, llmrun_error *err) {
+    lr_text where = { 0 };
+    lr_text_add(&where, "%s: header", m->path);
+    llmrun_status status = where.failed ? lr_fail_nomem(err, m->path, where.cap)
+                                        : lr_json_check(m->data + 8, (size_t)n_header, where.text, err);
+    lr_free(where.text);
+    return status;
+}
+
 llmrun_status lr_safetensors_read(const lr_map *m, int32_t file, lr_tensor **tensors, size_t *n_tensors, size_t *cap,
                                   llmrun_error *err) {
-    cJSON *header = NULL;
-    lr_text where = { 0 };
+    lr_text name = { 0 };
     uint64_t n_header = 0;
     size_t first = *n_tensors, n = first;
+    bool metadata = false;
     llmrun_status status = find_header(m, &n_header, err);
+    if (!status) status = check_header(m, n_header, err);
     if (status) return status;
-    lr_text_add(&where, "%s: header", m->path);
-    if (where.failed)
-        status = lr_fail_nomem(err, m->path, where.cap);
-    else
-        status = lr_json_parse(&header, m->data + 8, (size_t)n_header, MAX_VALUES, where.text, err);
-    if (status) goto done;
-
+    const char *header = (const char *)m->data + 8;
     reader r = { .path = m->path, .file_bytes = m->size, .data = m->data + 8 + n_header,
                  .n_data = m->size - 8 - n_header, .file = file, .err = err };
-    const cJSON *entry;
-    cJSON_ArrayForEach(entry, header) {
-        if (strcmp(entry->string, "__metadata__") == 0)
-            status = read_metadata(&r, entry);
-        else if (n - first == MAX_TENSORS)
+    lr_json_scan s = { header, header, header + n_header };
+    lr_json_scan_take(&s, '{');
+    while (!status && !lr_json_scan_take(&s, '}')) {
+        name.n = 0;
+        if (!lr_json_scan_string(&s, &name)) { /* the header is well-formed: only memory can fail */
+            status = lr_fail_nomem(err, m->path, name.cap);
+            break;
+        }
+        lr_json_scan_take(&s, ':');
+        if (strcmp(name.text, "__metadata__") == 0) {
+            status = metadata ? lr_fail(err, LLMRUN_FORMAT, "%s: header: \"__metadata__\" defined twice", m->path)
+                              : skip_metadata(&r, &s, &name);
+            metadata = true;
+        } else if (n - first == MAX_TENSORS) {
             status = lr_fail(err, LLMRUN_FORMAT, "%s: more than %d tensors", m->path, (int)MAX_TENSORS);
-        else if (!lr_grow(tensors, cap, n + 1, sizeof **tensors))
+        } else if (!lr_grow(tensors, cap, n + 1, sizeof **tensors)) {
             status = lr_fail_nomem(err, m->path, (n + 1) * sizeof **tensors);
-        else if (!(status = read_tensor(&r, entry, *tensors + n)))
-            n++;
-        if (status) goto done;
+        } else {
+            const char *entry = s.at;
+            lr_json_scan_skip(&s);
+            status = read_tensor(&r, name.text, entry, (size_t)(s.at - entry), *tensors + n);
+            if (!status) n++;
+        }
+        lr_json_scan_take(&s, ',');
     }
-    status = check_tiling(&r, n > first ? *tensors + first : NULL, n - first);
-done:
+    if (!status) status = check_names(&r, n > first ? *tensors + first : NULL, n - first);
+    if (!status) status = check_tiling(&r, n > first ? *tensors + first : NULL, n - first);
     if (status)
         while (n > first) lr_free((void *)(uintptr_t)(*tensors)[--n].name);
     else
         *n_tensors = n;
-    lr_json_close(header);
-    lr_free(where.text);
+    lr_free(name.text);
     return status;
 }
 

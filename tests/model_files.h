@@ -1,4 +1,4 @@
-/* For tests of the readers: a scratch directory, files in it, safetensors images, and the check of a refusal.         */
+/* For tests of the readers: a scratch directory, files in it, safetensors images, and the check of a refusal.        */
 #ifndef TESTS_MODEL_FILES_H
 #define TESTS_MODEL_FILES_H
 
@@ -18,7 +18,7 @@
 
 #include "loaders/loader.h"
 
-/* What the last EXPECT_ call left; calls inside the macros pass &err.                                                 */
+/* What the last EXPECT_ call left; calls inside the macros pass &err.                                                */
 static llmrun_error err;
 
 #define EXPECT_OK(call)                                                                                                \
@@ -27,7 +27,7 @@ static llmrun_error err;
         if ((call) != LLMRUN_OK) fail_msg("%s:%d: %s: %s", __FILE__, __LINE__, #call, err.message);                    \
     } while (0)
 
-/* The call must fail with this status and a message that has these words.                                             */
+/* The call must fail with this status and a message that has these words.                                            */
 #define EXPECT_FAIL(call, want, words)                                                                                 \
     do {                                                                                                               \
         err = (llmrun_error){ 0 };                                                                                     \
@@ -41,7 +41,7 @@ __attribute__((unused)) static void expect_fail_at(const char *file, int line, c
              got ? err.message : "ok");
 }
 
-/* A new directory.  Remove it with remove_tree.                                                            */
+/* A new directory.  Remove it with remove_tree.                                                                      */
 __attribute__((unused)) static char *new_directory(void) {
     char *dir = strdup("/tmp/llmrun-test-XXXXXX");
     assert_non_null(mkdtemp(dir));
@@ -58,7 +58,7 @@ __attribute__((unused)) static void remove_tree(char *dir) {
     free(dir);
 }
 
-/* DIR/NAME in a buffer that the next 8 calls leave alone.                                                             */
+/* DIR/NAME in a buffer that the next 8 calls leave alone.                                                            */
 __attribute__((unused)) static const char *path_in(const char *dir, const char *name) {
     static char ring[8][4096];
     static unsigned next;
@@ -78,13 +78,13 @@ __attribute__((unused)) static void write_text(const char *dir, const char *name
     write_bytes(dir, name, text, strlen(text));
 }
 
-/* A file image in a block of exactly n bytes, so that a sanitizer sees every read beyond it.                          */
+/* A file image in a block of exactly n bytes, so that a sanitizer sees every read beyond it.                         */
 typedef struct image {
     uint8_t *bytes;
     size_t n;
 } image;
 
-/* Length, header, and n_data bytes 0, 1, 2 ...                                                                        */
+/* Length, header, and n_data bytes 0, 1, 2 ...                                                                       */
 __attribute__((unused)) static image new_image(const char *header, size_t n_data) {
     size_t n_header = strlen(header);
     image im = { .n = 8 + n_header + n_data };

@@ -1,4 +1,4 @@
-/* The strict JSON reader and the flat key-values of config.json.                                                      */
+/* The strict JSON reader and the flat key-values of config.json.                                                     */
 #include <math.h>
 
 #include "loaders/json.h"
@@ -18,7 +18,8 @@ static llmrun_status parse(const char *text, size_t n) {
 static void json_accepts(void **state) {
     (void)state;
     static const char *const good[] = {
-        "{}", "[]", "0", "-0", " 1 ", "1.5e+3", "1E9", "-0.0", "\"\"", "null", "true", "[false]", "\t{\r\n\"a\" : [ ] }",
+        "{}", "[]", "0", "-0", " 1 ", "1.5e+3", "1E9", "-0.0", "\"\"", "null", "true", "[false]",
+        "\t{\r\n\"a\" : [ ] }",
         "\"\\ud83d\\ude00\"", "\"\\u0001\\n\\/\\b\\f\\r\\t\\\\\\\"\"", "\"\x7f\"", "[[],[[]],{},{\"a\":{}}]",
         "\"\xc2\x80\xe0\xa0\x80\xed\x9f\xbf\xee\x80\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\"", "1e400",
         "{\"a\":1,\"A\":2,\"b\":{\"a\":1}}", "[{\"x\":1},{\"x\":1}]",
@@ -38,7 +39,8 @@ static void json_refuses(void **state) {
         { "{\"1\":1,", "expected a key, got the end" }, { "{a:1}", "expected a key" }, { "{\"a\"1}", "expected ':'" },
         { "{\"a\":}", "expected a value" }, { "{\"a\":1]", "',' or '}'" }, { "[1}", "',' or ']'" },
         { "[1 2]", "',' or ']'" }, { "1 2", "expected the end" }, { "{}}", "expected the end" }, { "]", "a value" },
-        { "01", "leading zero" }, { "-01", "leading zero" }, { "-", "a digit" }, { "+1", "a value" }, { ".5", "a value" },
+        { "01", "leading zero" }, { "-01", "leading zero" }, { "-", "a digit" }, { "+1", "a value" },
+        { ".5", "a value" },
         { "1.", "a digit" }, { "1.e2", "a digit" }, { "1e", "a digit" }, { "1e+", "a digit" }, { "0x10", "the end" },
         { "NaN", "NaN and Infinity are not JSON" }, { "Infinity", "NaN and Infinity" }, { "-Infinity", "a digit" },
         { "tru", "a value" }, { "nul", "a value" }, { "True", "a value" }, { "truex", "the end" },
@@ -66,7 +68,9 @@ static void json_refuses(void **state) {
 
 static void json_bounds(void **state) {
     (void)state;
-    static const struct { const char *open, *close; } kind[] = { { "[", "]" }, { "{\"a\":", "}" }, { "[{\"a\":", "}]" } };
+    static const struct { const char *open, *close; } kind[] = {
+        { "[", "]" }, { "{\"a\":", "}" }, { "[{\"a\":", "}]" }
+    };
     static const size_t depths[] = { 63, 64, 65, 1000, 1000000 };
     for (size_t k = 0; k < LR_COUNT(kind); k++)
         for (size_t i = 0; i < LR_COUNT(depths); i++) {
@@ -113,7 +117,8 @@ static void config_flattens(void **state) {
         { "f", LR_VALUE_BOOL, 0, NULL }, { "z", LR_VALUE_NULL, 0, NULL }, { "s", LR_VALUE_STRING, 0, "h\xc3\xa9" },
         { "l", LR_VALUE_ARRAY, 0, NULL }, { "text_config.rope.factor", LR_VALUE_NUMBER, 8, NULL },
         { "a", LR_VALUE_ARRAY, 4, NULL }, { "a.0", LR_VALUE_NUMBER, 1, NULL }, { "a.1", LR_VALUE_STRING, 0, "two" },
-        { "a.2.k", LR_VALUE_NUMBER, 4, NULL }, { "a.3", LR_VALUE_ARRAY, 1, NULL }, { "a.3.0", LR_VALUE_NUMBER, 5, NULL },
+        { "a.2.k", LR_VALUE_NUMBER, 4, NULL }, { "a.3", LR_VALUE_ARRAY, 1, NULL },
+        { "a.3.0", LR_VALUE_NUMBER, 5, NULL },
     };
     assert_int_equal(c.n_values, LR_COUNT(want));
     for (size_t i = 0; i < LR_COUNT(want); i++) {

@@ -1,4 +1,4 @@
-/* Opening what stands at --model: directories, files, shards, the Hugging Face cache, and everything that is no model.*/
+/* Opening what stands at --model: directories, files, shards, the Hugging Face cache, and what is no model.          */
 #include <fcntl.h>
 
 #include "loaders/hf_cache.h"
@@ -14,7 +14,7 @@ static llmrun_status open_model(lr_checkpoint *c, const char *model) {
     return lr_checkpoint_open(c, model, NULL, true, &err);
 }
 
-/* A directory with config.json and one weights file of two tensors.                                                   */
+/* A directory with config.json and one weights file of two tensors.                                                  */
 static char *small_model(void) {
     char *dir = new_directory();
     write_text(dir, "config.json", config);
@@ -115,7 +115,8 @@ static void shards(void **state) {
     lr_checkpoint_close(&c);
 
     write_safetensors(dir, "model-00002-of-00003.safetensors", "{" T("b", 2, 0, 2) "}", 2);
-    EXPECT_FAIL(open_model(&c, dir), LLMRUN_FORMAT, "tensor \"a\" expected in model-00002-of-00003.safetensors, it is in no shard");
+    EXPECT_FAIL(open_model(&c, dir), LLMRUN_FORMAT,
+                "tensor \"a\" expected in model-00002-of-00003.safetensors, it is in no shard");
     write_safetensors(dir, "model-00002-of-00003.safetensors", "{" T("w", 2, 0, 2) "}", 2);
     EXPECT_FAIL(open_model(&c, dir), LLMRUN_FORMAT, "tensor \"w\" defined twice, also in");
     write_safetensors(dir, "model-00002-of-00003.safetensors", "{" T("a", 2, 0, 2) "," T("w", 0, 2, 2) "}", 2);
@@ -166,7 +167,7 @@ static void hostile_index(void **state) {
 static void foreign_files(void **state) {
     (void)state;
     static const struct { const char *name, *bytes; llmrun_status status; const char *words; } row[] = {
-        { "pytorch_model.bin", "x", LLMRUN_UNSUPPORTED, "pickle files can run code and are never read; convert to safetensors" },
+        { "pytorch_model.bin", "x", LLMRUN_UNSUPPORTED, "pickle files can run code and are never read; convert" },
         { "model.pt", "x", LLMRUN_UNSUPPORTED, "pickle files can run code" },
         { "consolidated.00.pth", "x", LLMRUN_UNSUPPORTED, "pickle files can run code" },
         { "epoch3.ckpt", "x", LLMRUN_UNSUPPORTED, "pickle files can run code" },
@@ -278,7 +279,8 @@ static void cache_snapshots(void **state) {
     make_directories(hub, "models--other--unrelated");
     make_directories(hub, snap);
     write_text(hub, "models--TinyLlama--TinyLlama-1.1B/blobs/aa", config);
-    write_safetensors(hub, "models--TinyLlama--TinyLlama-1.1B/blobs/bb", "{" T("w", 4, 0, 4) "," T("a", 2, 4, 6) "}", 6);
+    write_safetensors(hub, "models--TinyLlama--TinyLlama-1.1B/blobs/bb",
+                      "{" T("w", 4, 0, 4) "," T("a", 2, 4, 6) "}", 6);
     assert_int_equal(symlink("../../blobs/aa", path_in(path_in(hub, snap), "config.json")), 0);
     assert_int_equal(symlink("../../blobs/bb", path_in(path_in(hub, snap), "model.safetensors")), 0);
 
@@ -298,14 +300,18 @@ static void cache_snapshots(void **state) {
     lr_checkpoint_close(&c);
 
     EXPECT_FAIL(lr_checkpoint_open(&c, "tinyllama/tinyllama-1.1b", hubs, true, &err), LLMRUN_IO,
-                "near it: TinyLlama/TinyLlama-1.1B, other/TinyLlama-1.1B; to download: hf download tinyllama/tinyllama-1.1b");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "gpt3", hubs, true, &err), LLMRUN_IO, "near it: gpt2; to download: hf download gpt3");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", hubs, true, &err), LLMRUN_IO, "cache; to download: hf download zzzz");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", NULL, true, &err), LLMRUN_IO, "hf download zzzzzzzz/qqqqqqqq");
+                "near it: TinyLlama/TinyLlama-1.1B, other/TinyLlama-1.1B; to download: hf download tinyllama/tiny");
+    EXPECT_FAIL(lr_checkpoint_open(&c, "gpt3", hubs, true, &err), LLMRUN_IO,
+                "near it: gpt2; to download: hf download gpt3");
+    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", hubs, true, &err), LLMRUN_IO,
+                "cache; to download: hf download zzzz");
+    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", NULL, true, &err), LLMRUN_IO,
+                "hf download zzzzzzzz/qqqqqqqq");
     EXPECT_FAIL(lr_checkpoint_open(&c, "gpt2", hubs, true, &err), LLMRUN_IO, "hf download gpt2");
     /* A ref is text from a file and must not lead elsewhere. */
     write_text(hub, "models--TinyLlama--TinyLlama-1.1B/refs/main", "../../models--gpt2");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, true, &err), LLMRUN_FORMAT, "a commit of hex digits");
+    EXPECT_FAIL(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, true, &err), LLMRUN_FORMAT,
+                "a commit of hex digits");
     /* An interrupted download: the link is there, its blob is not. */
     write_text(hub, "models--TinyLlama--TinyLlama-1.1B/refs/main", "0123abcd");
     assert_int_equal(unlink(path_in(hub, "models--TinyLlama--TinyLlama-1.1B/blobs/bb")), 0);
@@ -318,8 +324,8 @@ static void cache_snapshots(void **state) {
 static void repo_ids(void **state) {
     (void)state;
     static const char *const good[] = { "gpt2", "meta-llama/Llama-3.1-8B", "a/b", "_x/y_z.1" };
-    static const char *const bad[] = { "", "/", "a/", "/a", "a/b/c", "../a", "a/..", "a/.b", ".a", "-a", "a--b/c", "a b",
-                                       "a/\xc3\xa9", "a\\b", "~/a" };
+    static const char *const bad[] = { "", "/", "a/", "/a", "a/b/c", "../a", "a/..", "a/.b",
+                                       ".a", "-a", "a--b/c", "a b", "a/\xc3\xa9", "a\\b", "~/a" };
     for (size_t i = 0; i < LR_COUNT(good); i++) assert_true(lr_hf_cache_is_id(good[i]));
     for (size_t i = 0; i < LR_COUNT(bad); i++) assert_false(lr_hf_cache_is_id(bad[i]));
 }
@@ -341,7 +347,7 @@ static void *faulty_realloc(void *user, void *old, size_t size) {
     return p;
 }
 
-/* Every allocation fails once in turn: NOMEM, and nothing stays behind.                                               */
+/* Every allocation fails once in turn: NOMEM, and nothing stays behind.                                              */
 static void allocation_failures(void **state) {
     (void)state;
     char *dir = sharded_model();

@@ -1,4 +1,4 @@
-/* The safetensors reader: what it gives for good files, and its sentence for each way in which a file can lie.        */
+/* The safetensors reader: what it gives for good files, and its sentence for each way in which a file can lie.       */
 #include "tests/model_files.h"
 
 static const char two[] = "{\"__metadata__\":{\"format\":\"pt\"},"
@@ -105,13 +105,14 @@ static void hostile_headers(void **state) {
         { "{} x", 0, "expected the end of the document at byte 3" },
         { "{\"a\\u0000b\":{}}", 0, "u0000" },
         { "{" T("model.norm.weight", "I8", "[1]", "[0,1]") "," T("model.norm.weight", "I8", "[1]", "[1,2]") "}", 2,
-          "\"model.norm.weight\" defined twice" },
+          "tensor \"model.norm.weight\" defined twice" },
         { "{\"__metadata__\":{},\"__metadata__\":{}}", 0, "\"__metadata__\" defined twice" },
         { "{\"__metadata__\":[]}", 0, "__metadata__ must be an object" },
         { "{\"__metadata__\":{\"a\":1}}", 0, "must map strings to strings" },
         { "{\"w\":3}", 0, "tensor \"w\": expected an object, got 3" },
         { "{\"w\":{}}", 0, "\"dtype\" is missing" },
-        { "{\"w\":{\"dtype\":\"I8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "\"dtype\" defined twice" },
+        { "{\"w\":{\"dtype\":\"I8\",\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+          "tensor \"w\": \"dtype\" defined twice" },
         { "{\"w\":{\"dtype\":\"I8\",\"shape\":[1],\"data_offsets\":[0,1],\"x\":1}}", 1, "key \"x\" is not part" },
         { "{" T("w", "F32", "[1099511627776,1099511627776]", "[0,8]") "}", 8, "tensor \"w\": shape overflows 64 bits" },
         { "{" T("w", "F32", "[2305843009213693952]", "[0,8]") "}", 8, "got 2.305843009213694e+18" },
@@ -119,7 +120,8 @@ static void hostile_headers(void **state) {
         { "{" T("w", "F32", "[1,1,1,1,1,1,1,1,2]", "[0,8]") "}", 8, "at most 8 dimensions" },
         { "{" T("w", "F32", "2", "[0,8]") "}", 8, "shape: expected an array, got 2" },
         { "{" T("w", "F32", "[\"2\"]", "[0,8]") "}", 8, "got \"2\"" },
-        { "{" T("w", "U8", "[4]", "[900,700]") "}", 512, "tensor \"w\": bytes 900..700 not inside data section 0..512" },
+        { "{" T("w", "U8", "[4]", "[900,700]") "}", 512,
+          "tensor \"w\": bytes 900..700 not inside data section 0..512" },
         { "{" T("w", "U8", "[600]", "[0,600]") "}", 512,
           "bytes 0..600 not inside data section 0..512; download incomplete? (file has 577 bytes)" },
         { "{" T("w", "U8", "[4]", "[0]") "}", 4, "expected an array of two integers" },
@@ -131,7 +133,8 @@ static void hostile_headers(void **state) {
           "tensor \"v\": begins at byte 2 of the data section, expected 4 (overlap)" },
         { "{" T("w", "U8", "[4]", "[0,4]") "," T("v", "U8", "[4]", "[6,10]") "}", 10, "expected 4 (hole)" },
         { "{" T("w", "U8", "[4]", "[1,5]") "}", 5, "expected 0 (hole)" },
-        { "{" T("w", "U8", "[4]", "[0,4]") "}", 4100, "4096 bytes after the last tensor; file is not plain safetensors" },
+        { "{" T("w", "U8", "[4]", "[0,4]") "}", 4100,
+          "4096 bytes after the last tensor; file is not plain safetensors" },
         { "{}", 5, "5 bytes after the last tensor" },
         { "{" T("w", "F7", "[4]", "[0,4]") "}", 4, "dtype \"F7\" not supported; known: BF16, F16, F32" },
         { "{" T("w", "f32", "[1]", "[0,4]") "}", 4, "dtype \"f32\" not supported" },
@@ -161,7 +164,7 @@ static void deep_header(void **state) {
     }
 }
 
-/* Row 2 and 3 of the corpus: what the first eight bytes may claim.                                                    */
+/* Row 2 and 3 of the corpus: what the first eight bytes may claim.                                                   */
 static void header_lengths(void **state) {
     (void)state;
     static const struct { uint64_t length; const char *words; } row[] = {
@@ -201,11 +204,12 @@ static void every_truncation(void **state) {
     free(im.bytes);
 }
 
-/* Every integer of the header, alone and in pairs, takes every value at which arithmetic tends to break.              */
+/* Every integer of the header, alone and in pairs, takes every value at which arithmetic tends to break.             */
 static void integer_fields(void **state) {
     (void)state;
     static const char *const value[] = {
-        "0", "1", "2147483647", "2147483648", "2147483649", "4294967295", "4294967296", "4294967297", "9007199254740991",
+        "0", "1", "2147483647", "2147483648", "2147483649", "4294967295", "4294967296", "4294967297",
+        "9007199254740991",
         "9007199254740992", "9007199254740993", "9223372036854775807", "9223372036854775808", "9223372036854775809",
         "18446744073709551615", "18446744073709551616", "18446744073709551552", "-1", "-0.5", "0.5", "1e400", "-1e400",
         "true", "null", "\"1\"", "[]",
@@ -228,7 +232,8 @@ static void integer_fields(void **state) {
                              x[0], x[1], x[2], x[3], x[4], x[5], x[6]);
                     directory d;
                     llmrun_status status = read_header(header, 32, &d);
-                    if (status != (same ? LLMRUN_OK : LLMRUN_FORMAT)) fail_msg("%s: %d %s", header, status, err.message);
+                    if (status != (same ? LLMRUN_OK : LLMRUN_FORMAT))
+                        fail_msg("%s: %d %s", header, status, err.message);
                     lr_tensors_free(d.tensors, d.n);
                 }
 }

@@ -1,5 +1,5 @@
 /* Any bytes as config.json: first through the JSON reader from a heap block of exactly its size, then as a file, with
- * every key and value read and asked for in every type.                                                               */
+ * every key and value read and asked for in every type.                                                              */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

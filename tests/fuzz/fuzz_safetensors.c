@@ -1,5 +1,5 @@
 /* Any bytes as a safetensors file.  The file is a heap block of exactly its size, and every byte of every accepted
- * tensor is read, so that one wrong range is a sanitizer report.                                                      */
+ * tensor is read, so that one wrong range is a sanitizer report.                                                     */
 #include <stdlib.h>
 #include <string.h>
 

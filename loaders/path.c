@@ -1,0 +1,29 @@
+/* File names; see path.h.                                                                                            */
+#include "loaders/path.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+bool lr_path_exists(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0;
+}
+
+bool lr_path_ends_with(const char *path, const char *end) {
+    size_t n = strlen(path), k = strlen(end);
+    return n >= k && strcasecmp(path + n - k, end) == 0;
+}
+
+const char *lr_path_base(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+char *lr_path_join(const char *dir, const char *name, llmrun_error *err) {
+    lr_text t = { 0 };
+    lr_text_add(&t, "%s/%s", dir, name);
+    if (!t.failed) return t.text;
+    lr_free(t.text);
+    lr_fail_nomem(err, dir, strlen(dir) + strlen(name) + 2);
+    return NULL;
+}

@@ -1,0 +1,13 @@
+/* File names.                                                                                                        */
+#ifndef LR_PATH_H
+#define LR_PATH_H
+
+#include "runtime/base.h"
+
+/* A broken link exists too: opening it then says what is wrong.                                                      */
+bool lr_path_exists(const char *path);
+bool lr_path_ends_with(const char *path, const char *end); /* upper and lower case alike */
+const char *lr_path_base(const char *path);                /* what follows the last slash */
+char *lr_path_join(const char *dir, const char *name, llmrun_error *err); /* from lr_alloc; NULL: *err is filled */
+
+#endif

@@ -1,0 +1,20 @@
+/* Weight files of a checkpoint, and the small file-name helpers that finding them needs.                             */
+#ifndef LR_WEIGHTS_H
+#define LR_WEIGHTS_H
+
+#include "loaders/loader.h"
+
+/* Fill c->files, c->tensors (sorted by name) and c->header_hash from one safetensors file, or from the shards that an
+ * index in c->dir names.  On failure c is as lr_checkpoint_close wants it.
+ * [errors: IO FORMAT UNSUPPORTED NOMEM]                                                                              */
+llmrun_status lr_weights_read_file(lr_checkpoint *c, const char *path, bool use_mmap, llmrun_error *err);
+llmrun_status lr_weights_read_index(lr_checkpoint *c, const char *index_path, bool use_mmap, llmrun_error *err);
+
+/* Which kind of weights other than safetensors a file name stands for: "gguf", "pickle", NULL if none.               */
+const char *lr_weights_foreign(const char *name);
+/* UNSUPPORTED with the sentence for that kind.                                                                       */
+llmrun_status lr_weights_refuse(const char *path, const char *kind, llmrun_error *err);
+/* The same by content, for files whose name says nothing (blobs of the Hugging Face cache); else OK.                 */
+llmrun_status lr_weights_refuse_bytes(const lr_map *m, llmrun_error *err);
+
+#endif
