@@ -27,6 +27,7 @@ INLINE vf v_load_f16_n(const void *x, int n) { return _mm512_cvtph_ps(_mm256_mas
 INLINE vf v_load_i8(const int8_t *x) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)x))); }
 INLINE void v_store_i8(int8_t *x, vi v) { _mm_storeu_si128((void *)x, _mm512_cvtepi32_epi8(v)); }
 INLINE void v_store_u16(uint16_t *x, vi v) { _mm256_storeu_si256((void *)x, _mm512_cvtepi32_epi16(v)); }
+INLINE float v_first_lane(vf v) { return _mm512_cvtss_f32(v); }
 INLINE float v_sum(vf v) { return _mm512_reduce_add_ps(v); }
 INLINE float v_most(vf v) { return _mm512_reduce_max_ps(v); }
 INLINE int32_t v_sum_i(vi v) { return _mm512_reduce_add_epi32(v); }
@@ -86,6 +87,7 @@ INLINE void v_store_i8(int8_t *x, vi v) { _mm_storel_epi64((void *)x, _mm_packs_
 INLINE void v_store_u16(uint16_t *x, vi v) {
     _mm_storeu_si128((void *)x, _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
 }
+INLINE float v_first_lane(vf v) { return _mm256_cvtss_f32(v); }
 INLINE float v_sum(vf v) {
     __m128 s = _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
     s += _mm_movehl_ps(s, s);
