@@ -61,6 +61,9 @@ static uint64_t source_bytes(const lr_plan_tensor *t, uint64_t values) {
     return values * (uint64_t)(t->file_format == LR_FORMAT_NONE ? 2 : lr_formats[t->file_format].quant_bytes);
 }
 
+static void widen(int64_t *widest, int64_t cols) { *widest = lr_max(*widest, cols); }
+
+/* A conversion to f16 may turn out to need bf16 (values out of range): inputs must have room for either kernel.       */
 bool lr_plan_weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out) {
     lr_plan_weights w = { 0 };
     bool tied = lr_plan_tied(in);
@@ -80,9 +83,10 @@ bool lr_plan_weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *ou
         if (p.converted) w.source += source_bytes(t, values);
         if (!rows_only) {
             w.n_matmul_params += values;
-            if (!is_vector(t)) w.matmul_cols[p.format] = lr_max(w.matmul_cols[p.format], t->cols);
+            if (!is_vector(t)) widen(&w.matmul_cols[p.format], t->cols);
+            if (!is_vector(t) && p.converted && p.format == LR_F16) widen(&w.matmul_cols[LR_BF16], t->cols);
         }
-        w.max_cols = lr_max(w.max_cols, t->cols);
+        widen(&w.max_cols, t->cols);
         if (w.total > LR_PLAN_MOST || w.source > LR_PLAN_MOST || w.n_params > LR_PLAN_MOST) return false;
     }
     *out = w;
