@@ -34,7 +34,9 @@ static void f32_to_f16(void *out, const float *x, int64_t n) {
 
 static void bf16_to_f32(float *x, const void *src, int64_t n) {
     const char *p = src;
-    for (int64_t i = 0; i < n; i++) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) v_store(x + i, (vf)(v_load_halves(p + 2 * i) << 16));
+    for (; i < n; i++) {
         uint16_t h;
         memcpy(&h, p + 2 * i, sizeof h);
         x[i] = lr_bf16_to_f32(h);
@@ -43,7 +45,13 @@ static void bf16_to_f32(float *x, const void *src, int64_t n) {
 
 static void f32_to_bf16(void *out, const float *x, int64_t n) {
     char *p = out;
-    for (int64_t i = 0; i < n; i++) {
+    int64_t i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        vu u = (vu)v_load(x + i), is_nan = (vu)((u & 0x7fffffff) > 0x7f800000);
+        vu rounded = u + 0x7fff + (u >> 16 & 1); /* wraps for a NaN only */
+        v_store_halves(p + 2 * i, ((is_nan & (u | 0x400000)) | (~is_nan & rounded)) >> 16);
+    }
+    for (; i < n; i++) {
         uint16_t h = lr_f32_to_bf16(x[i]);
         memcpy(p + 2 * i, &h, sizeof h);
     }

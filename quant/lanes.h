@@ -26,6 +26,8 @@
 
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
+typedef uint32_t vu __attribute__((vector_size(4 * LANES)));
+typedef uint16_t vh __attribute__((vector_size(2 * LANES)));
 
 static inline vf v_load(const float *x) {
     vf v;
@@ -118,6 +120,17 @@ static inline void v_store_bytes(uint8_t *out, vi v) {
 #else
     for (int i = 0; i < LANES; i++) out[i] = (uint8_t)v[i];
 #endif
+}
+
+/* LANES 16-bit values, zero-extended, and back (low halves).                                                          */
+static inline vu v_load_halves(const void *src) {
+    vh h;
+    memcpy(&h, src, sizeof h);
+    return __builtin_convertvector(h, vu);
+}
+static inline void v_store_halves(void *out, vu v) {
+    vh h = __builtin_convertvector(v, vh);
+    memcpy(out, &h, sizeof h);
 }
 
 static inline float v_max_lane(vf v) {

@@ -21,7 +21,8 @@ typedef struct lr_format_traits {
     int32_t quant_bytes;      /* of one block in the quants plane */
     int32_t scale_bytes;      /* of one block in the scales plane, 0 for unquantized formats */
     int32_t bits;             /* nominal: 32, 16, 8, 4 */
-    /* Encodes n values (a multiple of block) of f32 into the two planes.  scales may be NULL when scale_bytes is 0.    */
+    /* Encodes n values (a multiple of block) of f32 into the two planes.  scales may be NULL when scale_bytes is 0.
+     * Values must be finite (upload.c refuses others): NaN and infinity get codes without meaning.                     */
     void (*encode)(void *quants, void *scales, const float *x, int64_t n);
     /* Decodes n values (a multiple of block).  Exact: what a kernel computes with is exactly this.                    */
     void (*decode)(float *x, const void *quants, const void *scales, int64_t n);

@@ -198,7 +198,10 @@ static bool write_all(int fd, const void *bytes, uint64_t n) {
 
 static bool write_head(int fd, const lr_cache_id *id, const lr_format *formats, uint64_t weights_offset) {
     uint8_t *head = lr_zalloc(1, weights_offset);
-    if (!head) return false;
+    if (!head) {
+        errno = ENOMEM;
+        return false;
+    }
     for (size_t i = 0; i < id->n; i++) head[sizeof(file_header) + i] = (uint8_t)formats[i];
     file_header h = make_header(id, weights_offset, head + sizeof(file_header));
     memcpy(head, &h, sizeof h);

@@ -98,7 +98,7 @@ static void test_bad_values(void **state) {
     (void)state;
     const size_t n = (size_t)ROWS * COLS;
     float *x = malloc(2 * n * sizeof *x);
-    void *dst = lr_alloc_aligned(4 * n);
+    char *dst = lr_alloc_aligned(4 * n);
     llmrun_error err;
     const struct { size_t at; float value; const char *message; } cases[] = {
         {0, NAN, "tensor \"b?d\": NaN at element 0 (file damaged?)"},
@@ -115,7 +115,7 @@ static void test_bad_values(void **state) {
                 {.name = "good", .src = x, .dtype = LR_DT_F32, .rows = ROWS, .cols = COLS, .format = LR_Q8_0, .dst = dst},
                 {.name = "empty", .src = x, .dtype = LR_DT_F32, .rows = 0, .cols = COLS, .format = LR_Q8_0, .dst = dst},
                 {.name = "b\nd", .src = x + n, .dtype = LR_DT_F32, .rows = ROWS, .cols = COLS, .format = LR_F16,
-                 .dst = dst}};
+                 .dst = dst + 2 * n}};
             assert_int_equal(upload(jobs, 3, threads, &err), LLMRUN_FORMAT);
             assert_string_equal(err.message, cases[i].message);
         }
