@@ -57,9 +57,10 @@ static bool add(remedies *r, int bits, unsigned changes) {
         snprintf(quant, sizeof quant, " --quant %dbit", bits);
     }
     if (changes & CHANGE_KV) {
-        if (r->in->kv == LR_Q8_0 || r->in->model->head_dim % lr_formats[LR_Q8_0].block) return false;
-        x->input.kv = LR_Q8_0;
-        snprintf(kv, sizeof kv, " --kv q8_0");
+        lr_format now = r->in->kv == LR_FORMAT_NONE ? LR_F16 : r->in->kv;
+        x->input.kv = r->in->model->head_dim % lr_formats[LR_Q8_0].block ? LR_F16 : LR_Q8_0;
+        if (lr_formats[x->input.kv].bits >= lr_formats[now].bits) return false;
+        snprintf(kv, sizeof kv, " --kv %s", lr_formats[x->input.kv].name);
     }
     if (changes & CHANGE_CTX) {
         if (!shorten(r->scale, &x->input, r->n_ctx)) return false;
