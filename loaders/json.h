@@ -21,7 +21,8 @@ llmrun_status lr_json_parse(cJSON **out, const void *text, size_t n, size_t max_
 llmrun_status lr_json_read(cJSON **out, const char *path, size_t max_bytes, size_t max_values, llmrun_error *err);
 
 /* Checks a document as lr_json_parse does, but builds nothing: no limit on values, and the members of a top-level
- * object are not compared.  After it a lr_json_scan over the same text cannot fail, memory apart.   [errors: FORMAT]    */
+ * object are not compared.  After it a lr_json_scan over the same text cannot fail, memory apart.
+ * [errors: FORMAT]                                                                                                   */
 llmrun_status lr_json_check(const void *text, size_t n, const char *where, llmrun_error *err);
 
 void lr_json_close(cJSON *json); /* accepts NULL */
