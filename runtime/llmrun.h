@@ -304,6 +304,22 @@ LLMRUN_API llmrun_status llmrun_generate(llmrun_session *s, const int32_t *promp
                                          const llmrun_generate_options *g, llmrun_generate_result *result,
                                          llmrun_error *err);
 
+/* ---- chat ---------------------------------------------------------------------------------------------------- */
+
+/* Prompt form that the model's chat template was recognised as ("ChatML", "Llama 3", ...), NULL if it has no template or
+ * one of no known form.  The form approximates the template: default system texts, dates and tools are not rendered.
+ * [errors: none]                                                                                                      */
+LLMRUN_API const char *llmrun_chat_form(const llmrun_engine *e);
+
+/* Ids of one user turn, up to where the model answers; append them to the conversation and generate.
+ * first   opens the conversation, with the system text (may be NULL); else what closes the model's last answer (whose end
+ *         token was not kept) comes first.
+ * user    (n_bytes) never read as special tokens.
+ * ids     (max) filled with the first max ids; *n_ids: how many there are.
+ * [errors: ARG UNSUPPORTED NOMEM]                                                                                     */
+LLMRUN_API llmrun_status llmrun_chat_turn(const llmrun_engine *e, bool first, const char *system, const char *user,
+                                          size_t n_bytes, int32_t *ids, size_t max, size_t *n_ids, llmrun_error *err);
+
 #ifdef __cplusplus
 }
 #endif
