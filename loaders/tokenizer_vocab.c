@@ -118,8 +118,21 @@ llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const 
 
 /* ---- merges ---- */
 
+/* Where "left right" divides: at its one space.  Where tokens hold spaces themselves there are several, and the first
+ * one that divides it into two tokens counts.  0: nowhere.                                                            */
+static size_t find_division(const lr_vocab *v, const char *text, size_t n) {
+    enum { LONGEST = 512 }; /* of the second kind: each space costs two look-ups */
+    const char *space = memchr(text, ' ', n), *end = text + n;
+    if (!space || !memchr(space + 1, ' ', (size_t)(end - space - 1))) return space ? (size_t)(space - text) : 0;
+    for (; n <= LONGEST && space; space = memchr(space + 1, ' ', (size_t)(end - space - 1)))
+        if (lr_vocab_find(v, text, (size_t)(space - text)) >= 0 &&
+            lr_vocab_find(v, space + 1, (size_t)(end - space - 1)) >= 0)
+            return (size_t)(space - text);
+    return 0;
+}
+
 /* The next merge as left and right text, joined in pair with left first.                                              */
-static bool scan_merge(lr_json_scan *s, lr_text *pair, size_t *n_left) {
+static bool scan_merge(const lr_vocab *v, lr_json_scan *s, lr_text *pair, size_t *n_left) {
     pair->n = 0;
     if (lr_json_scan_take(s, '[')) {
         if (!lr_json_scan_string(s, pair)) return false;
@@ -127,11 +140,10 @@ static bool scan_merge(lr_json_scan *s, lr_text *pair, size_t *n_left) {
         return lr_json_scan_take(s, ',') && lr_json_scan_string(s, pair) && lr_json_scan_take(s, ']');
     }
     if (!lr_json_scan_string(s, pair)) return false;
-    char *space = pair->n ? memchr(pair->text, ' ', pair->n) : NULL;
-    if (!space || memchr(space + 1, ' ', pair->n - (size_t)(space + 1 - pair->text))) return false;
-    *n_left = (size_t)(space - pair->text);
+    *n_left = pair->n ? find_division(v, pair->text, pair->n) : 0;
+    if (!*n_left) return false;
+    memmove(pair->text + *n_left, pair->text + *n_left + 1, pair->n - *n_left - 1);
     pair->n--;
-    memmove(space, space + 1, pair->n - *n_left);
     return true;
 }
 
@@ -164,7 +176,7 @@ llmrun_status lr_vocab_read_merges(lr_vocab *v, const lr_vocab_tables *t, const 
     bool ok = lr_json_scan_take(&s, '[');
     for (bool more = ok && !lr_json_scan_peek(&s, ']'); ok && more && !status;) {
         lr_merge m;
-        ok = scan_merge(&s, &pair, &n_left);
+        ok = scan_merge(v, &s, &pair, &n_left);
         if (!ok) break;
         status = find_merge(v, &pair, n_left, &m, where, err);
         if (!status && !lr_grow(&v->merges, &cap, v->n_merges + 1, sizeof m))

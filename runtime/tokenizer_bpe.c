@@ -6,6 +6,7 @@
 #include "runtime/tokenizer_parts.h"
 
 #define NO_RANK UINT32_MAX
+#define MARK "\xe2\x96\x81" /* U+2581, which stands for a space */
 
 typedef struct lr_symbol {
     int32_t id;     /* -1: merged into the symbol before it */
@@ -50,6 +51,19 @@ static llmrun_status build_merges(llmrun_tokenizer *t, const char *where, llmrun
     return LLMRUN_OK;
 }
 
+static bool starts_with_mark(const char *text, size_t n) { return n >= 3 && !memcmp(text, MARK, 3); }
+
+/* True if no merge puts a mark behind anything but a mark.  Then merges never cross the start of a word, and a piece
+ * may be cut there: SentencePiece models hand over whole prompts as one piece.                                        */
+static bool merges_stay_in_words(const lr_vocab *v) {
+    for (size_t i = 0; i < v->n_merges; i++) {
+        lr_token left = v->tokens[v->merges[i].left], right = v->tokens[v->merges[i].right];
+        if (!starts_with_mark(v->text + right.start, right.n)) continue;
+        if (left.n < 3 || !starts_with_mark(v->text + left.start + left.n - 3, 3)) return false;
+    }
+    return lr_vocab_find(v, MARK, 3) >= 0;
+}
+
 llmrun_status lr_bpe_open(llmrun_tokenizer *t, const char *where, llmrun_error *err) {
     const lr_vocab *v = &t->vocab;
     char text[8];
@@ -71,15 +85,18 @@ llmrun_status lr_bpe_open(llmrun_tokenizer *t, const char *where, llmrun_error *
     if (t->byte_level && v->byte_fallback && !complete)
         return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: byte_fallback with a ByteLevel pre_tokenizer that lacks bytes is not "
                        "supported", where);
+    t->cut_words = !t->byte_level && !v->ignore_merges && merges_stay_in_words(v);
     return build_merges(t, where, err);
 }
 
-/* ---- heap of rank << 32 | position ---- */
+/* ---- heap of rank << 32 | position; four children a node: half the levels of a binary one, a cache line each ---- */
 
 static void sift_down(uint64_t *heap, size_t n, size_t i) {
     uint64_t key = heap[i];
-    for (size_t child; (child = 2 * i + 1) < n; i = child) {
-        child += child + 1 < n && heap[child + 1] < heap[child];
+    for (size_t child; (child = 4 * i + 1) < n; i = child) {
+        size_t end = child + 4 < n ? child + 4 : n;
+        for (size_t c = child + 1; c < end; c++)
+            if (heap[c] < heap[child]) child = c;
         if (key <= heap[child]) break;
         heap[i] = heap[child];
     }
@@ -89,7 +106,7 @@ static void sift_down(uint64_t *heap, size_t n, size_t i) {
 static void push(lr_encode *e, size_t *n, uint32_t rank, uint32_t position) {
     uint64_t key = (uint64_t)rank << 32 | position;
     size_t i = (*n)++;
-    for (; i > 0 && e->heap[(i - 1) / 2] > key; i = (i - 1) / 2) e->heap[i] = e->heap[(i - 1) / 2];
+    for (; i > 0 && e->heap[(i - 1) / 4] > key; i = (i - 1) / 4) e->heap[i] = e->heap[(i - 1) / 4];
     e->heap[i] = key;
     e->work++;
 }
@@ -109,7 +126,7 @@ static void merge_all(lr_encode *e, size_t n) {
         symbols[i].rank = find_rank(e->t, symbols[i].id, symbols[i + 1].id);
         if (symbols[i].rank != NO_RANK) e->heap[n_heap++] = (uint64_t)symbols[i].rank << 32 | i;
     }
-    for (size_t i = n_heap / 2; i-- > 0;) sift_down(e->heap, n_heap, i);
+    for (size_t i = n_heap / 4 + 1; n_heap && i-- > 0;) sift_down(e->heap, n_heap, i);
     e->work += n;
     while (n_heap > 0) {
         uint32_t rank = (uint32_t)(e->heap[0] >> 32), i = (uint32_t)e->heap[0];
@@ -185,7 +202,7 @@ static llmrun_status find_whole(lr_encode *e, const char *piece, size_t n, int32
     return LLMRUN_OK;
 }
 
-llmrun_status lr_bpe_run(lr_encode *e, const char *piece, size_t n) {
+static llmrun_status run_word(lr_encode *e, const char *piece, size_t n) {
     int32_t id = -1;
     llmrun_status status = e->t->vocab.ignore_merges ? find_whole(e, piece, n, &id) : LLMRUN_OK;
     if (status) return status;
@@ -201,4 +218,21 @@ llmrun_status lr_bpe_run(lr_encode *e, const char *piece, size_t n) {
     if (n_symbols > 1) merge_all(e, n_symbols);
     for (uint32_t i = 0; n_symbols && i != UINT32_MAX; i = e->symbols[i].next) lr_encode_emit(e, e->symbols[i].id);
     return LLMRUN_OK;
+}
+
+/* Length of the first word: up to a mark that follows something else.                                                 */
+static size_t word_length(const char *piece, size_t n) {
+    size_t i = 0;
+    while (starts_with_mark(piece + i, n - i)) i += 3;
+    const char *next = memmem(piece + i, n - i, MARK, 3);
+    return next ? (size_t)(next - piece) : n;
+}
+
+llmrun_status lr_bpe_run(lr_encode *e, const char *piece, size_t n) {
+    llmrun_status status = LLMRUN_OK;
+    for (size_t k; n > 0 && !status; piece += k, n -= k) {
+        k = e->t->cut_words ? word_length(piece, n) : n;
+        status = run_word(e, piece, k);
+    }
+    return status;
 }

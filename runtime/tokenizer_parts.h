@@ -44,6 +44,7 @@ struct llmrun_tokenizer {
     uint32_t *merge_slots;        /* (left, right) -> rank: open addressing, UINT32_MAX empty */
     uint32_t n_merge_slots;
     bool byte_level;
+    bool cut_words;               /* merges never cross the start of a word, so pieces are cut there */
     int32_t byte_id[256];         /* byte level: id of a byte; else id of its <0xHH> token; -1: none */
     int32_t ascii_id[128];        /* id of an ASCII character, -1: none (not byte level) */
     char *out; size_t n_out;      /* bytes of all tokens as they are printed */
