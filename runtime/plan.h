@@ -93,9 +93,9 @@ typedef struct lr_plan {
     size_t n_regions;
     lr_plan_buffers buffers;
     uint64_t arena_bytes;    /* host arena: ends the last region, rounded up to the granule */
-    uint64_t weights_bytes;  /* the weights block: all converted tensors, at the start of the arena or in the cache file */
+    uint64_t weights_bytes;  /* the weights block: all converted tensors; starts the arena, or is the cache file */
     uint64_t mapped_bytes;   /* weights used from mappings, read by every token; counted apart */
-    uint64_t mapped_rows_bytes; /* mapped too, but a token reads one row (embedding beside an own head): not needed_bytes */
+    uint64_t mapped_rows_bytes; /* embedding beside an own head: mapped, a token reads one row; not in needed_bytes */
     uint64_t fixed_bytes;    /* host_fixed_bytes + device overhead */
     uint64_t total_bytes;    /* arena + fixed: planned peak beside the mappings */
     uint64_t needed_bytes;   /* total + mapped: what the budget must hold */

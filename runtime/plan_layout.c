@@ -23,7 +23,7 @@ static uint64_t sum(bool *ok, uint64_t a, uint64_t b) { /* both at most LR_PLAN_
 
 static uint64_t aligned(uint64_t a) { return (a + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1); }
 
-/* Widest packed input of any matmul: the formats that the kernels for these weights ask for, in long and short passes. */
+/* Widest packed input of any matmul: the formats that the kernels for these weights ask for, long and short passes. */
 static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, int32_t n) {
     uint64_t most = 0;
     for (int f = 0; f < LR_N_FORMATS; f++) {

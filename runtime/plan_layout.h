@@ -99,7 +99,7 @@ llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, cons
 /* Predicted rates, why, hash.                                                                                         */
 void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w);
 void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found);
-/* Appends to a NUL-terminated text of that size; what does not fit is cut.                                             */
+/* Appends to a NUL-terminated text of that size; what does not fit is cut.                                            */
 void lr_plan_say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t lr_plan_hash(const lr_plan *plan);
 /* The command line that repeats the plan.                                                                             */

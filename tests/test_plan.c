@@ -151,7 +151,8 @@ static void check_weights(const lr_plan *plan, const lr_plan_input *in, const mo
         bool rows_only = t->role == LR_EMBED && (m->has & HAS_HEAD);
         assert_int_equal(p->converted, !in_place);
         assert_int_equal(p->tier, in_place || in->cached ? LR_TIER_MAPPED : LR_TIER_RESIDENT);
-        uint64_t bytes = in_place ? values * (uint64_t)lr_formats[p->format].quant_bytes : matrix_bytes(p->format, values);
+        uint64_t bytes = matrix_bytes(p->format, values);
+        if (in_place) bytes = values * (uint64_t)lr_formats[p->format].quant_bytes;
         assert_int_equal(p->bytes, bytes);
         if (p->converted) block[n++] = p;
         else *(rows_only ? &mapped_rows : &mapped) += bytes;

@@ -70,7 +70,8 @@ static void check_json(const cJSON *json, const lr_plan *plan) {
     }
     i = 0;
     cJSON_ArrayForEach(item, tensors) {
-        assert_string_equal(cJSON_GetObjectItem(item, "format")->valuestring, lr_formats[plan->placements[i].format].name);
+        const char *format = cJSON_GetObjectItem(item, "format")->valuestring;
+        assert_string_equal(format, lr_formats[plan->placements[i].format].name);
         assert_true(number(item, "bytes") == (double)plan->placements[i++].bytes);
     }
     char hash[20];
