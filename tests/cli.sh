@@ -93,6 +93,26 @@ else
     bad "devices --json" "expected one JSON document"
 fi
 
+# ---- Ctrl-C: a benchmark on random weights that would take minutes ----
+
+mkdir "$work/shape"
+cat >"$work/shape/config.json" <<'CONFIG'
+{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512,
+ "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024,
+ "rms_norm_eps": 1e-5, "vocab_size": 1024, "tie_word_embeddings": true}
+CONFIG
+shape=$work/shape/config.json
+timeout --preserve-status -s INT 2 "$llmrun" bench --model "$shape" -r 1000 -p 1024 >"$work/out" 2>"$work/err"
+same "Ctrl-C: exit 130" 130 $?
+same "Ctrl-C: nothing on stdout" 0 "$(wc -c <"$work/out")"
+same "Ctrl-C: nothing on stderr" 0 "$(wc -c <"$work/err")"
+if "$llmrun" bench --model "$shape" -p 16 -n 4 -r 1 --json 2>"$work/err" | "$json_check" tests quant; then
+    ok "bench --json"
+else
+    bad "bench --json" "$(cat "$work/err")"
+fi
+"$llmrun" plan --model "$shape" | grep -q KV && ok "plan of a bare config.json" || bad "plan of a bare config.json" "no KV"
+
 # ---- text: a model of 260K weights whose text is published ----
 
 model=$shared/models/stories260K
@@ -149,7 +169,6 @@ if [ -f $model/model.safetensors ]; then
     # shellcheck disable=SC2086 # option and value
     "$llmrun" plan --model $model $remedy >/dev/null 2>"$work/err" && [ -n "$remedy" ] &&
         ok "refusal: its remedy fits" || bad "refusal: its remedy fits" "\"$remedy\": $(cat "$work/err")"
-    if "$llmrun" bench --model $model -p 16 -n 4 -r 1 --json 2>"$work/err" | "$json_check" tests quant; then ok "bench --json"; else bad "bench --json" "$(cat "$work/err")"; fi
 
     # A damaged model: every cut of the file is refused with exit 4, and no text.
     mkdir "$work/cut"

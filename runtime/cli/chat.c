@@ -246,6 +246,9 @@ static bool command(chat *c, const char *line) {
 
 /* ---- the loop ---- */
 
+/* A model without a chat template seldom ends its text.                                                               */
+enum { COMPLETION_TOKENS = 256 };
+
 static void talk(chat *c) {
     cli_text message = { 0 };
     input_open();
@@ -284,7 +287,8 @@ int chat_main(cli_options *o) {
     } else if (llmrun_session_open(&c.session, c.engine, &err) != LLMRUN_OK) {
         code = cli_fail_error(&err);
     } else if ((code = cli_prompt(o, &first, &given)) == 0) {
-        if (!o->raw) cli_note(o, "no chat template: completing text");
+        if (!o->max_tokens_given) o->max_tokens = COMPLETION_TOKENS;
+        cli_note(o, "no chat template: completing text, %d tokens at a time (/set max-tokens N)", o->max_tokens);
         if (!o->quiet) fprintf(stderr, "Send a message (/? for help)\n");
         if (given) say(&c, first.bytes, first.n);
         talk(&c);

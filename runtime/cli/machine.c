@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -38,22 +39,28 @@ int machine_threads(void) {
 
 /* ---- read rate ---- */
 
+typedef uint64_t lane __attribute__((vector_size(16)));
+
 typedef struct reader {
-    const uint64_t *from;
-    size_t n; /* words */
-    uint64_t sum;
+    const lane *from;
+    size_t n; /* lanes */
+    lane sum; /* so that no read is optimized away */
     pthread_t thread;
 } reader;
 
-static void *read_words(void *user) {
-    typedef uint64_t lanes __attribute__((vector_size(64)));
+/* Four streams a thread: more misses are in flight than one stream's prefetch brings.                                 */
+static void *read_lanes(void *user) {
     reader *r = user;
-    lanes sum[4] = { 0 };
-    const lanes *at = (const lanes *)r->from;
-    for (size_t i = 0; i + 4 <= r->n / 8; i += 4)
-        for (size_t j = 0; j < 4; j++) sum[j] ^= at[i + j];
-    sum[0] ^= sum[1] ^ sum[2] ^ sum[3];
-    for (int i = 0; i < 8; i++) r->sum ^= sum[0][i];
+    size_t quarter = r->n / 4;
+    const lane *p0 = r->from, *p1 = p0 + quarter, *p2 = p1 + quarter, *p3 = p2 + quarter;
+    lane a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
+    for (size_t i = 0; i + 4 <= quarter; i += 4) {
+        a ^= p0[i] ^ p0[i + 1] ^ p0[i + 2] ^ p0[i + 3];
+        b ^= p1[i] ^ p1[i + 1] ^ p1[i + 2] ^ p1[i + 3];
+        c ^= p2[i] ^ p2[i + 1] ^ p2[i + 2] ^ p2[i + 3];
+        d ^= p3[i] ^ p3[i + 1] ^ p3[i + 2] ^ p3[i + 3];
+    }
+    r->sum = a ^ b ^ c ^ d;
     return NULL;
 }
 
@@ -63,16 +70,17 @@ double measure_read_rate(int n_threads) {
     reader readers[MOST_THREADS];
     double best = 0;
     if (n_threads > MOST_THREADS) n_threads = MOST_THREADS;
-    size_t share = size / (size_t)n_threads / 64 * 64;
+    size_t share = size / (size_t)n_threads / 256 * 256;
     char *buffer = aligned_alloc(1 << 21, size);
     if (!buffer) return 0;
+    madvise(buffer, size, MADV_HUGEPAGE);
     memset(buffer, 1, size);
     for (int pass = 0; pass < PASSES; pass++) {
         double start = seconds();
         int started = 0;
         for (int i = 0; i < n_threads; i++) {
-            readers[i] = (reader){ .from = (const uint64_t *)(buffer + (size_t)i * share), .n = share / 8 };
-            if (pthread_create(&readers[i].thread, NULL, read_words, &readers[i]) != 0) break;
+            readers[i] = (reader){ .from = (const lane *)(buffer + (size_t)i * share), .n = share / sizeof(lane) };
+            if (pthread_create(&readers[i].thread, NULL, read_lanes, &readers[i]) != 0) break;
             started++;
         }
         for (int i = 0; i < started; i++) pthread_join(readers[i].thread, NULL);
