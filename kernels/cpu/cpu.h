@@ -28,6 +28,12 @@ void lr_gemv_fill_avx2(lr_ops *ops);
 void lr_gemv_fill_avx512(lr_ops *ops);
 size_t lr_gemv_scratch_bytes(int64_t max_cols, int64_t n);
 
+#define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file)                     \
+    void lr_matmul_##file##_avx2(const void *args, int64_t i0, int64_t i1, void *scratch); \
+    void lr_matmul_##file##_avx512(const void *args, int64_t i0, int64_t i1, void *scratch);
+#include "quant/formats.def"
+#undef LR_FORMAT
+
 /* matmul_many */
 void lr_gemm_fill_avx2(lr_ops *ops);
 void lr_gemm_fill_avx512(lr_ops *ops);

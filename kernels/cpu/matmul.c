@@ -2,27 +2,25 @@
  * reference that every faster kernel is measured against.                                                            */
 #include "kernels/cpu/cpu.h"
 
-enum { LANES = 16, CHUNK = 4096 }; /* CHUNK: values decoded at a time, a multiple of every block */
+/* Upper bound over the levels: a decoded row here, start_sums in matmul_int8_avx512.h.                                */
+enum { LANES = 16, CHUNK = 1024 }; /* CHUNK: values decoded at a time, a multiple of every block */
 
 size_t lr_gemv_scratch_bytes(int64_t max_cols, int64_t n) {
-    (void)n;
-    return (size_t)lr_min(max_cols, CHUNK) * sizeof(float);
+    const size_t decoded = (size_t)lr_min(max_cols, CHUNK) * sizeof(float);
+    const size_t starts = (size_t)lr_min(n, LR_FEW_TOKENS) * (size_t)(max_cols / 32) * sizeof(int32_t[2]);
+    return decoded > starts ? decoded : starts;
 }
 
-/* Adds the dot product of n values to LANES partial sums: value i always goes to lane i % LANES.                      */
-static void dot(float sums[LANES], const float *w, const float *x, int64_t n) {
+/* Dot product of n values in a fixed order: value i goes to partial sum i % LANES.                                    */
+static float dot(const float *w, const float *x, int64_t n) {
+    float sums[LANES] = { 0 };
     int64_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (int l = 0; l < LANES; l++) sums[l] += w[i + l] * x[i + l];
     for (int l = 0; i < n; i++, l++) sums[l] += w[i] * x[i];
-}
-
-static float total(const float sums[LANES]) {
-    float s[LANES / 2];
-    for (int l = 0; l < LANES / 2; l++) s[l] = sums[l] + sums[l + LANES / 2];
-    for (int n = LANES / 4; n > 0; n /= 2)
-        for (int l = 0; l < n; l++) s[l] += s[l + n];
-    return s[0];
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) sums[l] += sums[l + half];
+    return sums[0];
 }
 
 /* Dots one row with TOKENS rows of activations at most; the row is decoded again for the next TOKENS.                 */
@@ -31,14 +29,14 @@ static void row_by_tokens(const lr_matmul_args *a, int64_t r, int64_t t0, int64_
     const lr_format_traits *f = &lr_formats[a->w.format];
     const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
     const float *x = a->x.values;
-    float sums[TOKENS][LANES] = { { 0 } };
+    float sums[TOKENS] = { 0 };
 
     for (int64_t c = 0; c < a->w.cols; c += CHUNK) {
         int64_t n = lr_min(CHUNK, a->w.cols - c), block = c / f->block;
         f->decode(decoded, quants + block * f->quant_bytes, scales ? scales + block * f->scale_bytes : NULL, n);
-        for (int64_t t = t0; t < t1; t++) dot(sums[t - t0], decoded, x + t * a->x.cols + c, n);
+        for (int64_t t = t0; t < t1; t++) sums[t - t0] += dot(decoded, x + t * a->x.cols + c, n);
     }
-    for (int64_t t = t0; t < t1; t++) lr_matmul_store(a, t, r, total(sums[t - t0]));
+    for (int64_t t = t0; t < t1; t++) lr_matmul_store(a, t, r, sums[t - t0]);
 }
 
 static void matmul_c(const void *args, int64_t i0, int64_t i1, void *scratch) {
