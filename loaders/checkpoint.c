@@ -132,7 +132,9 @@ llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char
     struct stat st;
     llmrun_status status;
     if (stat(model, &st) == 0 && S_ISDIR(st.st_mode)) {
-        c->dir = lr_strdup(model);
+        size_t n = strlen(model);
+        while (n > 1 && model[n - 1] == '/') n--;
+        c->dir = lr_strndup(model, n);
         status = c->dir ? read_directory(c, NULL, use_mmap, err) : lr_fail_nomem(err, model, strlen(model));
     } else if (!lr_path_exists(model) && lr_hf_cache_is_id(model) && !is_file_name(model)) {
         status = lr_hf_cache_find(&c->dir, model, cache_dirs, err);

@@ -94,6 +94,15 @@ static void json_bounds(void **state) {
     EXPECT_FAIL(parse(digits.text, digits.n), LLMRUN_FORMAT, "number of 1000000 characters");
     lr_free(many.text);
     lr_free(digits.text);
+    char *dir = new_directory();
+    cJSON *json;
+    write_text(dir, "t.json", "[1,2,3]");
+    EXPECT_OK(lr_json_read(&json, path_in(dir, "t.json"), 7, 4, &err));
+    assert_int_equal(cJSON_GetArraySize(json), 3);
+    lr_json_close(json);
+    EXPECT_FAIL(lr_json_read(&json, path_in(dir, "t.json"), 6, 4, &err), LLMRUN_FORMAT, "at most 6 bytes, got 7");
+    assert_null(json);
+    remove_tree(dir);
 }
 
 /* ---- config ---- */

@@ -75,6 +75,11 @@ static void directory_and_files(void **state) {
     check_small_model(&again);
     lr_checkpoint_close(&again);
 
+    assert_string_equal(c.dir, dir);
+    EXPECT_OK(open_model(&again, path_in(dir, "/")));
+    assert_string_equal(again.dir, dir);
+    lr_checkpoint_close(&again);
+
     /* The hash names the file: a new modification time is another file. */
     struct timespec times[2] = { { .tv_sec = 1 }, { .tv_sec = 2 } };
     assert_int_equal(utimensat(AT_FDCWD, path_in(dir, "ema.safetensors"), times, 0), 0);
@@ -83,6 +88,22 @@ static void directory_and_files(void **state) {
     lr_checkpoint_close(&again);
     lr_checkpoint_close(&c);
     lr_checkpoint_close(&c); /* a closed one may be closed again */
+    remove_tree(dir);
+}
+
+/* The first bytes of a pickle are also those of a header of 640 bytes.                                               */
+static void header_like_a_pickle(void **state) {
+    (void)state;
+    char *dir = new_directory(), header[641];
+    lr_checkpoint c;
+    int n = snprintf(header, sizeof header, "{" T("w", 4, 0, 4) "}");
+    memset(header + n, ' ', sizeof header - 1 - (size_t)n);
+    header[640] = 0;
+    write_text(dir, "config.json", config);
+    write_safetensors(dir, "model.safetensors", header, 4);
+    EXPECT_OK(open_model(&c, dir));
+    assert_int_equal(c.n_tensors, 1);
+    lr_checkpoint_close(&c);
     remove_tree(dir);
 }
 
@@ -323,6 +344,26 @@ static void cache_snapshots(void **state) {
     remove_tree(empty);
 }
 
+static void nearest_ids(void **state) {
+    (void)state;
+    char *hub = new_directory();
+    const char *const hubs[] = { hub, NULL };
+    static const char *const have[] = { "a--Qwen3-8B-Instruct-2507", "a--Qwen3-4B", "a--Qwen3-8C", "a--Qwen3-8B-GGUF",
+                                        "a--Qwen3-8Bx", "b--Qwen3-8B", "a--Llama-3.1-8B", "unrelated" };
+    lr_checkpoint c;
+    for (size_t i = 0; i < LR_COUNT(have); i++) {
+        char name[128];
+        snprintf(name, sizeof name, "models--%s", have[i]);
+        make_directories(hub, name);
+    }
+    /* Four at most, the closest first. */
+    EXPECT_FAIL(lr_checkpoint_open(&c, "b/qwen3-8b-it", hubs, true, &err), LLMRUN_IO, "near it: b/Qwen3-8B, ");
+    assert_null(strstr(err.message, "Instruct-2507"));
+    assert_null(strstr(err.message, "Llama"));
+    assert_null(strstr(err.message, "unrelated"));
+    remove_tree(hub);
+}
+
 static void repo_ids(void **state) {
     (void)state;
     static const char *const good[] = { "gpt2", "meta-llama/Llama-3.1-8B", "a/b", "_x/y_z.1" };
@@ -355,21 +396,31 @@ static void allocation_failures(void **state) {
     char *dir = sharded_model();
     write_text(dir, "tokenizer.json", "{}");
     write_text(dir, "generation_config.json", "{\"eos_token_id\":[1,2],\"s\":\"text\"}");
+    write_text(dir, "tokenizer_config.json", "{}");
+    /* The same files once more as a snapshot in a cache. */
+    make_directories(dir, "models--org--name/snapshots");
+    assert_int_equal(symlink(dir, path_in(dir, "models--org--name/snapshots/00ff")), 0);
     const char *const hubs[] = { dir, NULL };
-    for (int mode = 0; mode < 3; mode++) {
+    static const struct { const char *model; bool use_mmap; llmrun_status last; } row[] = {
+        { NULL, true, LLMRUN_OK }, { NULL, false, LLMRUN_OK }, { "org/name", true, LLMRUN_OK },
+        { "org/nam", true, LLMRUN_IO },
+    };
+    for (size_t i = 0; i < LR_COUNT(row); i++) {
         llmrun_status status = LLMRUN_NOMEM;
         faults f = { 0 };
-        while (status == LLMRUN_NOMEM && f.fail_at < 10000) {
+        do {
             lr_checkpoint c;
             f = (faults){ .fail_at = f.fail_at + 1 };
             llmrun_set_allocator(faulty_realloc, &f);
-            status = lr_checkpoint_open(&c, mode == 2 ? "org/none" : dir, hubs, mode == 0, &err);
+            status = lr_checkpoint_open(&c, row[i].model ? row[i].model : dir, hubs, row[i].use_mmap, &err);
             lr_checkpoint_close(&c);
             llmrun_set_allocator(NULL, NULL);
             assert_int_equal(f.live, 0);
-            if (mode == 2 && status == LLMRUN_IO && f.n >= f.fail_at) status = LLMRUN_NOMEM;
-        }
-        assert_int_equal(status, mode == 2 ? LLMRUN_IO : LLMRUN_OK);
+            if (f.n < f.fail_at) break; /* it had all the memory it wanted */
+            /* The list of near ids may shrink for want of memory; the refusal stays. */
+            assert_int_equal(status, status == row[i].last && row[i].last ? LLMRUN_IO : LLMRUN_NOMEM);
+        } while (f.fail_at < 10000);
+        assert_int_equal(status, row[i].last);
         assert_true(f.fail_at > 1);
     }
     remove_tree(dir);
@@ -396,6 +447,7 @@ static void shared_models(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(directory_and_files), cmocka_unit_test(shards),
+        cmocka_unit_test(header_like_a_pickle), cmocka_unit_test(nearest_ids),
         cmocka_unit_test(hostile_index),       cmocka_unit_test(foreign_files),
         cmocka_unit_test(missing_and_odd_files), cmocka_unit_test(shrinks_in_use),
         cmocka_unit_test(cache_snapshots),     cmocka_unit_test(repo_ids),
