@@ -79,7 +79,7 @@ static llmrun_status read_directory(lr_checkpoint *c, const char *weights, bool 
         weights = other;
     }
     /* Foreign weights are the better sentence: such directories often have no config.json either. */
-    if (status != LLMRUN_UNSUPPORTED && !lr_path_exists(config))
+    if (status != LLMRUN_UNSUPPORTED && status != LLMRUN_NOMEM && !lr_path_exists(config))
         status = lr_fail(err, LLMRUN_IO, "%s: no such file; weights need their config.json beside them", config);
     if (!status) status = lr_config_read(&c->config, config, err);
     if (!status) status = read_siblings(c, err);
@@ -109,7 +109,7 @@ static bool is_file_name(const char *model) {
 /* A file: weights, a config, or something foreign.                                                                   */
 static llmrun_status open_file(lr_checkpoint *c, const char *model, bool use_mmap, llmrun_error *err) {
     const char *name = lr_path_base(model), *kind = lr_weights_foreign(name);
-    if (kind) return lr_weights_refuse(model, kind, err);
+    if (kind && lr_path_exists(model)) return lr_weights_refuse(model, kind, err);
     c->dir = directory_of(model);
     if (!c->dir) return lr_fail_nomem(err, model, strlen(model));
     if (strcmp(name, INDEX_NAME) == 0) return read_directory(c, NULL, use_mmap, err);

@@ -237,6 +237,7 @@ static void missing_and_odd_files(void **state) {
     EXPECT_FAIL(open_model(&c, "/dev/zero"), LLMRUN_IO, "/dev/zero: is a character device, need a regular file");
     EXPECT_FAIL(open_model(&c, path_in(dir, "none.safetensors")), LLMRUN_IO, "cannot open: No such file");
     EXPECT_FAIL(open_model(&c, "none.safetensors"), LLMRUN_IO, "cannot open: No such file");
+    EXPECT_FAIL(open_model(&c, "none.gguf"), LLMRUN_IO, "cannot open: No such file");
     EXPECT_FAIL(open_model(&c, ""), LLMRUN_IO, "cannot open");
     EXPECT_FAIL(lr_map_open(&m, dir, false, &err), LLMRUN_IO, "is a directory, need a regular file");
     assert_int_equal(mkfifo(path_in(dir, "fifo"), 0600), 0);
