@@ -27,22 +27,26 @@ void lr_gemm_run(const lr_gemm *gemm, const lr_matmul_args *a, int64_t i0, int64
         const int64_t groups_left = (i1 - row0 + gemm->group - 1) / gemm->group;
         const int64_t n_chunks = (groups_left + n_groups_max - 1) / n_groups_max;
         const int64_t row1 = lr_min(i1, row0 + (groups_left + n_chunks - 1) / n_chunks * gemm->group);
-        uint8_t *panel = panels;
-        for (int64_t row = row0; row < row1; row += gemm->group, panel += group_bytes)
-            gemm->unpack(panel, &a->w, row, (int32_t)lr_min(gemm->group, row1 - row));
+        const int64_t n_groups = (row1 - row0 + gemm->group - 1) / gemm->group;
+        for (int64_t g = 0; g < n_groups; g++) {
+            const int64_t row = row0 + g * gemm->group;
+            gemm->unpack(panels + (size_t)g * group_bytes, &a->w, row, (int32_t)lr_min(gemm->group, row1 - row));
+        }
 
         for (int64_t token = 0; token < a->x.n; token += LR_GEMM_TOKENS) {
             lr_gemm_tile t = {
                 .tokens = tokens,
+                .x = &a->x,
+                .token = token,
                 .cols = cols,
                 .n_tokens = (int32_t)lr_min(LR_GEMM_TOKENS, a->x.n - token),
                 .y_stride = a->y_stride,
                 .accumulate = a->accumulate,
             };
             gemm->pack(tokens, &a->x, token, t.n_tokens);
-            panel = panels;
-            for (int64_t row = row0; row < row1; row += gemm->group, panel += group_bytes) {
-                t.panel = panel;
+            for (int64_t g = 0; g < n_groups; g++) {
+                const int64_t row = row0 + g * gemm->group;
+                t.panel = panels + (size_t)g * group_bytes;
                 t.n_rows = (int32_t)lr_min(gemm->group, row1 - row);
                 t.y = a->y + token * a->y_stride + row;
                 t.bias = a->bias ? a->bias + row : NULL;

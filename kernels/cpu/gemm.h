@@ -17,7 +17,8 @@ enum {
 /* One tile: y[t][r] of rows x tokens, from a panel and a packed token block.                                          */
 typedef struct lr_gemm_tile {
     const void *panel, *tokens;
-    int64_t cols;
+    const lr_act *x;
+    int64_t token, cols;
     int32_t n_rows, n_tokens; /* valid ones; the padding is computed and dropped */
     float *y;                 /* of the first row and token */
     int64_t y_stride;

@@ -3,12 +3,9 @@
  * All three formats become unsigned bytes u with w = scale * (u - zero) or scale * u - min, in blocks of 32 columns.
  * The 8 registers of a block stay loaded while 16 tokens pass; each token's 4-byte groups come as broadcasts.  Integer
  * sums are exact; what is rounded is one multiplication and one fma per block, in f32.                                */
-#include <immintrin.h>
+#include "kernels/cpu/gemm_avx512.h"
 
-#include "kernels/cpu/cpu.h"
-#include "kernels/cpu/gemm.h"
-
-enum { BLOCK = 32, GROUP = 16, ZERO = 128 };
+enum { BLOCK = 32, GROUP = LR_GEMM_ROWS_AVX512, ZERO = 128 };
 
 /* 32 columns of 16 rows: byte i of quad q of row r is column 4 q + i. */
 typedef struct panel_block {
@@ -20,9 +17,8 @@ typedef struct panel_block_min {
     float scale[GROUP], min[GROUP];
 } panel_block_min;
 
-/* 32 columns of 16 tokens. */
+/* Of 32 columns of 16 tokens. */
 typedef struct token_block {
-    int8_t q[LR_GEMM_TOKENS][BLOCK];
     float d[LR_GEMM_TOKENS];
     union {
         int32_t start[LR_GEMM_TOKENS]; /* -ZERO * sum of q: where the integer sum starts */
@@ -42,70 +38,66 @@ static inline __attribute__((always_inline)) void tile_of(const lr_gemm_tile *t,
     const size_t step = has_min ? sizeof(panel_block_min) : sizeof(panel_block);
     const uint8_t *panel = t->panel;
     const token_block *x = t->tokens;
+    const int8_t *rows[LR_GEMM_TOKENS];
     __m512 acc[LR_GEMM_TOKENS];
+#pragma GCC unroll 16
+    for (int i = 0; i < n; i++) rows[i] = (const int8_t *)t->x->values + (t->token + lr_min(i, t->n_tokens - 1)) * t->cols;
 #pragma GCC unroll 16
     for (int i = 0; i < n; i++) acc[i] = _mm512_setzero_ps();
 
-    for (int64_t b = t->cols / BLOCK; b > 0; b--, panel += step, x++) {
+    for (int64_t c = 0; c < t->cols; c += BLOCK, panel += step, x++) {
         const panel_block_min *w = (const panel_block_min *)panel; /* min is read only where it is */
         __m512i u[BLOCK / 4];
 #pragma GCC unroll 8
         for (int q = 0; q < BLOCK / 4; q++) u[q] = _mm512_load_si512(w->u[q]);
 #pragma GCC unroll 16
         for (int i = 0; i < n; i++) {
+            const __m512 scale = _mm512_mul_ps(_mm512_load_ps(w->scale), _mm512_set1_ps(x->d[i]));
+            if (has_min) acc[i] = _mm512_fnmadd_ps(_mm512_load_ps(w->min), _mm512_set1_ps(x->s[i]), acc[i]);
             __m512i sum = has_min ? _mm512_setzero_si512() : _mm512_set1_epi32(x->start[i]);
 #pragma GCC unroll 8
-            for (int q = 0; q < BLOCK / 4; q++) sum = _mm512_dpbusd_epi32(sum, u[q], quad(&x->q[i][4 * q]));
-            const __m512 scale = _mm512_mul_ps(_mm512_load_ps(w->scale), _mm512_set1_ps(x->d[i]));
+            for (int q = 0; q < BLOCK / 4; q++) sum = _mm512_dpbusd_epi32(sum, u[q], quad(rows[i] + c + 4 * q));
             acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc[i]);
-            if (has_min) acc[i] = _mm512_fnmadd_ps(_mm512_load_ps(w->min), _mm512_set1_ps(x->s[i]), acc[i]);
         }
     }
-
-    const __mmask16 rows = (__mmask16)((1u << t->n_rows) - 1);
-    const __m512 bias = t->bias ? _mm512_maskz_loadu_ps(rows, t->bias) : _mm512_setzero_ps();
-#pragma GCC unroll 16
-    for (int i = 0; i < n; i++) {
-        if (i >= t->n_tokens) break;
-        float *y = t->y + i * t->y_stride;
-        __m512 v = acc[i];
-        if (t->accumulate) v = _mm512_add_ps(_mm512_maskz_loadu_ps(rows, y), v);
-        if (t->bias) v = _mm512_add_ps(v, bias);
-        _mm512_mask_storeu_ps(y, rows, v);
-    }
+    lr_gemm_store(t, acc, n);
 }
 
-static inline __attribute__((always_inline)) void tile_any(const lr_gemm_tile *t, const bool has_min) {
-    switch ((t->n_tokens + 3) / 4) {
-    case 1: tile_of(t, 4, has_min); break;
-    case 2: tile_of(t, 8, has_min); break;
-    case 3: tile_of(t, 12, has_min); break;
-    default: tile_of(t, 16, has_min); break;
-    }
-}
-
-static void tile_zero(const lr_gemm_tile *t) { tile_any(t, false); }
-static void tile_min(const lr_gemm_tile *t) { tile_any(t, true); }
+static void tile_zero(const lr_gemm_tile *t) { LR_GEMM_TILE_SIZES(tile_of, t, false) }
+static void tile_min(const lr_gemm_tile *t) { LR_GEMM_TILE_SIZES(tile_of, t, true) }
 
 /* ---- tokens ---- */
 
+/* n <= 16 floats at `at` of each token's row, transposed. */
+static inline void load_floats(__m512i v[16], const float *const rows[LR_GEMM_TOKENS], int64_t at, int64_t n) {
+    const __mmask16 mask = (__mmask16)((1u << n) - 1);
+#pragma GCC unroll 16
+    for (int i = 0; i < LR_GEMM_TOKENS; i++) v[i] = _mm512_maskz_loadu_epi32(mask, rows[i] + at);
+    lr_transpose_16(v);
+}
+
 static void pack(token_block *x, const lr_act *a, int64_t token, int32_t n_tokens, bool has_min) {
     const int64_t n_blocks = a->cols / BLOCK;
+    const float *d[LR_GEMM_TOKENS], *s[LR_GEMM_TOKENS];
     for (int32_t i = 0; i < LR_GEMM_TOKENS; i++) {
         const int64_t row = token + lr_min(i, n_tokens - 1);
-        const int8_t *q = (const int8_t *)a->values + row * a->cols;
-        const float *d = a->d + row * n_blocks, *s = a->s + row * n_blocks;
-        for (int64_t b = 0; b < n_blocks; b++) {
-            const __m256i v = _mm256_loadu_si256((const __m256i *)(q + b * BLOCK));
-            _mm256_store_si256((__m256i *)x[b].q[i], v);
-            x[b].d[i] = d[b];
+        d[i] = a->d + row * n_blocks;
+        s[i] = a->s + row * n_blocks;
+    }
+    for (int64_t b = 0; b < n_blocks; b += 16, x += 16) {
+        const int64_t n = lr_min(16, n_blocks - b);
+        __m512i v[16];
+        load_floats(v, d, b, n);
+        for (int64_t j = 0; j < n; j++) _mm512_store_si512(x[j].d, v[j]);
+        load_floats(v, s, b, n);
+        for (int64_t j = 0; j < n; j++) {
+            const __m512 vs = _mm512_castsi512_ps(v[j]), vd = _mm512_load_ps(x[j].d);
             if (has_min) {
-                x[b].s[i] = s[b];
-            } else {
-                const __m256i quads = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8(1), v);
-                const __m128i h = _mm_add_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256(quads, 1));
-                const __m128i p = _mm_add_epi32(h, _mm_shuffle_epi32(h, 0x4e));
-                x[b].start[i] = -ZERO * (_mm_cvtsi128_si32(p) + _mm_extract_epi32(p, 1));
+                _mm512_store_ps(x[j].s, vs);
+            } else { /* |sum| <= 32 * 127 and rcp14's error is 2^-14, so the nearest integer is the sum */
+                const __mmask16 some = _mm512_cmp_ps_mask(vd, _mm512_setzero_ps(), _CMP_NEQ_OQ);
+                const __m512i sum = _mm512_cvtps_epi32(_mm512_mul_ps(vs, _mm512_maskz_rcp14_ps(some, vd)));
+                _mm512_store_si512(x[j].start, _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(sum, 7)));
             }
         }
     }
@@ -131,16 +123,6 @@ static group_rows rows_of(const lr_matrix *w, int64_t row, int32_t n_rows) {
     return g;
 }
 
-/* In each 128-bit lane, a 4 x 4 transposition of 32-bit values. */
-static inline void transpose_lanes(__m512i v[4]) {
-    const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
-    const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
-    v[0] = _mm512_unpacklo_epi64(a, c);
-    v[1] = _mm512_unpackhi_epi64(a, c);
-    v[2] = _mm512_unpacklo_epi64(b, d);
-    v[3] = _mm512_unpackhi_epi64(b, d);
-}
-
 /* 32 bytes of each row at `at`: quads[q] holds bytes 4 q .. 4 q + 3 of all rows. */
 static inline void load_quads_32(__m512i quads[8], const uint8_t *const rows[GROUP], int64_t at) {
     __m512i half[2][4]; /* rows 0..7, rows 8..15; row i and row i + 4 in one register */
@@ -151,8 +133,8 @@ static inline void load_quads_32(__m512i quads[8], const uint8_t *const rows[GRO
         const __m256i hi = _mm256_loadu_si256((const __m256i *)(rows[r + 4] + at));
         half[i / 4][i % 4] = _mm512_inserti64x4(_mm512_castsi256_si512(lo), hi, 1);
     }
-    transpose_lanes(half[0]);
-    transpose_lanes(half[1]);
+    lr_transpose_lanes(half[0]);
+    lr_transpose_lanes(half[1]);
 #pragma GCC unroll 4
     for (int q = 0; q < 4; q++) {
         quads[q] = _mm512_shuffle_i32x4(half[0][q], half[1][q], 0x88);
@@ -177,7 +159,7 @@ static inline void load_quads_16(__m512i quads[4], const uint8_t *const rows[GRO
         v = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[i + 8] + at)), 2);
         quads[i] = _mm512_inserti32x4(v, _mm_loadu_si128((const __m128i *)(rows[i + 12] + at)), 3);
     }
-    transpose_lanes(quads);
+    lr_transpose_lanes(quads);
 }
 
 static inline __m512i low_nibbles(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
