@@ -3,7 +3,7 @@
  * Many queries (prefill): lanes are queries.  Scores, maxima and results are kept transposed, so softmax and rescaling
  * need no horizontal step, and both products are register tiles: a broadcast K or V value times vectors of queries.
  * Few queries (decode): lanes are dimensions.  K and V are read straight from the cache, converted in registers, once
- * per block of queries; scores come from 4 x 4 dot products whose sums are formed together.                          */
+ * per block of queries; W dot products (queries x positions) form their sums together.                               */
 #include "kernels/cpu/attention.h"
 
 #include "kernels/cpu/elementwise.h"
@@ -26,8 +26,10 @@ INLINE vf load_kv(lr_format format, const uint8_t *row, const uint8_t *scales, i
 static const float *to_floats(lr_format format, float *tile, const uint8_t *quants, const uint8_t *scales, int32_t n) {
     int32_t i = 0;
     if (format == LR_F32) return (const float *)(const void *)quants;
-    if (format == LR_F16) for (; i + W <= n; i += W) v_store(tile + i, load_kv(LR_F16, quants, NULL, i, W));
-    else for (; i + W <= n; i += W) v_store(tile + i, load_kv(LR_Q8_0, quants, scales, i, W));
+    if (format == LR_F16)
+        for (; i + W <= n; i += W) v_store(tile + i, load_kv(LR_F16, quants, NULL, i, W));
+    else
+        for (; i + W <= n; i += W) v_store(tile + i, load_kv(LR_Q8_0, quants, scales, i, W));
     if (i < n) v_store_n(tile + i, load_kv(LR_F16, quants, NULL, i, n - i), n - i);
     return tile;
 }
@@ -54,16 +56,23 @@ static many many_start(const lr_attention_args *a, const lr_att_item *it, float 
     m.lo = m.shrink + m.lanes;
     m.hi = m.lo + m.lanes;
     m.tile = m.hi + m.lanes;
-    for (int32_t i = 0; i < m.lanes; i++) {
-        int32_t r = i / it->group, h = it->kv_head * it->group + i % it->group;
-        const float *q = a->q + (it->row + r) * a->q_stride + (int64_t)h * m.dim;
-        for (int32_t d = 0; d < m.dim; d++) {
-            m.q[d * m.lanes + i] = i < m.n ? q[d] * a->scale : 0;
-            m.out[d * m.lanes + i] = 0;
+    for (int32_t l = 0; l < m.lanes; l += W) {
+        const float *row[W];
+        for (int32_t i = 0; i < W; i++) { /* lanes beyond the queries repeat the last one; nobody reads their results */
+            int32_t query = (int32_t)lr_min(l + i, m.n - 1), r = query / it->group, g = query % it->group;
+            row[i] = a->q + (it->row + r) * a->q_stride + (int64_t)(it->kv_head * it->group + g) * m.dim;
         }
-        m.most[i] = -INFINITY;
-        m.sum[i] = 0;
+        for (int32_t d = 0; d < m.dim; d += W) {
+            int n = (int)lr_min(W, m.dim - d);
+            vf x[W];
+            for (int i = 0; i < W; i++) x[i] = v_load_n(row[i] + d, n) * v_all(a->scale);
+            v_transpose(x);
+            for (int i = 0; i < n; i++) v_store(m.q + (d + i) * m.lanes + l, x[i]);
+        }
+        v_store(m.most + l, v_all(-INFINITY));
+        v_store(m.sum + l, v_zero());
     }
+    memset(m.out, 0, (size_t)(m.dim * m.lanes) * sizeof *m.out);
     return m;
 }
 
@@ -181,9 +190,17 @@ static float *result(const lr_attention_args *a, const lr_att_item *it, int32_t 
 }
 
 static void many_finish(const lr_attention_args *a, const lr_att_item *it, const many *m) {
-    for (int32_t i = 0; i < m->n; i++) {
-        float factor, *out = result(a, it, i, m->most[i], m->sum[i], &factor);
-        for (int32_t d = 0; d < m->dim; d++) out[d] = m->out[d * m->lanes + i] * factor;
+    for (int32_t l = 0; l < m->lanes; l += W) {
+        int n_queries = (int)lr_min(W, m->n - l);
+        float factor[W], *row[W];
+        for (int i = 0; i < n_queries; i++) row[i] = result(a, it, l + i, m->most[l + i], m->sum[l + i], &factor[i]);
+        for (int32_t d = 0; d < m->dim; d += W) {
+            int n = (int)lr_min(W, m->dim - d);
+            vf x[W];
+            for (int i = 0; i < W; i++) x[i] = i < n ? v_load(m->out + (d + i) * m->lanes + l) : x[0];
+            v_transpose(x);
+            for (int i = 0; i < n_queries; i++) v_store_n(row[i] + d, x[i] * v_all(factor[i]), n);
+        }
     }
 }
 
@@ -192,7 +209,7 @@ static void many_finish(const lr_attention_args *a, const lr_att_item *it, const
 typedef struct few {
     int32_t n, dim, width;   /* queries; head_dim; head_dim rounded up to 16 */
     float *q, *out;          /* (n, width), zero beyond dim */
-    float *score;            /* (n, TILE) */
+    float *score;            /* (TILE, queries of a block) */
     float *most, *sum, *shrink; /* (n) */
 } few;
 
@@ -200,7 +217,7 @@ static few few_start(const lr_attention_args *a, const lr_att_item *it, float *s
     few f = {.n = it->n_rows * it->group, .dim = a->head_dim, .width = (a->head_dim + 15) & ~15, .q = scratch};
     f.out = f.q + f.n * f.width;
     f.score = f.out + f.n * f.width;
-    f.most = f.score + f.n * TILE;
+    f.most = f.score + TILE * W / 2;
     f.sum = f.most + f.n;
     f.shrink = f.sum + f.n;
     for (int32_t i = 0; i < f.n; i++) {
@@ -216,38 +233,82 @@ static few few_start(const lr_attention_args *a, const lr_att_item *it, float *s
     return f;
 }
 
-/* Scores of `queries` queries with W / queries positions from t on; positions beyond the run repeat its last one.     */
-INLINE void few_dots(lr_format format, int queries, few *f, int32_t i, const lr_att_run *run, int32_t t) {
+/* Scores of `queries` queries from i on against the run: score[t * queries + r].  W / queries positions at a time;
+ * those beyond the run repeat its last one.                                                                          */
+INLINE void few_dots(lr_format format, int queries, few *f, int32_t i, const lr_att_run *run) {
     const lr_format_traits *traits = &lr_formats[format];
     int keys = W / queries, row_bytes = f->dim / traits->block * traits->quant_bytes;
     int scale_bytes = f->dim / traits->block * traits->scale_bytes;
     const float *q = f->q + i * f->width;
-    const uint8_t *k[W], *s[W];
-    vf sum[W];
-#pragma GCC unroll 16
-    for (int j = 0; j < keys; j++) {
-        int32_t at = (int32_t)lr_min(t + j, run->n - 1);
-        k[j] = run->k + at * row_bytes;
-        s[j] = run->k_scales ? run->k_scales + at * scale_bytes : NULL;
-    }
-#pragma GCC unroll 16
-    for (int j = 0; j < W; j++) sum[j] = v_zero();
-    for (int d = 0; d < f->dim; d += W) {
-        int n = (int)lr_min(W, f->dim - d);
-        vf x[W];
-#pragma GCC unroll 8
-        for (int r = 0; r < queries; r++) x[r] = v_load(q + r * f->width + d);
+    for (int32_t t = 0; t < run->n; t += keys) {
+        const uint8_t *k[W], *s[W];
+        vf sum[W];
 #pragma GCC unroll 16
         for (int j = 0; j < keys; j++) {
-            vf key = load_kv(format, k[j], s[j], d, n);
-#pragma GCC unroll 8
-            for (int r = 0; r < queries; r++) sum[r * keys + j] = v_fma(x[r], key, sum[r * keys + j]);
+            int32_t at = (int32_t)lr_min(t + j, run->n - 1);
+            k[j] = run->k + at * row_bytes;
+            s[j] = format == LR_Q8_0 ? run->k_scales + at * scale_bytes : NULL;
         }
+#pragma GCC unroll 16
+        for (int j = 0; j < W; j++) sum[j] = v_zero();
+        for (int d = 0; d < f->dim; d += W) {
+            int n = (int)lr_min(W, f->dim - d);
+            vf x[W];
+#pragma GCC unroll 8
+            for (int r = 0; r < queries; r++) {
+                x[r] = v_load(q + r * f->width + d);
+                v_keep(&x[r]);
+            }
+#pragma GCC unroll 16
+            for (int j = 0; j < keys; j++) {
+                vf key = load_kv(format, k[j], s[j], d, n);
+#pragma GCC unroll 8
+                for (int r = 0; r < queries; r++) sum[j * queries + r] = v_fma(x[r], key, sum[j * queries + r]);
+            }
+        }
+        v_store(f->score + t * queries, v_sum_each(sum));
     }
-    float dots[W];
-    v_store(dots, v_sum_each(sum));
-    for (int r = 0; r < queries; r++)
-        memcpy(f->score + (i + r) * TILE + t, dots + r * keys, (size_t)keys * sizeof *dots);
+}
+
+/* Lane l of a vector of scores belongs to query l % queries, queries being W / 2, W / 4 or 1.                         */
+INLINE vf few_load(int queries, const float *x) {
+    return queries == 1 ? v_all(*x) : queries == W / 2 ? v_half_twice(x) : v_quarter_4_times(x);
+}
+INLINE vf few_most(int queries, vf v) {
+    if (queries == 1) return v_all(v_most(v));
+    v = v_max(v, v_swap_halves(v));
+    return queries == W / 2 ? v : v_max(v, v_swap_quarters(v));
+}
+INLINE vf few_sum(int queries, vf v) {
+    if (queries == 1) return v_all(v_sum(v));
+    v += v_swap_halves(v);
+    if (queries < W / 2) v += v_swap_quarters(v);
+    return v;
+}
+
+/* Scores to weights.                                                                                                 */
+INLINE void few_soften(int queries, const lr_attention_args *a, const lr_att_item *it, few *f, int32_t i, int32_t p,
+                       int32_t n) {
+    int32_t keys = W / queries, end = (n + keys - 1) / keys * keys, lo, hi;
+    for (int r = 0; r < queries; r++) {
+        lr_att_seen(a, it, (i + r) / it->group, p, n, &lo, &hi);
+        for (int32_t t = 0; t < lo; t++) f->score[t * queries + r] = -INFINITY;
+        for (int32_t t = hi; t < end; t++) f->score[t * queries + r] = -INFINITY;
+    }
+    vf before = few_load(queries, f->most + i), most = before, sum = v_zero();
+    for (int32_t t = 0; t < end; t += keys) most = v_max(v_load(f->score + t * queries), most);
+    most = few_most(queries, most);
+    vf base = v_max(most, v_all(-0x1p100f)); /* nothing seen yet: exp(-inf), not exp(NaN) */
+    for (int32_t t = 0; t < end; t += keys) {
+        vf weight = v_exp(v_load(f->score + t * queries) - base);
+        v_store(f->score + t * queries, weight);
+        sum += weight;
+    }
+    vf shrink = v_exp(before - base);
+    sum = v_fma(few_load(queries, f->sum + i), shrink, few_sum(queries, sum));
+    v_store_n(f->shrink + i, shrink, queries);
+    v_store_n(f->sum + i, sum, queries);
+    v_store_n(f->most + i, most, queries);
 }
 
 /* Adds the weighted V rows of a run to `queries` queries, `vecs` vectors of dimensions from d on.                     */
@@ -256,20 +317,21 @@ INLINE void few_gather(lr_format format, int queries, int vecs, few *f, int32_t 
     int row_bytes = f->dim / traits->block * traits->quant_bytes, scale_bytes = f->dim / traits->block * traits->scale_bytes;
     int last = (int)lr_min(W, f->dim - d - (vecs - 1) * W); /* values in the last vector */
     float *out = f->out + i * f->width + d;
-    const float *weight = f->score + i * TILE;
-    const uint8_t *v = run->v, *s = run->v_scales;
+    const float *weight = f->score;
+    const uint8_t *v = run->v, *s = format == LR_Q8_0 ? run->v_scales : NULL;
     vf sum[8][4];
 #pragma GCC unroll 8
     for (int r = 0; r < queries; r++)
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++) sum[r][j] = v_load(out + r * f->width + j * W) * v_all(f->shrink[i + r]);
-    for (int32_t t = 0; t < run->n; t++, v += row_bytes, s += scale_bytes) {
+    for (int32_t t = 0; t < run->n; t++, v += row_bytes) {
         vf x[4];
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++) x[j] = load_kv(format, v, s, d + j * W, j + 1 < vecs ? W : last);
+        if (format == LR_Q8_0) s += scale_bytes;
 #pragma GCC unroll 8
         for (int r = 0; r < queries; r++) {
-            vf w = v_all(weight[r * TILE + t]);
+            vf w = v_all(weight[t * queries + r]);
 #pragma GCC unroll 4
             for (int j = 0; j < vecs; j++) sum[r][j] = v_fma(w, x[j], sum[r][j]);
         }
@@ -280,47 +342,22 @@ INLINE void few_gather(lr_format format, int queries, int vecs, few *f, int32_t 
         for (int j = 0; j < vecs; j++) v_store(out + r * f->width + j * W, sum[r][j]);
 }
 
-INLINE void few_gather_all(lr_format format, int queries, int vecs, few *f, int32_t i, const lr_att_run *run) {
+/* All steps for the queries [i, i + queries); vecs x queries sums fit the registers.                                  */
+INLINE void few_block(lr_format format, int queries, int vecs, const lr_attention_args *a, const lr_att_item *it, few *f,
+                      int32_t i, int32_t p, const lr_att_run *run) {
     int d = 0;
+    few_dots(format, queries, f, i, run);
+    few_soften(queries, a, it, f, i, p, run->n);
     for (; d + vecs * W <= f->dim; d += vecs * W) few_gather(format, queries, vecs, f, i, run, d);
     for (; d < f->dim; d += W) few_gather(format, queries, 1, f, i, run, d);
 }
 
-/* Scores to weights, for one query that sees [lo, hi) of n positions.                                                */
-static void few_soften(few *f, int32_t i, int32_t lo, int32_t hi, int32_t n) {
-    float *score = f->score + i * TILE;
-    int32_t end = (n + W - 1) / W * W;
-    for (int32_t t = 0; t < lo; t++) score[t] = -INFINITY;
-    for (int32_t t = hi; t < end; t++) score[t] = -INFINITY;
-    vf most = v_all(f->most[i]), sum = v_zero();
-    for (int32_t t = 0; t < end; t += W) most = v_max(v_load(score + t), most);
-    float top = v_most(most);
-    vf base = v_max(v_all(top), v_all(-0x1p100f)); /* nothing seen yet: exp(-inf), not exp(NaN) */
-    for (int32_t t = 0; t < end; t += W) {
-        vf weight = v_exp(v_load(score + t) - base);
-        v_store(score + t, weight);
-        sum += weight;
-    }
-    float shrink = v_first_lane(v_exp(v_all(f->most[i]) - base));
-    f->sum[i] = f->sum[i] * shrink + v_sum(sum);
-    f->shrink[i] = shrink;
-    f->most[i] = top;
-}
-
 INLINE void few_visit_format(lr_format format, const lr_attention_args *a, const lr_att_item *it, few *f, int32_t p,
                              const lr_att_run *run) {
-    int32_t i = 0, lo, hi;
-    enum { BLOCK = W == 16 ? 8 : 4 }; /* queries that share a load of K or V */
-    for (; i + BLOCK <= f->n; i += BLOCK)
-        for (int32_t t = 0; t < run->n; t += W / BLOCK) few_dots(format, BLOCK, f, i, run, t);
-    for (; i < f->n; i++)
-        for (int32_t t = 0; t < run->n; t += W) few_dots(format, 1, f, i, run, t);
-    for (i = 0; i < f->n; i++) {
-        lr_att_seen(a, it, i / it->group, p, run->n, &lo, &hi);
-        few_soften(f, i, lo, hi, run->n);
-    }
-    for (i = 0; i + BLOCK <= f->n; i += BLOCK) few_gather_all(format, BLOCK, 2, f, i, run);
-    for (; i < f->n; i++) few_gather_all(format, 1, 4, f, i, run);
+    int32_t i = 0;
+    for (; i + W / 2 <= f->n; i += W / 2) few_block(format, W / 2, 2, a, it, f, i, p, run);
+    for (; i + W / 4 <= f->n; i += W / 4) few_block(format, W / 4, 4, a, it, f, i, p, run);
+    for (; i < f->n; i++) few_block(format, 1, 4, a, it, f, i, p, run);
 }
 
 static void few_visit(const lr_attention_args *a, const lr_att_item *it, few *f, int32_t p, const lr_att_run *run) {

@@ -48,6 +48,38 @@ INLINE void v_part(vf a, vf b, vf *even, vf *odd) {
     *even = _mm512_permutex2var_ps(a, e, b);
     *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(e, _mm512_set1_epi32(1)), b);
 }
+INLINE vf v_swap_halves(vf v) { return _mm512_shuffle_f32x4(v, v, 0x4e); }
+INLINE vf v_swap_quarters(vf v) { return _mm512_shuffle_f32x4(v, v, 0xb1); }
+INLINE vf v_half_twice(const float *x) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(x)); }
+INLINE vf v_quarter_4_times(const float *x) { return _mm512_broadcast_f32x4(_mm_loadu_ps(x)); }
+/* A W x W matrix, a[row], is turned.                                                                                  */
+INLINE void v_transpose(vf a[16]) {
+    vf b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        b[i] = _mm512_unpacklo_ps(a[i], a[i + 1]);
+        b[i + 1] = _mm512_unpackhi_ps(a[i], a[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4)
+#pragma GCC unroll 2
+        for (int j = 0; j < 2; j++) {
+            __m512d p = _mm512_castps_pd(b[i + j]), q = _mm512_castps_pd(b[i + j + 2]);
+            a[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(p, q));
+            a[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(p, q));
+        }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) { /* a[4 i + j]: column j of each quarter, rows 4 i .. 4 i + 3 */
+        vf p = _mm512_shuffle_f32x4(a[j], a[4 + j], 0x88), q = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0x88);
+        vf r = _mm512_shuffle_f32x4(a[j], a[4 + j], 0xdd), t = _mm512_shuffle_f32x4(a[8 + j], a[12 + j], 0xdd);
+        b[j] = _mm512_shuffle_f32x4(p, q, 0x88);
+        b[8 + j] = _mm512_shuffle_f32x4(p, q, 0xdd);
+        b[4 + j] = _mm512_shuffle_f32x4(r, t, 0x88);
+        b[12 + j] = _mm512_shuffle_f32x4(r, t, 0xdd);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) a[i] = b[i];
+}
 /* Lane i: the sum of the lanes of a[i].                                                                              */
 INLINE vf v_sum_each(const vf a[16]) {
     vf b[8], c[4], d[2];
@@ -120,6 +152,27 @@ INLINE void v_part(vf a, vf b, vf *even, vf *odd) {
     *even = v_in_order(_mm256_shuffle_ps(a, b, 0x88));
     *odd = v_in_order(_mm256_shuffle_ps(a, b, 0xdd));
 }
+INLINE vf v_swap_halves(vf v) { return _mm256_permute2f128_ps(v, v, 1); }
+INLINE vf v_swap_quarters(vf v) { return _mm256_permute_ps(v, 0x4e); }
+INLINE vf v_half_twice(const float *x) { return _mm256_broadcast_ps((const __m128 *)(const void *)x); }
+INLINE vf v_quarter_4_times(const float *x) { return _mm256_setr_ps(x[0], x[1], x[0], x[1], x[0], x[1], x[0], x[1]); }
+INLINE void v_transpose(vf a[8]) {
+    vf b[8];
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) { /* 4 x 4 within each half */
+        vf p = _mm256_unpacklo_ps(a[i], a[i + 1]), q = _mm256_unpackhi_ps(a[i], a[i + 1]);
+        vf r = _mm256_unpacklo_ps(a[i + 2], a[i + 3]), t = _mm256_unpackhi_ps(a[i + 2], a[i + 3]);
+        b[i] = _mm256_shuffle_ps(p, r, 0x44);
+        b[i + 1] = _mm256_shuffle_ps(p, r, 0xee);
+        b[i + 2] = _mm256_shuffle_ps(q, t, 0x44);
+        b[i + 3] = _mm256_shuffle_ps(q, t, 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm256_permute2f128_ps(b[i], b[4 + i], 0x20);
+        a[4 + i] = _mm256_permute2f128_ps(b[i], b[4 + i], 0x31);
+    }
+}
 INLINE vf v_sum_each(const vf a[8]) {
     vf b = _mm256_hadd_ps(_mm256_hadd_ps(a[0], a[1]), _mm256_hadd_ps(a[2], a[3]));
     vf c = _mm256_hadd_ps(_mm256_hadd_ps(a[4], a[5]), _mm256_hadd_ps(a[6], a[7]));
@@ -128,6 +181,8 @@ INLINE vf v_sum_each(const vf a[8]) {
 
 #endif
 
+/* Keeps v in a register: compilers would rather load it again for each use.                                          */
+INLINE void v_keep(vf *v) { __asm__("" : "+v"(*v)); }
 INLINE vf v_load(const float *x) { return VF(loadu_ps)(x); }
 INLINE void v_store(float *x, vf v) { VF(storeu_ps)(x, v); }
 INLINE vf v_all(float x) { return VF(set1_ps)(x); }
