@@ -1,6 +1,17 @@
 /* Arrays of f16 and bf16 to and from f32, and the largest magnitude of an array.  Part of encoders_body.h.           */
 #include "quant/lanes.h"
 
+#if !defined(__F16C__)
+/* lr_f16_to_f32 without branches.                                                                                    */
+static inline vf f16_lanes(vu h) {
+    vu a = h & 0x7fff, is_tiny = (vu)(a < 0x400), is_special = (vu)(a >= 0x7c00);
+    vu normal = (a << 13) + 0x38000000, tiny = (vu)(__builtin_convertvector((vi)a, vf) * 0x1p-24f);
+    vu special = ((a << 13) + 0x70000000) | ((vu)(a > 0x7c00) & 0x400000);
+    vu r = (is_tiny & tiny) | (is_special & special) | (~(is_tiny | is_special) & normal);
+    return (vf)(r | (h & 0x8000) << 16);
+}
+#endif
+
 static void f16_to_f32(float *x, const void *src, int64_t n) {
     const char *p = src;
     int64_t i = 0;
@@ -9,6 +20,8 @@ static void f16_to_f32(float *x, const void *src, int64_t n) {
         _mm512_storeu_ps(x + i, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(p + 2 * i))));
 #elif defined(__F16C__)
     for (; i + 8 <= n; i += 8) _mm256_storeu_ps(x + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 2 * i))));
+#else
+    for (; i + LANES <= n; i += LANES) v_store(x + i, f16_lanes(v_load_halves(p + 2 * i)));
 #endif
     for (; i < n; i++) {
         uint16_t h;

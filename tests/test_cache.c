@@ -296,6 +296,11 @@ static void test_killed(void **state) {
     assert_true(is_hit(dir, 2));
 }
 
+static void *no_memory(void *user, void *old, size_t size) {
+    (void)user, (void)old, (void)size;
+    return NULL;
+}
+
 /* Whatever stops the writing: one line, no error, no trace.  The file size limit stands for a full disk.              */
 static void test_no_room(void **state) {
     const path_text root = at(*state, "full");
@@ -324,6 +329,13 @@ static void test_no_room(void **state) {
     assert_int_equal(lr_cache_write("", &id, actual, weights, NO_LIMIT, &report), LLMRUN_OK);
     assert_int_equal(w.lines, 2);
     assert_false(is_hit(at(*state, "plain/cache").text, 2));
+
+    llmrun_set_allocator(no_memory, NULL);
+    status = lr_cache_write(dir, &id, actual, weights, NO_LIMIT, &report);
+    llmrun_set_allocator(NULL, NULL);
+    assert_int_equal(status, LLMRUN_OK);
+    assert_int_equal(w.lines, 3);
+    assert_int_equal(count(dir), 1);
 }
 
 int main(void) {

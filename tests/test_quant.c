@@ -291,6 +291,16 @@ static void test_instruction_sets_agree(void **state) {
             encoder(sets[s], f)(c[1]->quants, c[1]->scales, x, N);
             if (memcmp(c[0], c[1], sizeof **c) != 0) fail_msg("%s differs with %s", lr_formats[f].name, sets[s]->isa);
         }
+        for (unsigned i = 0; i < 65536; i += 16) { /* every f16 */
+            uint16_t half[16];
+            float w[2][16];
+            for (unsigned k = 0; k < 16; k++) half[k] = (uint16_t)(i + k);
+            sets[0]->f16_to_f32(w[0], half, 16);
+            sets[s]->f16_to_f32(w[1], half, 16);
+            assert_memory_equal(w[0], w[1], sizeof w[0]);
+            for (int k = 0; k < 16; k++) w[1][k] = lr_f16_to_f32(half[k]);
+            assert_memory_equal(w[0], w[1], sizeof w[0]);
+        }
         for (uint64_t bits = 0; bits < 1ull << 32; bits += 8191 * 31) { /* also odd lengths, NaN, subnormals */
             float v[31], w[2][31];
             for (int i = 0; i < 31; i++) v[i] = from_bits((uint32_t)(bits + 8191u * (unsigned)i));
