@@ -84,7 +84,7 @@ static void mark_ends(llmrun_tokenizer *t, const lr_config *config, const int32_
     static const char *const names[] = {
         "</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|im_end|>",
         "<end_of_turn>", "<|END_OF_TURN_TOKEN|>", "<|end_of_turn|>", "<|return|>", "<|call|>", "<|end_story|>",
-        "<\xef\xbd\x9c" "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>"};
+        "<\uff5cend\u2581of\u2581sentence\uff5c>"};
     for (int32_t i = 0; i < n_eos; i++) mark_end(t, eos[i]);
     if (config) mark_end(t, config_token(t, config, "eos_token"));
     for (size_t i = 0; i < LR_COUNT(names); i++) mark_end(t, find_token(t, names[i]));

@@ -15,9 +15,12 @@ struct lr_pattern {
     pcre2_code *code;
 };
 
-/* White_Space and \w of Unicode, as the inside of a class: PCRE2's own \s and \w differ in a few characters.          */
+/* White_Space and \w as Oniguruma has them, as the inside of a class: PCRE2's own differ in a few characters.  Outside
+ * of a class, Oniguruma's \w also has the superscripts and fractions of Latin-1.                                      */
 #define SPACE "\\t-\\r\\x{85}\\p{Z}"
-#define WORD "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define WORD                                                                                                           \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
+#define LATIN_WORD "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}"
 
 /* ---- translation ---- */
 
@@ -75,10 +78,10 @@ static bool translate_escape(translator *p, bool in_class) {
     if (c == 0) return refuse(p, "a backslash at the end");
     if (c == 'p' || c == 'P') return translate_property(p);
     if (c == 'x' || c == 'u') return translate_code(p);
-    if (c == 's' || c == 'w')
-        lr_text_add(&p->out, in_class ? "%s" : "[%s]", c == 's' ? SPACE : WORD);
-    else if ((c == 'S' || c == 'W') && !in_class)
-        lr_text_add(&p->out, "[^%s]", c == 'S' ? SPACE : WORD);
+    if (in_class && (c == 's' || c == 'w'))
+        lr_text_add(&p->out, "%s", c == 's' ? SPACE : WORD);
+    else if (!in_class && is_one_of(c, "sSwW"))
+        lr_text_add(&p->out, "[%s%s]", c < 'a' ? "^" : "", (c | 0x20) == 's' ? SPACE : WORD LATIN_WORD);
     else if (c == 'v')
         lr_text_add(&p->out, "\\x{0b}");
     else if (is_one_of(c, "rntfdD"))
@@ -150,10 +153,11 @@ static bool read_bounds(const char **at, long *low, long *high) {
 /* * + ? {m,n} after an atom.  A repeat of something that holds an unbounded repeat is where time becomes exponential. */
 static bool translate_repeat(translator *p) {
     long low = *p->at == '+', high = *p->at == '?' ? 1 : -1;
-    bool braces = *p->at == '{';
     char sign = *p->at;
+    bool braces = sign == '{';
     if (!p->atom) return refuse(p, "nested repeat");
-    if (braces ? !read_bounds(&p->at, &low, &high) : !++p->at) return refuse(p, "a brace");
+    if (braces && !read_bounds(&p->at, &low, &high)) return refuse(p, "a brace");
+    if (!braces) p->at++;
     if (low > MAX_REPEAT || high > MAX_REPEAT) return refuse(p, "a repeat of more than 1000");
     if (p->closed_unbounded && high != 1) return refuse(p, "nested repeat");
     if (braces && high >= 0)
