@@ -1,6 +1,8 @@
 /* Brings weights to where the plan puts them: used from the file's map, from the cache of converted weights, converted
  * now, or (benchmarks of a bare config.json) made up.  Then fills the tables that the forward pass reads.             */
+#include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "runtime/debug.h"
 #include "runtime/engine.h"
@@ -201,10 +203,20 @@ done:
     return status;
 }
 
+/* Pins arena and mapped weights in RAM.  Where the system does not allow it one line says so, and the run goes on.    */
+static void pin(const llmrun_engine *e) {
+    bool ok = mlock(e->arena, e->plan.arena_bytes) == 0;
+    for (size_t i = 0; i < e->checkpoint.n_files && ok && e->plan.mapped_bytes; i++)
+        ok = mlock(e->checkpoint.files[i].data, e->checkpoint.files[i].size) == 0;
+    if (e->cache.weights && ok) ok = mlock(e->cache.weights, e->cache.weights_bytes) == 0;
+    if (!ok) lr_log(&e->report, LLMRUN_LOG_WARN, "cannot pin the weights in RAM: %s; raise the limit (ulimit -l)", strerror(errno));
+}
+
 llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     llmrun_status status = lr_plan_make(&e->plan, &e->plan_input, err);
     if (!status) lr_log(&e->report, LLMRUN_LOG_INFO, "%s", e->plan.why);
     if (!status) status = bring_weights(e, o, err);
     if (!status) fill_tables(e);
+    if (!status && o->mlock) pin(e);
     return status;
 }

@@ -107,6 +107,11 @@ int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REM
 /* ---- the refusal ---- */
 
 #define SAY(...) lr_plan_say(text, sizeof text, __VA_ARGS__)
+#define SAY_SIZE(what, bytes)                                                                                          \
+    do {                                                                                                               \
+        SAY("\n  %-12s %9s", what, lr_size_gb(gib, bytes));                                                            \
+        SAY("  %9s  ", lr_size_gib(gib, bytes));                                                                       \
+    } while (0)
 
 llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, const lr_plan_found *found,
                              llmrun_error *err) {
@@ -115,15 +120,19 @@ llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, cons
     const lr_plan_weights *w = lr_plan_weighed(scale, in, c->quant);
     char gib[32], text[sizeof err->message] = "";
     lr_plan_remedy remedy[LR_PLAN_MAX_REMEDIES];
+    uint64_t weights = w->block + w->mapped;
     SAY("plan: host memory: needs %s", lr_size_gib(gib, s->needed));
     SAY(" (%llu bytes), available %s", (unsigned long long)s->needed, lr_size_gib(gib, in->host.budget_bytes));
     SAY(" (%llu bytes, --ram)", (unsigned long long)in->host.budget_bytes);
-    SAY("\n  weights      %9s  %s", lr_size_gib(gib, w->block + w->mapped),
-        c->quant == LR_FORMAT_NONE ? "as in the file" : lr_formats[c->quant].name);
-    SAY("\n  KV cache     %9s  %s, %d tokens", lr_size_gib(gib, s->kv), lr_formats[c->kv].name, c->n_ctx);
+    SAY_SIZE("weights", weights);
+    SAY("%s", c->quant == LR_FORMAT_NONE ? "as in the file" : lr_formats[c->quant].name);
+    SAY_SIZE("KV cache", s->kv);
+    SAY("%s, %d tokens", lr_formats[c->kv].name, c->n_ctx);
     if (in->n_sessions > 1) SAY(" x %d sessions", in->n_sessions);
-    SAY("\n  activations  %9s  chunks of %d tokens", lr_size_gib(gib, s->activations), s->n_batch);
-    SAY("\n  overhead     %9s", lr_size_gib(gib, s->needed - w->block - w->mapped - s->kv - s->activations));
+    SAY_SIZE("activations", s->activations);
+    SAY("chunks of %d tokens", s->n_batch);
+    SAY_SIZE("overhead", s->needed - weights - s->kv - s->activations);
+    SAY("tokenizer, directory, threads");
     SAY("\nEach of these changes would make it fit (checked by planning again):");
     int n = lr_plan_remedies_from(scale, in, remedy);
     for (int i = 0; i < n; i++)
