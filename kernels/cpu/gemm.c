@@ -1,19 +1,16 @@
 /* The loops of a prefill matmul: chunks of rows whose panels fit the cache, then blocks of tokens, then tiles.        */
 #include "kernels/cpu/gemm.h"
+#include "kernels/cpu/gemm_float.h"
 
-/* The widest layouts are those of f32: 4 bytes for each of 16 rows, or tokens, and columns padded to 32.              */
-enum { WIDEST = 4 * 16, PAD = 32 };
-
-static size_t group_bytes_max(int64_t max_cols) { return (size_t)(max_cols + PAD) * WIDEST; }
-
-static size_t panels_bytes(int64_t max_cols) {
-    size_t one = group_bytes_max(max_cols);
-    return one > LR_GEMM_PANEL_BYTES ? one : LR_GEMM_PANEL_BYTES;
-}
+/* Of the layouts here, the widest has 20 bytes for a column of 16 rows: a quarter more than the bytes. */
+enum { PANEL_BYTES_PER_COL = 24, TOKENS_BYTES_PER_COL = 8, PAD = 64 };
 
 size_t lr_gemm_scratch_bytes(int64_t max_cols, int64_t n) {
-    (void)n; /* tokens are packed a tile at a time */
-    return panels_bytes(max_cols) + group_bytes_max(max_cols);
+    const int64_t cols = max_cols + PAD;
+    const int64_t panels = lr_max(cols * PANEL_BYTES_PER_COL, LR_GEMM_PANEL_BYTES);
+    const int64_t whole = panels + cols * TOKENS_BYTES_PER_COL;
+    const int64_t floats = LR_GEMM_FLOAT_PANEL_BYTES + n * LR_GEMM_FLOAT_ROWS * (int64_t)sizeof(float);
+    return (size_t)lr_max(whole, floats);
 }
 
 void lr_gemm_run(const lr_gemm *gemm, const lr_matmul_args *a, int64_t i0, int64_t i1, void *scratch) {

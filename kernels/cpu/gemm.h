@@ -42,6 +42,10 @@ typedef struct lr_gemm {
 /* Items [i0, i1) of a matmul, any chunking.                                                                            */
 void lr_gemm_run(const lr_gemm *gemm, const lr_matmul_args *a, int64_t i0, int64_t i1, void *scratch);
 
+/* The floating-point kernels of each level: part of lr_gemm_fill_*.                                                    */
+void lr_gemm_fill_float_avx2(lr_ops *ops);
+void lr_gemm_fill_float_avx512(lr_ops *ops);
+
 /* Scratch of one thread for matrices of at most max_cols columns; n tokens in the pass.                                */
 size_t lr_gemm_scratch_bytes(int64_t max_cols, int64_t n);
 

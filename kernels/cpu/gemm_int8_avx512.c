@@ -253,6 +253,7 @@ GEMM(q4_k, panel_block_min, min)
 #define ENTRY(format) (lr_matmul_kernel){ "gemm_" #format "_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_##format##_avx512 }
 
 void lr_gemm_fill_avx512(lr_ops *ops) {
+    lr_gemm_fill_float_avx512(ops);
     ops->matmul_many[LR_Q8_0] = ENTRY(q8_0);
     ops->matmul_many[LR_IQ4_NL] = ENTRY(iq4_nl);
     ops->matmul_many[LR_Q4_K] = ENTRY(q4_k);
