@@ -110,9 +110,9 @@ INLINE void product_rows(int vecs, float *out, int n_rows, const float *left, in
     int r = 0;
     for (; r + 6 <= n_rows; r += 6)
         product(6, vecs, out + r * lanes, left + r * row_step, row_step, term_step, right, terms, lanes, shrink);
-    for (; r + 2 <= n_rows; r += 2)
-        product(2, vecs, out + r * lanes, left + r * row_step, row_step, term_step, right, terms, lanes, shrink);
-    if (r < n_rows)
+    for (; r + 4 <= n_rows; r += 4)
+        product(4, vecs, out + r * lanes, left + r * row_step, row_step, term_step, right, terms, lanes, shrink);
+    for (; r < n_rows; r++)
         product(1, vecs, out + r * lanes, left + r * row_step, row_step, term_step, right, terms, lanes, shrink);
 }
 
