@@ -113,45 +113,63 @@ else
 fi
 "$llmrun" plan --model "$shape" | grep -q KV && ok "plan of a bare config.json" || bad "plan of a bare config.json" "no KV"
 
-# ---- text: a model of 260K weights whose text is published ----
+# ---- text ----
+
+run() { "$llmrun" --model "$model" --temp 0 "$@" </dev/null 2>"$work/err"; }
 
 model=$shared/models/stories260K
-story="Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. She wanted to play with it, but it was too high."
 if [ -f $model/model.safetensors ]; then
-    run() { "$llmrun" --model $model --temp 0 "$@" </dev/null 2>"$work/err"; }
     text=$(run --raw -p "" -n 200)
-    case $text in "$story"*) ok "published text" ;; *) bad "published text" "$text" ;; esac
+    case $text in
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red \
+ball. She wanted to play with it, but it was too high."*) ok "the text published for stories260K" ;;
+    *) bad "the text published for stories260K" "$text" ;;
+    esac
+else
+    echo "skip - published text: $model is not here"
+fi
+
+model=models/demo
+if [ -f $model/model.safetensors ]; then
+    story="Once upon a time there was a king who had three daughters, and the youngest was"
+    text=$(run --raw -p "$story" -n 60)
+    [ "$(printf %s "$text" | wc -w)" -gt 20 ] && ok "the demo model speaks" || bad "the demo model speaks" "$text"
     [ ! -s "$work/err" ] && ok "quiet stderr" || bad "quiet stderr" "$(cat "$work/err")"
-    same "same text with one thread" "$text" "$(run --raw -p "" -n 200 -t 1)"
+    if [ -d "${llmrun%/*}/../models/demo" ]; then
+        same "no --model: the demo model" "$text" "$("$llmrun" --temp 0 -p "$story" -n 60 </dev/null)"
+    else
+        echo "skip - no --model: the program is not beside models/demo"
+    fi
+    same "same text with one thread" "$text" "$(run --raw -p "$story" -n 60 -t 1)"
     same "same text in small chunks" "$(run --raw -p "$story" -n 20)" "$(run --raw -p "$story" -n 20 -b 3)"
-    same "stop string" "Once upon a time, there was a little girl named " "$(run -p "" -n 200 --stop Lily --stop zebra; echo)"
+    same "stop string" "${text%% the *}" "$(run -p "$story" -n 60 --stop ' the ' --stop zebra)"
     same "stdin is the prompt" "$(run -p "$story" -n 10)" "$(printf %s "$story" | "$llmrun" --model $model --temp 0 -n 10 2>/dev/null)"
     printf %s "$story" >"$work/prompt"
     same "a file is the prompt" "$(run -p "$story" -n 10)" "$(run -f "$work/prompt" -n 10)"
-    same "prompt and stdin" "$(run -p $'Once upon\n\na time' -n 10)" \
-        "$(printf 'a time' | "$llmrun" --model $model --temp 0 -p "Once upon" -n 10 2>/dev/null)"
-    same "same seed" "$("$llmrun" --model $model -p "" -n 40 --seed 7 </dev/null)" "$("$llmrun" --model $model -p "" -n 40 --seed 7 </dev/null)"
-    if run -p "" -n 20 --json | "$json_check" text finish prompt_tokens generated_tokens prefill_seconds decode_seconds logits_hash &&
+    same "prompt and stdin" "$(run -p $'Once upon\n\nthere was' -n 10)" \
+        "$(printf 'there was' | "$llmrun" --model $model --temp 0 -p "Once upon" -n 10 2>/dev/null)"
+    same "same seed" "$(run --temp 1 -p "$story" -n 40 --seed 7)" "$(run --temp 1 -p "$story" -n 40 --seed 7)"
+    if run -p "$story" -n 20 --json | "$json_check" text finish prompt_tokens generated_tokens prefill_seconds decode_seconds logits_hash &&
         [ ! -s "$work/err" ]; then ok "run --json"; else bad "run --json" "$(cat "$work/err")"; fi
-    run -p "" -n 20 --stats >"$work/out"
+    run -p "$story" -n 20 --stats >"$work/out"
     same "stats: one line on stderr" 1 "$(wc -l <"$work/err")"
     grep -q '^stats: .*tok/s.*GB/s.*logits [0-9a-f]\{16\}$' "$work/err" && ok "stats: figures" || bad "stats: figures" "$(cat "$work/err")"
-    same "stats: stdout unchanged" "$(run -p "" -n 20)" "$(cat "$work/out")"
+    same "stats: stdout unchanged" "$(run -p "$story" -n 20)" "$(cat "$work/out")"
 
     run -p "$story" --logits "$work/logits.npy" >"$work/out"
     same "logits: nothing on stdout" 0 "$(wc -c <"$work/out")"
     shape=$(head -c 128 "$work/logits.npy" | tail -c 118 | tr -dc '0-9, ()' | grep -o '([0-9]*, [0-9]*)')
     n_ids=$("$llmrun" tokenize --model $model --ids -p "$story" </dev/null | wc -w)
-    same "logits: shape" "($n_ids, 512)" "$shape"
-    same "logits: size" $((128 + n_ids * 512 * 4)) "$(wc -c <"$work/logits.npy")"
+    same "logits: shape" "($n_ids, 4096)" "$shape"
+    same "logits: size" $((128 + n_ids * 4096 * 4)) "$(wc -c <"$work/logits.npy")"
 
     exits 8 'context' --model $model -p "$story" -c 8
     exits 2 '' --model $model -p x --quant q9
     exits 5 "$work/no/file" --model $model -p x --logits "$work/no/file"
-    "$llmrun" --model $model -p "" -n 20000 --temp 0 </dev/null 2>"$work/err" | head -c 20 >/dev/null
+    "$llmrun" --model $model -p "$story" -n 500 --temp 0 </dev/null 2>"$work/err" | head -c 20 >/dev/null
     same "closed pipe: the program's status" 0 "${PIPESTATUS[0]}"
     same "closed pipe: quiet" 0 "$(grep -vc 'context' "$work/err")"
-    "$llmrun" --model $model -p "" -n 200 </dev/null >/dev/full 2>"$work/err"
+    "$llmrun" --model $model -p "$story" -n 200 </dev/null >/dev/full 2>"$work/err"
     same "text to a full disk" 5 $?
 
     for command in plan info; do
@@ -178,6 +196,13 @@ if [ -f $model/model.safetensors ]; then
         exits 4 'model.safetensors' --model "$work/cut" -p x
     done
 
+    mkdir "$work/only"
+    cp $model/tokenizer.json "$work/only/"
+    "$llmrun" tokenize --model "$work/only" --ids -p 'Hello world' </dev/null | grep -qE '^[0-9]+( [0-9]+)*$' &&
+        ok "tokenize needs tokenizer.json alone" || bad "tokenize" "no ids"
+    "$llmrun" tokenize --model "$work/only/tokenizer.json" --json -p 'Hello world' </dev/null | "$json_check" tokens n_tokens &&
+        ok "tokenize --json" || bad "tokenize --json" "not JSON"
+
     # A chat on a terminal: script(1) gives one.
     if command -v script >/dev/null; then
         chat() { printf "$1" | HOME=$work XDG_STATE_HOME=$work/state script -qec "$llmrun --model $model --temp 0 -n 8" /dev/null; }
@@ -193,16 +218,4 @@ else
     echo "skip - text: $model is not here"
 fi
 
-tokenizer=$shared/tokenizers
-if [ -d $tokenizer ]; then
-    one=$(find $tokenizer -name tokenizer.json | sort | head -n 1)
-    mkdir "$work/only"
-    cp "$one" "$work/only/tokenizer.json"
-    "$llmrun" tokenize --model "$work/only" --ids -p 'Hello world' </dev/null | grep -qE '^[0-9]+( [0-9]+)*$' &&
-        ok "tokenize needs tokenizer.json alone" || bad "tokenize" "no ids"
-    "$llmrun" tokenize --model "$work/only" --json -p 'Hello world' </dev/null | "$json_check" tokens n_tokens &&
-        ok "tokenize --json" || bad "tokenize --json" "not JSON"
-else
-    echo "skip - tokenize: $tokenizer is not here"
-fi
 exit $status
