@@ -67,7 +67,7 @@ static llmrun_status read_siblings(lr_checkpoint *c, llmrun_error *err) {
 }
 
 /* c->dir is set.  weights: the file to read, NULL to look for it.                                                    */
-static llmrun_status read_directory(lr_checkpoint *c, const char *weights, bool use_mmap, llmrun_error *err) {
+static llmrun_status read_directory(lr_checkpoint *c, const char *weights, llmrun_error *err) {
     char *config = lr_path_join(c->dir, "config.json", err), *index = lr_path_join(c->dir, INDEX_NAME, err);
     char *single = lr_path_join(c->dir, "model.safetensors", err), *other = NULL;
     llmrun_status status = config && single && index ? LLMRUN_OK : LLMRUN_NOMEM;
@@ -84,8 +84,8 @@ static llmrun_status read_directory(lr_checkpoint *c, const char *weights, bool 
     if (!status) status = lr_config_read(&c->config, config, err);
     if (!status) status = read_siblings(c, err);
     if (!status)
-        status = sharded ? lr_weights_read_index(c, index, use_mmap, err)
-                         : lr_weights_read_file(c, weights, use_mmap, err);
+        status = sharded ? lr_weights_read_index(c, index, err)
+                         : lr_weights_read_file(c, weights, err);
 done:
     lr_free(config);
     lr_free(single);
@@ -107,12 +107,12 @@ static bool is_file_name(const char *model) {
 }
 
 /* A file: weights, a config, or something foreign.                                                                   */
-static llmrun_status open_file(lr_checkpoint *c, const char *model, bool use_mmap, llmrun_error *err) {
+static llmrun_status open_file(lr_checkpoint *c, const char *model, llmrun_error *err) {
     const char *name = lr_path_base(model), *kind = lr_weights_foreign(name);
     if (kind && lr_path_exists(model)) return lr_weights_refuse(model, kind, err);
     c->dir = directory_of(model);
     if (!c->dir) return lr_fail_nomem(err, model, strlen(model));
-    if (strcmp(name, INDEX_NAME) == 0) return read_directory(c, NULL, use_mmap, err);
+    if (strcmp(name, INDEX_NAME) == 0) return read_directory(c, NULL, err);
     if (lr_path_ends_with(name, ".json")) {
         c->config_only = true;
         llmrun_status status = lr_config_read(&c->config, model, err);
@@ -123,11 +123,10 @@ static llmrun_status open_file(lr_checkpoint *c, const char *model, bool use_mma
     if (status) return status;
     status = lr_weights_refuse_bytes(&m, err);
     lr_map_close(&m);
-    return status ? status : read_directory(c, model, use_mmap, err);
+    return status ? status : read_directory(c, model, err);
 }
 
-llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char *const *cache_dirs, bool use_mmap,
-                                 llmrun_error *err) {
+llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char *const *cache_dirs, llmrun_error *err) {
     *c = (lr_checkpoint){ .header_hash = LR_HASH_START };
     struct stat st;
     llmrun_status status;
@@ -135,12 +134,12 @@ llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char
         size_t n = strlen(model);
         while (n > 1 && model[n - 1] == '/') n--;
         c->dir = lr_strndup(model, n);
-        status = c->dir ? read_directory(c, NULL, use_mmap, err) : lr_fail_nomem(err, model, strlen(model));
+        status = c->dir ? read_directory(c, NULL, err) : lr_fail_nomem(err, model, strlen(model));
     } else if (!lr_path_exists(model) && lr_hf_cache_is_id(model) && !is_file_name(model)) {
         status = lr_hf_cache_find(&c->dir, model, cache_dirs, err);
-        if (!status) status = read_directory(c, NULL, use_mmap, err);
+        if (!status) status = read_directory(c, NULL, err);
     } else {
-        status = open_file(c, model, use_mmap, err);
+        status = open_file(c, model, err);
     }
     if (status) lr_checkpoint_close(c);
     return status;

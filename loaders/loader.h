@@ -12,7 +12,7 @@ typedef struct lr_map {
     const uint8_t *data;
     uint64_t size;
     char *path;
-    bool heap;    /* data is a heap copy (use_mmap false) */
+    bool heap;    /* data is a heap copy (lr_map_open with copy) */
     int fd;       /* stays open for lr_map_check; belongs to the map only while path is set */
     uint64_t modified_ns; /* modification time at open */
 } lr_map;
@@ -89,8 +89,7 @@ typedef struct lr_checkpoint {
  * the local cache (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, ~/.cache; values come from debug.c through cache_dirs, a
  * NULL-terminated list of hub directories in order).  Single file or sharded by model.safetensors.index.json.
  * Pickle files, Git-LFS pointers, missing shards and truncated downloads each get their own sentence.                */
-llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char *const *cache_dirs, bool use_mmap,
-                                 llmrun_error *err);
+llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char *const *cache_dirs, llmrun_error *err);
 void lr_checkpoint_close(lr_checkpoint *c);
 const lr_tensor *lr_checkpoint_find(const lr_checkpoint *c, const char *name); /* NULL if absent; binary search */
 

@@ -40,10 +40,10 @@ llmrun_status lr_weights_refuse_bytes(const lr_map *m, llmrun_error *err) {
 
 /* ---- one file ---- */
 
-static llmrun_status add_file(lr_checkpoint *c, const char *path, bool use_mmap, size_t *cap, llmrun_error *err) {
+static llmrun_status add_file(lr_checkpoint *c, const char *path, size_t *cap, llmrun_error *err) {
     lr_map m;
     int32_t file = (int32_t)c->n_files;
-    llmrun_status status = lr_map_open(&m, path, !use_mmap, err);
+    llmrun_status status = lr_map_open(&m, path, false, err);
     if (status) return status;
     c->files[c->n_files++] = m;
     status = lr_weights_refuse_bytes(&m, err);
@@ -83,10 +83,10 @@ static llmrun_status sort_tensors(lr_checkpoint *c, llmrun_error *err) {
     return LLMRUN_OK;
 }
 
-llmrun_status lr_weights_read_file(lr_checkpoint *c, const char *path, bool use_mmap, llmrun_error *err) {
+llmrun_status lr_weights_read_file(lr_checkpoint *c, const char *path, llmrun_error *err) {
     size_t cap = 0;
     llmrun_status status = reserve_files(c, 1, err);
-    if (!status) status = add_file(c, path, use_mmap, &cap, err);
+    if (!status) status = add_file(c, path, &cap, err);
     return status ? status : sort_tensors(c, err);
 }
 
@@ -142,7 +142,7 @@ static llmrun_status check_index(const lr_checkpoint *c, const cJSON *map, const
     return LLMRUN_OK;
 }
 
-llmrun_status lr_weights_read_index(lr_checkpoint *c, const char *index_path, bool use_mmap, llmrun_error *err) {
+llmrun_status lr_weights_read_index(lr_checkpoint *c, const char *index_path, llmrun_error *err) {
     cJSON *json = NULL;
     const char **shards = NULL;
     size_t n = 0, cap = 0;
@@ -160,7 +160,7 @@ llmrun_status lr_weights_read_index(lr_checkpoint *c, const char *index_path, bo
             status = lr_fail(err, LLMRUN_FORMAT, "%s: shard %zu of %zu missing: %s; download incomplete?", index_path,
                              i + 1, n, shards[i]);
         else
-            status = add_file(c, path, use_mmap, &cap, err);
+            status = add_file(c, path, &cap, err);
         lr_free(path);
     }
     if (!status) status = sort_tensors(c, err);

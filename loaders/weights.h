@@ -7,8 +7,8 @@
 /* Fill c->files, c->tensors (sorted by name) and c->header_hash from one safetensors file, or from the shards that an
  * index in c->dir names.  On failure c is as lr_checkpoint_close wants it.
  * [errors: IO FORMAT UNSUPPORTED NOMEM]                                                                              */
-llmrun_status lr_weights_read_file(lr_checkpoint *c, const char *path, bool use_mmap, llmrun_error *err);
-llmrun_status lr_weights_read_index(lr_checkpoint *c, const char *index_path, bool use_mmap, llmrun_error *err);
+llmrun_status lr_weights_read_file(lr_checkpoint *c, const char *path, llmrun_error *err);
+llmrun_status lr_weights_read_index(lr_checkpoint *c, const char *index_path, llmrun_error *err);
 
 /* Which kind of weights other than safetensors a file name stands for: "gguf", "pickle", NULL if none.               */
 const char *lr_weights_foreign(const char *name);

@@ -89,7 +89,7 @@ static llmrun_status open_checkpoint(llmrun_engine *e, const llmrun_options *o, 
     char *dirs[LR_HUB_DIRS + 1] = {0};
     llmrun_status status = LLMRUN_OK;
     if (!lr_debug_hub_dirs(dirs)) status = lr_fail_nomem(err, "cache directories", 0);
-    if (!status) status = lr_checkpoint_open(&e->checkpoint, o->model, (const char *const *)dirs, o->use_mmap, err);
+    if (!status) status = lr_checkpoint_open(&e->checkpoint, o->model, (const char *const *)dirs, err);
     for (char **d = dirs; *d; d++) lr_free(*d);
     return status;
 }

@@ -201,7 +201,7 @@ LLMRUN_API int32_t llmrun_session_room(const llmrun_session *s);     /* tokens t
  * n       1 .. llmrun_session_room(s); more than n_batch are run in chunks.
  * logits  (n_vocab) float32 of the LAST token, unnormalised natural log; NULL skips the output matmul.
  * ARG, CONTEXT: nothing changed.  CANCELLED: the cache is back at its position before the call.
- * [errors: ARG CONTEXT DEVICE CANCELLED]
+ * IO: a model file changed on disk while in use.  [errors: ARG IO CONTEXT DEVICE CANCELLED]
  * Cost: allocates nothing; reads each weight byte once a chunk, and the KV cache up to the position.
  * Calls on sessions of one engine may come from different threads: they run one after the other.
  * The same engine gives the same bits for any number of threads.

@@ -144,18 +144,30 @@ static char *cache_dir(const llmrun_engine *e, const llmrun_options *o) {
     return e->plan.weights_bytes >= CACHE_LEAST ? lr_debug_cache_dir() : NULL;
 }
 
-/* A hit turns the plan into one that maps the weights block.                                                          */
+/* A hit turns the plan into one that maps the weights block.  Should that plan choose other formats (the budget is a
+ * few bytes nearer then), the hit is no use.                                                                          */
 static llmrun_status look_up(llmrun_engine *e, const char *dir, const lr_cache_id *id, llmrun_error *err) {
-    lr_format *formats = lr_zalloc(id->n, sizeof *formats);
+    lr_format *formats = lr_zalloc(id->n, sizeof *formats), *again = NULL;
     llmrun_status status = LLMRUN_OK;
+    size_t n;
     if (!formats) return lr_fail_nomem(err, "cache", id->n * sizeof *formats);
-    if (lr_cache_open(&e->cache, dir, id, formats)) {
-        e->plan_input.cached = true;
+    if (!lr_cache_open(&e->cache, dir, id, formats)) goto done;
+    e->plan_input.cached = true;
+    lr_plan_close(&e->plan);
+    status = lr_plan_make(&e->plan, &e->plan_input, err);
+    if (status) goto done;
+    again = converted_formats(e, &n);
+    if (again && n == id->n && memcmp(again, id->planned, n * sizeof *again) == 0) {
+        for (size_t i = 0, k = 0; i < e->binding.n; i++)
+            if (e->plan.placements[i].converted) e->plan.placements[i].format = formats[k++];
+    } else {
+        lr_cache_close(&e->cache);
+        e->plan_input.cached = false;
         lr_plan_close(&e->plan);
         status = lr_plan_make(&e->plan, &e->plan_input, err);
-        for (size_t i = 0, k = 0; i < e->binding.n && !status; i++)
-            if (e->plan.placements[i].converted) e->plan.placements[i].format = formats[k++];
     }
+done:
+    lr_free(again);
     lr_free(formats);
     return status;
 }

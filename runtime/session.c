@@ -82,6 +82,13 @@ static llmrun_status check_append(const llmrun_session *s, const int32_t *tokens
     return check_ids(s->engine, tokens, n, err);
 }
 
+/* A model file that shrank while mapped would end the process with SIGBUS: look before each call.                     */
+static llmrun_status check_files(const llmrun_engine *e, llmrun_error *err) {
+    llmrun_status status = LLMRUN_OK;
+    for (size_t i = 0; i < e->checkpoint.n_files && !status; i++) status = lr_map_check(&e->checkpoint.files[i], err);
+    return status;
+}
+
 /* The pass wrote these tokens behind the position: make them part of the sequence.                                    */
 static void advance(llmrun_session *s, const int32_t *tokens, int32_t n) {
     memcpy(s->tokens + s->position, tokens, (size_t)n * sizeof *tokens);
@@ -92,6 +99,7 @@ static void advance(llmrun_session *s, const int32_t *tokens, int32_t n) {
 llmrun_status lr_session_append(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits, bool all,
                                 llmrun_error *err) {
     llmrun_status status = check_append(s, tokens, n, err);
+    if (!status) status = check_files(s->engine, err);
     if (status) return status;
     llmrun_engine *e = s->engine;
     int32_t start = s->position;
@@ -142,7 +150,8 @@ llmrun_status llmrun_batch_eval(llmrun_session *const *s, const int32_t *tokens,
         for (int32_t j = 0; j < i; j++)
             if (s[j] == s[i]) return lr_fail(err, LLMRUN_ARG, "batch: session %d appears twice", j);
     }
-    llmrun_status status = LLMRUN_OK;
+    llmrun_status status = check_files(e, err);
+    if (status) return status;
     int32_t done = 0;
     pthread_mutex_lock(&e->lock);
     while (done < n && !status) {

@@ -11,7 +11,7 @@ static const char config[] = "{\"model_type\":\"llama\",\"hidden_size\":8}";
 static const char lfs[] = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 2626168\n";
 
 static llmrun_status open_model(lr_checkpoint *c, const char *model) {
-    return lr_checkpoint_open(c, model, NULL, true, &err);
+    return lr_checkpoint_open(c, model, NULL, &err);
 }
 
 /* A directory with config.json and one weights file of two tensors.                                                  */
@@ -40,10 +40,7 @@ static void directory_and_files(void **state) {
     check_small_model(&c);
     assert_null(c.tokenizer_path);
     assert_null(c.generation.values);
-    /* Read into memory instead of mapped: the same. */
-    EXPECT_OK(lr_checkpoint_open(&again, dir, NULL, false, &err));
-    check_small_model(&again);
-    assert_true(again.files[0].heap);
+    EXPECT_OK(open_model(&again, dir));
     assert_true(again.header_hash == c.header_hash);
     lr_checkpoint_close(&again);
 
@@ -309,13 +306,13 @@ static void cache_snapshots(void **state) {
     assert_int_equal(symlink("../../blobs/bb", path_in(dir, "model.safetensors")), 0);
 
     /* Without a ref the newest snapshot serves, with one the commit it names. */
-    EXPECT_OK(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, true, &err));
+    EXPECT_OK(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, &err));
     check_small_model(&c);
     assert_string_equal(c.dir, dir);
     lr_checkpoint_close(&c);
     make_directories(hub, "models--TinyLlama--TinyLlama-1.1B/snapshots/ffff");
     write_text(hub, "models--TinyLlama--TinyLlama-1.1B/refs/main", "0123abcd\n");
-    EXPECT_OK(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, true, &err));
+    EXPECT_OK(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, &err));
     assert_string_equal(c.dir, dir);
     lr_checkpoint_close(&c);
     /* A snapshot's file given by path: its shards and config are its neighbours, not those of the blob. */
@@ -323,23 +320,23 @@ static void cache_snapshots(void **state) {
     check_small_model(&c);
     lr_checkpoint_close(&c);
 
-    EXPECT_FAIL(lr_checkpoint_open(&c, "tinyllama/tinyllama-1.1b", hubs, true, &err), LLMRUN_IO,
+    EXPECT_FAIL(lr_checkpoint_open(&c, "tinyllama/tinyllama-1.1b", hubs, &err), LLMRUN_IO,
                 "near it: TinyLlama/TinyLlama-1.1B, other/TinyLlama-1.1B; to download: hf download tinyllama/tiny");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "gpt3", hubs, true, &err), LLMRUN_IO,
+    EXPECT_FAIL(lr_checkpoint_open(&c, "gpt3", hubs, &err), LLMRUN_IO,
                 "near it: gpt2; to download: hf download gpt3");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", hubs, true, &err), LLMRUN_IO,
+    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", hubs, &err), LLMRUN_IO,
                 "cache; to download: hf download zzzz");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", NULL, true, &err), LLMRUN_IO,
+    EXPECT_FAIL(lr_checkpoint_open(&c, "zzzzzzzz/qqqqqqqq", NULL, &err), LLMRUN_IO,
                 "hf download zzzzzzzz/qqqqqqqq");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "gpt2", hubs, true, &err), LLMRUN_IO, "hf download gpt2");
+    EXPECT_FAIL(lr_checkpoint_open(&c, "gpt2", hubs, &err), LLMRUN_IO, "hf download gpt2");
     /* A ref is text from a file and must not lead elsewhere. */
     write_text(hub, "models--TinyLlama--TinyLlama-1.1B/refs/main", "../../models--gpt2");
-    EXPECT_FAIL(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, true, &err), LLMRUN_FORMAT,
+    EXPECT_FAIL(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, &err), LLMRUN_FORMAT,
                 "a commit of hex digits");
     /* An interrupted download: the link is there, its blob is not. */
     write_text(hub, "models--TinyLlama--TinyLlama-1.1B/refs/main", "0123abcd");
     assert_int_equal(unlink(path_in(hub, "models--TinyLlama--TinyLlama-1.1B/blobs/bb")), 0);
-    EXPECT_FAIL(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, true, &err), LLMRUN_IO,
+    EXPECT_FAIL(lr_checkpoint_open(&c, "TinyLlama/TinyLlama-1.1B", hubs, &err), LLMRUN_IO,
                 "broken link: its target does not exist; download incomplete?");
     remove_tree(hub);
     remove_tree(empty);
@@ -358,7 +355,7 @@ static void nearest_ids(void **state) {
         make_directories(hub, name);
     }
     /* Four at most, the closest first. */
-    EXPECT_FAIL(lr_checkpoint_open(&c, "b/qwen3-8b-it", hubs, true, &err), LLMRUN_IO, "near it: b/Qwen3-8B, ");
+    EXPECT_FAIL(lr_checkpoint_open(&c, "b/qwen3-8b-it", hubs, &err), LLMRUN_IO, "near it: b/Qwen3-8B, ");
     assert_null(strstr(err.message, "Instruct-2507"));
     assert_null(strstr(err.message, "Llama"));
     assert_null(strstr(err.message, "unrelated"));
@@ -402,9 +399,9 @@ static void allocation_failures(void **state) {
     make_directories(dir, "models--org--name/snapshots");
     assert_int_equal(symlink(dir, path_in(dir, "models--org--name/snapshots/00ff")), 0);
     const char *const hubs[] = { dir, NULL };
-    static const struct { const char *model; bool use_mmap; llmrun_status last; } row[] = {
-        { NULL, true, LLMRUN_OK }, { NULL, false, LLMRUN_OK }, { "org/name", true, LLMRUN_OK },
-        { "org/nam", true, LLMRUN_IO },
+    static const struct { const char *model; llmrun_status last; } row[] = {
+        { NULL, LLMRUN_OK }, { "org/name", LLMRUN_OK },
+        { "org/nam", LLMRUN_IO },
     };
     for (size_t i = 0; i < LR_COUNT(row); i++) {
         llmrun_status status = LLMRUN_NOMEM;
@@ -413,7 +410,7 @@ static void allocation_failures(void **state) {
             lr_checkpoint c;
             f = (faults){ .fail_at = f.fail_at + 1 };
             llmrun_set_allocator(faulty_realloc, &f);
-            status = lr_checkpoint_open(&c, row[i].model ? row[i].model : dir, hubs, row[i].use_mmap, &err);
+            status = lr_checkpoint_open(&c, row[i].model ? row[i].model : dir, hubs, &err);
             lr_checkpoint_close(&c);
             llmrun_set_allocator(NULL, NULL);
             assert_int_equal(f.live, 0);
