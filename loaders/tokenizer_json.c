@@ -33,6 +33,7 @@ static bool cut_model(lr_json_scan *s, lr_text *rest, lr_vocab_tables *t, const 
         }
         more = lr_json_scan_take(s, ',');
     }
+    rest->failed |= key.failed;
     lr_free(key.text);
     return ok && lr_json_scan_take(s, '}');
 }
@@ -49,6 +50,7 @@ static bool cut(lr_json_scan *s, lr_text *rest, lr_vocab_tables *t) {
         ok = model ? cut_model(s, rest, t, &copied) : lr_json_scan_skip(s);
         more = ok && lr_json_scan_take(s, ',');
     }
+    rest->failed |= key.failed;
     lr_free(key.text);
     lr_text_add_bytes(rest, copied, (size_t)(s->end - copied));
     return ok;

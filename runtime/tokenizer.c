@@ -37,6 +37,23 @@ static void close_stages(lr_stages *stages) {
     lr_free(stages->items);
 }
 
+/* Which piece is the first of the text is a question of where it stood before it was normalized.  Where the answer is
+ * not simply "the first piece", the file is refused.                                                                  */
+static llmrun_status check_first_prefix(const lr_vocab *v, const char *where, llmrun_error *err) {
+    for (size_t i = 0; i < v->pre_tokenizer.n; i++) {
+        const lr_step *metaspace = &v->pre_tokenizer.items[i];
+        if (metaspace->kind != LR_STEP_METASPACE || metaspace->prefix != LR_PREFIX_FIRST) continue;
+        for (size_t k = 0; k < v->normalizer.n; k++) {
+            const lr_step *step = &v->normalizer.items[k];
+            bool moves = (step->kind == LR_STEP_STRIP && step->left) || (step->kind == LR_STEP_REPLACE && !*step->content);
+            if (moves || i > 0)
+                return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: pre_tokenizer Metaspace with prepend_scheme first %s is not "
+                               "supported", where, moves ? "after a normalizer that removes text" : "after a split");
+        }
+    }
+    return LLMRUN_OK;
+}
+
 /* Id of a text, added tokens included; -1 if there is none.                                                           */
 static int32_t find_token(const llmrun_tokenizer *t, const char *text) {
     for (size_t i = 0; i < t->vocab.n_added; i++)
@@ -99,6 +116,7 @@ llmrun_status lr_tokenizer_parse(llmrun_tokenizer **out, const char *json, size_
     llmrun_status status = lr_vocab_parse(&t->vocab, json, n, where, err);
     const lr_steps *pre = &t->vocab.pre_tokenizer;
     for (size_t i = 0; i < pre->n; i++) t->byte_level |= pre->items[i].kind == LR_STEP_BYTE_LEVEL;
+    if (!status) status = check_first_prefix(&t->vocab, where, err);
     if (!status) status = open_stages(&t->normalizer, &t->vocab.normalizer, where, "normalizer", err);
     if (!status) status = open_stages(&t->pre_tokenizer, pre, where, "pre_tokenizer", err);
     if (!status) status = lr_bpe_open(t, where, err);

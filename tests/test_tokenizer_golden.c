@@ -1,0 +1,229 @@
+/* Tokenizers against others: the llama.cpp test vectors, and 10,000 random and hostile strings per tokenizer against
+ * Hugging Face tokenizers, as hashes (tests/golden/make_tokenizer_golden.py, which describes the strings).  The real
+ * vocabularies are no part of the repository: without ../shared their cases say so and skip.                         */
+#include "tests/model_files.h"
+
+#include "loaders/json.h"
+#include "runtime/tokenizer_parts.h"
+
+enum { BLOCKS = 100, PER_BLOCK = 100, MAX_STRING = 1 << 18, MAX_IDS = 1 << 19 };
+
+static char text[MAX_STRING];
+static int32_t ids[MAX_IDS];
+
+static llmrun_tokenizer *open_or_skip(const char *path) {
+    llmrun_tokenizer *t = NULL;
+    if (access(path, R_OK) != 0) {
+        print_message("%s is not here: skipped\n", path);
+        skip();
+    }
+    EXPECT_OK(llmrun_tokenizer_open(&t, path, &err));
+    return t;
+}
+
+/* ---- random strings ---- */
+
+typedef struct strings {
+    cJSON *table;
+    const char *piece[512];
+    uint32_t range[64][2];
+    size_t n_pieces, n_ranges;
+    uint64_t x;
+} strings;
+
+static void open_strings(strings *s) {
+    const cJSON *item;
+    *s = (strings){ 0 };
+    EXPECT_OK(lr_json_read(&s->table, "tests/golden/tokenizers/pieces.json", 1 << 20, 1 << 16, &err));
+    cJSON_ArrayForEach(item, lr_json_get(s->table, "pieces")) {
+        assert_true(s->n_pieces < LR_COUNT(s->piece));
+        s->piece[s->n_pieces++] = item->valuestring;
+    }
+    cJSON_ArrayForEach(item, lr_json_get(s->table, "ranges")) {
+        assert_true(s->n_ranges < LR_COUNT(s->range));
+        s->range[s->n_ranges][0] = (uint32_t)cJSON_GetArrayItem(item, 0)->valueint;
+        s->range[s->n_ranges++][1] = (uint32_t)cJSON_GetArrayItem(item, 1)->valueint;
+    }
+}
+
+static uint64_t draw(strings *s) {
+    s->x ^= s->x << 13;
+    s->x ^= s->x >> 7;
+    s->x ^= s->x << 17;
+    return s->x;
+}
+
+static size_t put_utf8(char *out, uint32_t c) {
+    size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+    static const unsigned char lead[] = { 0, 0, 0xc0, 0xe0, 0xf0 };
+    for (size_t i = n - 1; i > 0; i--, c >>= 6) out[i] = (char)(0x80 | (c & 0x3f));
+    out[0] = (char)(lead[n] | c);
+    return n;
+}
+
+static size_t add_part(strings *s, size_t n) {
+    uint64_t r = draw(s), mode = (r >> 32) % 16;
+    const char *piece = s->piece[r % s->n_pieces];
+    size_t n_piece = *piece ? strlen(piece) : 1, times = 1; /* the empty piece stands for NUL */
+    if (mode == 1 || mode == 2) {
+        for (uint64_t k = 1 + (r >> 40) % 4; k > 0; k--) {
+            r = draw(s);
+            const uint32_t *range = s->range[r % s->n_ranges];
+            n += put_utf8(text + n, range[0] + (uint32_t)((r >> 16) % (range[1] - range[0] + 1)));
+        }
+        return n;
+    }
+    if (mode == 0) {
+        r = draw(s);
+        times = r % 16 == 0 ? 300 : 2 + (r >> 8) % 40;
+    }
+    for (; times > 0; times--, n += n_piece) memcpy(text + n, piece, n_piece);
+    assert_true(n < MAX_STRING / 2);
+    return n;
+}
+
+static size_t next_string(strings *s) {
+    size_t n = 0;
+    for (uint64_t parts = 1 + draw(s) % 12; parts > 0; parts--) n = add_part(s, n);
+    return n;
+}
+
+/* ---- goldens ---- */
+
+/* Hash of what the ids print, added tokens left out; *same tells whether that is the text.                            */
+static uint64_t hash_text(const llmrun_tokenizer *t, const uint8_t *added, size_t n_ids, uint64_t h) {
+    bool first = true;
+    for (size_t i = 0; i < n_ids; i++) {
+        if (added[ids[i]]) continue;
+        size_t n;
+        const char *bytes = llmrun_token_text(t, ids[i], true, first, &n);
+        h = lr_hash(h, bytes, n);
+        first = false;
+    }
+    return lr_hash(h, "\xff", 1);
+}
+
+static uint64_t hash_ids(size_t n_ids, uint64_t h) {
+    for (size_t i = 0; i <= n_ids; i++) {
+        uint32_t id = i < n_ids ? (uint32_t)ids[i] : UINT32_MAX;
+        h = lr_hash(h, (unsigned char[]){ (unsigned char)id, (unsigned char)(id >> 8), (unsigned char)(id >> 16),
+                                          (unsigned char)(id >> 24) }, 4);
+    }
+    return h;
+}
+
+static void equals_hf(void **state) {
+    const char *path = *state, *slash = strrchr(path, '/'), *name = slash;
+    char golden[256], line[64];
+    bool shared = !strncmp(path, "../", 3);
+    if (shared)
+        while (name[-1] != '/') name--;
+    else
+        name++;
+    int n_name = (int)(shared ? slash - name : (long)strlen(name) - 5);
+    llmrun_tokenizer *t = open_or_skip(path);
+    strings s;
+    open_strings(&s);
+    uint8_t *added = calloc((size_t)t->vocab.n_tokens, 1);
+    assert_non_null(added);
+    for (size_t i = 0; i < t->vocab.n_added; i++) added[t->vocab.added[i].id] = 1;
+    snprintf(golden, sizeof golden, "tests/golden/tokenizers/%.*s.txt", n_name, name);
+    FILE *f = fopen(golden, "r");
+    assert_non_null(f);
+    for (uint64_t block = 0; block < BLOCKS; block++) {
+        uint64_t got_ids = LR_HASH_START, got_text = LR_HASH_START;
+        unsigned long long want_ids, want_text;
+        s.x = 0x9e3779b97f4a7c15u + block;
+        for (unsigned i = 0; i < PER_BLOCK; i++) {
+            size_t n = next_string(&s), n_ids;
+            unsigned flags = (i & 1 ? LLMRUN_PARSE_SPECIAL : 0) | (i & 2 ? LLMRUN_ADD_SPECIAL : 0);
+            EXPECT_OK(llmrun_tokenize(t, text, n, flags, ids, MAX_IDS, &n_ids, &err));
+            assert_true(n_ids <= MAX_IDS);
+            got_ids = hash_ids(n_ids, got_ids);
+            got_text = hash_text(t, added, n_ids, got_text);
+        }
+        assert_non_null(fgets(line, sizeof line, f));
+        assert_int_equal(sscanf(line, "%llx %llx", &want_ids, &want_text), 2);
+        if (got_ids != want_ids) fail_msg("%s: ids differ in block %d", golden, (int)block);
+        if (got_text != want_text) fail_msg("%s: decoded text differs in block %d", golden, (int)block);
+    }
+    fclose(f);
+    free(added);
+    lr_json_close(s.table);
+    llmrun_tokenizer_close(t);
+}
+
+/* ---- vectors ---- */
+
+static char *read_all(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return NULL;
+    char *bytes = malloc(1 << 20);
+    assert_non_null(bytes);
+    *n = fread(bytes, 1, (1 << 20) - 1, f);
+    bytes[*n] = 0;
+    fclose(f);
+    return bytes;
+}
+
+static void vectors(void **state) {
+    const char *const *names = *state;
+    static const char separator[] = "\n__ggml_vocab_test__\n";
+    char path[256];
+    size_t n_inp, n_out, n_cases = 0;
+    snprintf(path, sizeof path, "../shared/data/tokenizers/%s", names[0]);
+    llmrun_tokenizer *t = open_or_skip(path);
+    snprintf(path, sizeof path, "../shared/data/tokenizers/vectors/ggml-vocab-%s.gguf.inp", names[1]);
+    char *inp = read_all(path, &n_inp);
+    memcpy(strstr(path, ".inp"), ".out", 4);
+    char *out = read_all(path, &n_out), *want = out;
+    assert_true(inp && out);
+    for (char *at = inp; at <= inp + n_inp; n_cases++) {
+        char *end = strstr(at, separator);
+        size_t n = end ? (size_t)(end - at) : (size_t)(inp + n_inp - at), n_ids;
+        EXPECT_OK(llmrun_tokenize(t, at, n, 0, ids, MAX_IDS, &n_ids, &err));
+        for (size_t i = 0; i < n_ids; i++) {
+            char *after;
+            long id = strtol(want, &after, 10);
+            if (after == want || id != ids[i]) fail_msg("%s: case %zu, id %zu: got %d", path, n_cases, i, (int)ids[i]);
+            want = after;
+        }
+        while (*want == ' ') want++;
+        if (*want && *want++ != '\n') fail_msg("%s: case %zu: more ids expected than %zu", path, n_cases, n_ids);
+        at = end ? end + sizeof separator - 1 : inp + n_inp + 1;
+    }
+    assert_true(n_cases > 40);
+    free(inp);
+    free(out);
+    llmrun_tokenizer_close(t);
+}
+
+#define VECTORS(dir, file) { "vectors " dir, vectors, NULL, NULL, (void *)(uintptr_t)(const char *const[]){ dir, file } }
+#define GOLDEN(path) { "10,000 strings: " path, equals_hf, NULL, NULL, (void *)(uintptr_t) path }
+#define SHARED(name) GOLDEN("../shared/data/" name "/tokenizer.json")
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        VECTORS("gpt2", "gpt-2"),
+        VECTORS("llama3", "llama-bpe"),
+        VECTORS("qwen2.5", "qwen2"),
+        VECTORS("llama2", "llama-spm"),
+        VECTORS("phi-3-mini", "phi-3"),
+        GOLDEN("tests/corpus/tokenizer/byte_level.json"),
+        GOLDEN("tests/corpus/tokenizer/sentencepiece.json"),
+        GOLDEN("tests/corpus/tokenizer/metaspace.json"),
+        GOLDEN("tests/corpus/tokenizer/digits.json"),
+        GOLDEN("tests/corpus/tokenizer/splits.json"),
+        SHARED("models/stories260K"),
+        SHARED("models/TinyStories-656K"),
+        SHARED("tokenizers/gpt2"),
+        SHARED("tokenizers/llama2"),
+        SHARED("tokenizers/llama3"),
+        SHARED("tokenizers/qwen2.5"),
+        SHARED("tokenizers/qwen3"),
+        SHARED("tokenizers/phi-3-mini"),
+        SHARED("tokenizers/smollm"),
+        SHARED("tokenizers/gpt-oss-o200k"),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
