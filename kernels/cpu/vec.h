@@ -105,8 +105,11 @@ typedef __m256i vi;
 #define VI(op) _mm256_##op##_si256
 
 INLINE vi v_first(int n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
-INLINE vf v_load_n(const float *x, int n) { return _mm256_maskload_ps(x, v_first(n)); }
-INLINE void v_store_n(float *x, vf v, int n) { _mm256_maskstore_ps(x, v_first(n), v); }
+INLINE vf v_load_n(const float *x, int n) { return n == W ? _mm256_loadu_ps(x) : _mm256_maskload_ps(x, v_first(n)); }
+INLINE void v_store_n(float *x, vf v, int n) {
+    if (n == W) _mm256_storeu_ps(x, v); /* masked stores are slow where they mask nothing, too */
+    else _mm256_maskstore_ps(x, v_first(n), v);
+}
 INLINE vf v_load_f16(const void *x) { return _mm256_cvtph_ps(_mm_loadu_si128(x)); }
 INLINE vf v_load_f16_n(const void *x, int n) {
     uint16_t h[8] = {0};
