@@ -26,7 +26,7 @@ CFLAGS   += -std=c17 -D_GNU_SOURCE -I. $(OPT) $(WARN) $(SAN) -fPIC -fvisibility=
 LDLIBS   := -lcjson -lpcre2-8 -lutf8proc -lpthread -lm
 PACKAGES := gcc make pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libreadline-dev
 TEST_PACKAGES := $(PACKAGES) g++ libcmocka-dev
-FUZZ_PACKAGES := $(PACKAGES) clang
+FUZZ_PACKAGES := $(PACKAGES) clang libclang-rt-dev
 
 LIB_SRC := $(wildcard runtime/*.c kernels/*.c kernels/cpu/*.c loaders/*.c quant/*.c models/*.c)
 CLI_SRC := $(wildcard runtime/cli/*.c)
@@ -106,6 +106,9 @@ bench: all
 	@for quant in f16 q8_0 q4_k; do $(BUILD)/llmrun bench --model tests/bench/tinyllama-1.1b/config.json --quant $$quant || exit; done
 
 -include tests/fuzz/fuzz.mk
+$(FUZZ_OBJ): | fuzz-deps
+fuzz-deps:
+	@sh tests/deps.sh $(FUZZ_PACKAGES)
 
 # ---- install ----
 
@@ -145,5 +148,5 @@ deps:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all demo test san unit threaded asan-unit tsan-unit bench install uninstall deps clean
+.PHONY: all demo test san unit threaded asan-unit tsan-unit bench fuzz-deps install uninstall deps clean
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(BUILD)/tests/*.d)

@@ -46,6 +46,7 @@ exits 2 --vram --vram 8G,x -p x
 exits 2 'did you mean --temp?' --tempp 1
 exits 2 'did you mean --top-k?' --topk 1
 exits 2 'did you mean plan?' paln
+exits 2 'see llmrun run --help' -x
 exits 2 'needs a value' -p
 exits 2 'needs a value' --model --stats
 exits 2 'takes no value' --stats=1

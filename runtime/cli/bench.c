@@ -91,8 +91,9 @@ static int bench(cli_options *o, llmrun_session *s, const llmrun_model_info *inf
     int32_t most = o->bench_prompt > o->bench_generate ? o->bench_prompt : o->bench_generate;
     int32_t *tokens = malloc(sizeof *tokens * (size_t)(most ? most : 1));
     float *logits = malloc(sizeof *logits * (size_t)info->n_vocab);
-    if (!tokens || !logits) code = cli_fail(EXIT_FIT, "bench: out of host memory");
-    if (!code) {
+    if (!tokens || !logits) {
+        code = cli_fail(EXIT_FIT, "bench: out of host memory");
+    } else {
         double read_rate = measure_read_rate(info->n_threads);
         uint32_t x = 1;
         for (int32_t i = 0; i < most; i++) tokens[i] = (int32_t)((x = x * 1664525 + 1013904223) % (uint32_t)info->n_vocab);
@@ -107,8 +108,10 @@ static int bench(cli_options *o, llmrun_session *s, const llmrun_model_info *inf
             else
                 n_results++;
         }
-        if (!code) (o->json ? print_json : print_table)(info, results, n_results, read_rate);
-        if (!code) code = finish_stdout();
+        if (!code) {
+            (o->json ? print_json : print_table)(info, results, n_results, read_rate);
+            code = finish_stdout();
+        }
     }
     free(tokens);
     free(logits);

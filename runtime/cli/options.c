@@ -132,6 +132,7 @@ static const struct { const char *names, *hint; } foreign[] = {
     { "--lora --mmproj --grammar --grammar-file --json-schema --draft-model -md -sys --system-prompt --jinja",
       "not in this version" },
     { "--host --port", "serve is not in this version" },
+    { "--list-devices", "use llmrun devices" },
 };
 enum { N_FOREIGN = sizeof foreign / sizeof foreign[0] };
 
@@ -172,7 +173,8 @@ static int fail_unknown(const char *name, const cli_command *command) {
     for (int i = 0; i < N_FOREIGN; i++)
         if (has_name(foreign[i].names, name)) return cli_fail(EXIT_USAGE, "%s: %s", name, foreign[i].hint);
     if (find(name, CMD_ALL)) return cli_fail(EXIT_USAGE, "%s: not an option of llmrun %s", name, command->name);
-    int best_distance = strlen(name) < 6 ? 2 : 3;
+    size_t n = strlen(name);
+    int best_distance = n < 4 ? 0 : n < 6 ? 2 : 3; /* every short option is near every other */
     for (int i = 0; i < N_OPTIONS; i++) {
         const char *names = options[i].names;
         while ((options[i].commands & command->bit) && next_word(&names, word)) {
