@@ -247,7 +247,7 @@ static bool command(chat *c, const char *line) {
 /* ---- the loop ---- */
 
 /* A model without a chat template seldom ends its text.                                                               */
-enum { COMPLETION_TOKENS = 256 };
+enum { COMPLETION_TOKENS = 256 }; /* the opening note says it too */
 
 static void talk(chat *c) {
     cli_text message = { 0 };
@@ -288,7 +288,8 @@ int chat_main(cli_options *o) {
         code = cli_fail_error(&err);
     } else if ((code = cli_prompt(o, &first, &given)) == 0) {
         if (!o->max_tokens_given) o->max_tokens = COMPLETION_TOKENS;
-        cli_note(o, "no chat template: completing text, %d tokens at a time (/set max-tokens N)", o->max_tokens);
+        cli_note(o, "no chat template: completing text%s",
+                 o->max_tokens_given ? "" : ", up to 256 tokens at a time (/set max-tokens N)");
         if (!o->quiet) fprintf(stderr, "Send a message (/? for help)\n");
         if (given) say(&c, first.bytes, first.n);
         talk(&c);
