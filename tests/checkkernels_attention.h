@@ -70,7 +70,7 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
     pass p = {.format = (const lr_format[]){LR_F32, LR_F16, LR_Q8_0}[round % 3], .n_kv_heads = (int32_t)PICK(1, 2, 3)};
     int64_t group = PICK(1, 2, 3, 4, 7, 8);
     p.n_heads = p.n_kv_heads * (int32_t)group;
-    p.head_dim = (int32_t)(p.format == LR_Q8_0 ? PICK(32, 64, 96, 128) : PICK(8, 16, 24, 64, 80, 96, 128));
+    p.head_dim = (int32_t)(p.format == LR_Q8_0 ? PICK(32, 64, 96, 128) : PICK(4, 8, 16, 20, 24, 64, 80, 96, 128));
     p.window = random_below(3) ? 0 : (int32_t)PICK(1, 5, 64, 100, 600);
     p.n_seqs = want_long ? 1 + (int32_t)random_below(2) : 1 + (int32_t)random_below(MAX_SEQS);
     for (int32_t s = 0; s < p.n_seqs; s++) {

@@ -1,0 +1,47 @@
+/* What both halves of attention on vectors share: K and V as floats, and where results go.                           */
+#ifndef LR_ATTENTION_LOAD_H
+#define LR_ATTENTION_LOAD_H
+
+#include "kernels/cpu/attention.h"
+
+#include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/vec.h"
+
+enum { TILE = LR_ATT_TILE };
+
+/* n (1..W) values of a row from dimension d on; others are zero.                                                      */
+INLINE vf load_kv(lr_format format, const uint8_t *row, const uint8_t *scales, int d, int n) {
+    if (format == LR_F32) return n == W ? v_load((const float *)row + d) : v_load_n((const float *)row + d, n);
+    if (format == LR_F16) return n == W ? v_load_f16(row + 2 * d) : v_load_f16_n(row + 2 * d, n);
+    uint16_t scale;
+    memcpy(&scale, scales + d / 32 * 2, sizeof scale);
+    return v_load_i8((const int8_t *)row + d) * v_all(_cvtsh_ss(scale)); /* q8_0: whole blocks of 32 */
+}
+
+/* n values (a multiple of 8) of neighbouring rows to floats; f32 stays where it is.                                   */
+static const float *to_floats(lr_format format, float *tile, const uint8_t *quants, const uint8_t *scales, int32_t n) {
+    int32_t i = 0;
+    if (format == LR_F32) return (const float *)(const void *)quants;
+    if (format == LR_F16)
+        for (; i + W <= n; i += W) v_store(tile + i, load_kv(LR_F16, quants, NULL, i, W));
+    else
+        for (; i + W <= n; i += W) v_store(tile + i, load_kv(LR_Q8_0, quants, scales, i, W));
+    if (i < n) v_store_n(tile + i, load_kv(LR_F16, quants, NULL, i, n - i), n - i);
+    return tile;
+}
+
+/* Where the result of query i goes, and the factor that finishes it.                                                 */
+static float *result(const lr_attention_args *a, const lr_att_item *it, int32_t i, float most, float sum, float *factor) {
+    int32_t r = i / it->group, g = i % it->group;
+    if (it->partial) {
+        float *at = it->partial + r * it->row_stride + g * it->head_stride;
+        at[a->head_dim] = most;
+        at[a->head_dim + 1] = sum;
+        *factor = 1.0f;
+        return at;
+    }
+    *factor = 1.0f / sum;
+    return a->out + (it->row + r) * a->out_stride + (int64_t)(it->kv_head * it->group + g) * a->head_dim;
+}
+
+#endif
