@@ -171,7 +171,8 @@ enum { LLMRUN_ADD_SPECIAL = 1,   /* add BOS/EOS as the model's post-processor do
  * text    (n_bytes) read during the call only; may hold NUL.
  * ids     (max) filled with the first max ids; NULL with max 0 to count.
  * n_ids   number of ids the text has, also when it is larger than max.
- * Thread-safe.  [errors: ARG NOMEM]                                                                                   */
+ * UNSUPPORTED: a pattern of the tokenizer's file takes too many steps on this text.
+ * Thread-safe.  [errors: ARG UNSUPPORTED NOMEM]                                                                       */
 LLMRUN_API llmrun_status llmrun_tokenize(const llmrun_tokenizer *t, const char *text, size_t n_bytes, unsigned flags,
                                          int32_t *ids, size_t max, size_t *n_ids, llmrun_error *err);
 

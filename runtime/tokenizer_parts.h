@@ -47,7 +47,8 @@ struct llmrun_tokenizer {
     bool cut_words;               /* merges never cross the start of a word, so pieces are cut there */
     int32_t byte_id[256];         /* byte level: id of a byte; else id of its <0xHH> token; -1: none */
     int32_t ascii_id[128];        /* id of an ASCII character, -1: none (not byte level) */
-    char *out; size_t n_out;      /* bytes of all tokens as they are printed */
+    char *out;                    /* (n_out) bytes of all tokens as they are printed */
+    size_t n_out;
     lr_token *out_of;             /* (n_tokens) by id, into out */
     char *strip;                  /* the decoder drops this once (or, strip_all, each time) at the start; NULL: nothing */
     bool strip_all;
@@ -64,7 +65,7 @@ typedef struct lr_encode {
     uint64_t budget; /* of bytes that patterns may look at beyond the first window of a match */
     void *match, *match_context; /* PCRE2's, made at first use */
     lr_text normal[2];           /* normalizer: from one to the other */
-    lr_text staged[LR_STEPS_MAX];/* pre-tokenizer: text that a stage has changed */
+    lr_text staged[LR_STEPS_MAX]; /* pre-tokenizer: text that a stage has changed */
     char *mapped;                /* byte-level spelling of a piece */
     struct lr_symbol *symbols;   /* of the piece being merged */
     uint64_t *heap;

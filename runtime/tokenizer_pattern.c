@@ -1,6 +1,7 @@
 /* Regular expressions of tokenizer.json on PCRE2.  The files are written for Oniguruma (Ruby syntax, Unicode); the
  * translation keeps to the constructs both read alike, spells out the classes they define differently, and refuses the
- * rest by name.  A match runs in a window that grows: whatever the pattern, the work is bounded by the text's length. */
+ * rest by name.  A match runs in a window that grows: whatever the pattern, the work is bounded by the text's length.
+ * Character classes are those of the PCRE2 that is linked: what Unicode assigned after it was made is in none of them. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
