@@ -116,6 +116,8 @@ static void check_matmul(const lr_ops *ops, const lr_ops *c, const lr_matmul_ker
         int64_t n = many ? ops->few_tokens + PICK(1, 2, 3, 4, 5, 6, 7, 8, 16, 25, 57) : 1 + random_below(ops->few_tokens);
         matmul_case(ops, c, k, format, rows, cols, n, (pattern)(i % N_PATTERNS));
     }
+    /* once large enough to go round every blocking loop */
+    if (!check.kernel_failed) matmul_case(ops, c, k, format, 263, 11 * 256, many ? 131 : ops->few_tokens, P_RANDOM);
 }
 
 static void bench_matmul(const lr_ops *ops, const lr_ops *c, const lr_matmul_kernel *k, lr_format format, bool many) {
