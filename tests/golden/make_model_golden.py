@@ -6,7 +6,8 @@
 
 Writes tests/golden/models/NAME/{config.json,model.safetensors,tokens.i32,logits.f32}: float16 weights as
 save_pretrained writes them, N_TOKENS ids, and float32 logits (N_TOKENS, n_vocab) computed in float32 on those weights.
-Weights are drawn wide enough that attention is far from uniform and every norm, bias and rope setting shows.
+Weights are drawn wide enough that attention is far from uniform and every norm, bias and rope setting shows; what is
+added to the residual stream is about half of it, as in trained models, so that rounding does not grow by chaos.
 """
 import pathlib
 import shutil
@@ -48,8 +49,11 @@ def main():
                     p.copy_(1 + 0.3 * torch.randn_like(p))
                 elif key.endswith("bias"):
                     p.copy_(0.3 * torch.randn_like(p))
+                elif "embed" in key:
+                    p.copy_(torch.randn_like(p))
                 else:
-                    p.copy_(torch.randn_like(p) * 1.5 * p.shape[-1] ** -0.5)
+                    branch = "o_proj" in key or "down_proj" in key
+                    p.copy_(torch.randn_like(p) * (0.5 if branch else 1.0) * p.shape[-1] ** -0.5)
         folder = ROOT / name
         shutil.rmtree(folder, ignore_errors=True)
         model.half().save_pretrained(folder)
