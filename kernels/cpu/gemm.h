@@ -1,40 +1,39 @@
 /* Prefill matmul (matmul_many): weights of any format are unpacked once per row group into a panel that suits the
  * multiply instruction, then every token of the pass runs over that panel.
  *
- * A tile is GROUP weight rows x up to LR_GEMM_TOKENS tokens.  Each (row, token) is one lane of one accumulator and is
+ * A tile is a few weight rows x a few tokens.  Each (row, token) is one lane of one accumulator and is
  * summed over the columns in one fixed order, so results depend neither on row ranges nor on the number of tokens.     */
 #ifndef LR_GEMM_H
 #define LR_GEMM_H
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/cpu.h"
 
 enum {
-    LR_GEMM_TOKENS = 16,               /* of a tile, packed together */
-    LR_GEMM_ROW_STEP = 64,             /* packed tokens should serve at least that many rows */
+    LR_GEMM_TOKENS = 16,               /* of a tile at most */
+    LR_GEMM_ROW_STEP = 64,             /* what is done per token should serve so many rows */
     LR_GEMM_PANEL_BYTES = 512 * 1024,  /* aim for the panels of a row chunk: half of a usual L2 */
 };
 
-/* One tile: y[t][r] of rows x tokens, from a panel and a packed token block.                                          */
+/* One tile: y[t][r] of rows x tokens.                                         */
 typedef struct lr_gemm_tile {
     const void *panel, *tokens;
     const lr_act *x;
-    int64_t token, cols;
-    int32_t n_rows, n_tokens; /* valid ones; the padding is computed and dropped */
+    int64_t token, cols;      /* first token */
+    int32_t n_rows, n_tokens;
     float *y;                 /* of the first row and token */
     int64_t y_stride;
     const float *bias;        /* of the first row, or NULL */
     bool accumulate;
 } lr_gemm_tile;
 
-/* One way to multiply.  Panels and packed tokens have a layout that only unpack, pack and tile know.                  */
+/* One way to multiply int8 activations in blocks of 32 columns.  Layouts are known to unpack, pack and tile alone.     */
 typedef struct lr_gemm {
     int32_t group;            /* rows of a panel */
-    int32_t k_step;           /* columns are padded with zeros to a multiple of this */
-    int32_t panel_bytes;      /* of k_step columns, a multiple of LR_ALIGN */
-    int32_t tokens_bytes;     /* of k_step columns, a multiple of LR_ALIGN */
-    /* Rows [row, row + n_rows) of w, n_rows <= group, into panel; missing rows become anything finite.                 */
+    int32_t panel_bytes;      /* of a block of columns */
+    int32_t tokens_bytes;     /* of a block of columns, a multiple of LR_ALIGN; 0: no pack */
+    /* Rows [row, row + n_rows) of w, n_rows <= group, into panel; missing rows are left to chance.                     */
     void (*unpack)(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows);
-    /* Tokens [token, token + n_tokens) of x, n_tokens <= LR_GEMM_TOKENS; missing tokens become anything finite.         */
+    /* Scales of tokens [token, token + n_tokens) of x; missing tokens repeat the last.                                 */
     void (*pack)(void *tokens, const lr_act *x, int64_t token, int32_t n_tokens);
     void (*tile)(const lr_gemm_tile *t);
 } lr_gemm;
@@ -46,7 +45,12 @@ void lr_gemm_run(const lr_gemm *gemm, const lr_matmul_args *a, int64_t i0, int64
 void lr_gemm_fill_float_avx2(lr_ops *ops);
 void lr_gemm_fill_float_avx512(lr_ops *ops);
 
-/* Scratch of one thread for matrices of at most max_cols columns; n tokens in the pass.                                */
-size_t lr_gemm_scratch_bytes(int64_t max_cols, int64_t n);
+/* Writes n sums, of consecutive rows of one token.                                                                    */
+static inline void lr_gemm_store(float *y, const float *sums, int32_t n, const float *bias, bool accumulate) {
+    for (int32_t i = 0; i < n; i++) {
+        const float v = bias ? sums[i] + bias[i] : sums[i];
+        y[i] = accumulate ? y[i] + v : v;
+    }
+}
 
 #endif

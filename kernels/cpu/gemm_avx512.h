@@ -37,7 +37,7 @@ static inline void lr_transpose_16(__m512i v[16]) {
 }
 
 /* Writes the sums of a tile with room for n tokens.                                                                    */
-static inline __attribute__((always_inline)) void lr_gemm_store(const lr_gemm_tile *t, const __m512 *sums, const int n) {
+static inline __attribute__((always_inline)) void lr_gemm_store_avx512(const lr_gemm_tile *t, const __m512 *sums, const int n) {
     const __mmask16 rows = (__mmask16)((1u << t->n_rows) - 1);
     const __m512 bias = t->bias ? _mm512_maskz_loadu_ps(rows, t->bias) : _mm512_setzero_ps();
 #pragma GCC unroll 16

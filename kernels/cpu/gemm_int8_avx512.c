@@ -60,7 +60,7 @@ static inline __attribute__((always_inline)) void tile_of(const lr_gemm_tile *t,
             acc[i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, acc[i]);
         }
     }
-    lr_gemm_store(t, acc, n);
+    lr_gemm_store_avx512(t, acc, n);
 }
 
 static void tile_zero(const lr_gemm_tile *t) { LR_GEMM_TILE_SIZES(tile_of, t, false) }
@@ -242,7 +242,7 @@ static void unpack_q4_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_
 #define GEMM(format, block, kind)                                                                                    \
     static void gemm_##format##_avx512(const void *args, int64_t i0, int64_t i1, void *scratch) {                    \
         static const lr_gemm gemm = {                                                                                \
-            GROUP, BLOCK, sizeof(block), sizeof(token_block), unpack_##format, pack_##kind, tile_##kind,             \
+            GROUP, sizeof(block), sizeof(token_block), unpack_##format, pack_##kind, tile_##kind,             \
         };                                                                                                           \
         lr_gemm_run(&gemm, args, i0, i1, scratch);                                                                   \
     }
