@@ -1,5 +1,5 @@
-/* Where a row of the KV cache lies.  A page holds K, then V; each has the rows of all heads, head after head, as a plane
- * of quants and a plane of scales, both rounded up to LR_ALIGN.  Shared by every backend.                            */
+/* Where a row of the KV cache lies.  A page holds K, then V; each has the rows of all heads, head after head, as a
+ * plane of quants and a plane of scales, both rounded up to LR_ALIGN.  Shared by every backend.                      */
 #include "kernels/kernels.h"
 
 /* Bytes of one of the two halves of a page, and where its scales begin.  False on overflow.                          */
@@ -8,8 +8,10 @@ static bool half_bytes(lr_format format, uint64_t rows, uint64_t head_dim, uint6
     uint64_t values, quants, scales;
     if (!lr_mul_u64(rows, head_dim, &values)) return false;
     uint64_t blocks = values / (uint64_t)f->block;
-    if (!lr_mul_u64(blocks, (uint64_t)f->quant_bytes, &quants) || !lr_align_u64(quants, LR_ALIGN, &quants)) return false;
-    if (!lr_mul_u64(blocks, (uint64_t)f->scale_bytes, &scales) || !lr_align_u64(scales, LR_ALIGN, &scales)) return false;
+    if (!lr_mul_u64(blocks, (uint64_t)f->quant_bytes, &quants) || !lr_align_u64(quants, LR_ALIGN, &quants))
+        return false;
+    if (!lr_mul_u64(blocks, (uint64_t)f->scale_bytes, &scales) || !lr_align_u64(scales, LR_ALIGN, &scales))
+        return false;
     if (!lr_add_u64(quants, scales, bytes)) return false;
     *scales_offset = quants;
     return true;

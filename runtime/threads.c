@@ -1,6 +1,6 @@
 /* Thread pool.  A run opens a gate; workers that see it open enter, take ranges by an atomic counter and leave.  The
- * caller works too, closes the gate when no range is left, and waits only for workers that are inside: a worker that the
- * system has put aside never holds a run up.  Waiting spins about 50 us, then sleeps.                                 */
+ * caller works too, closes the gate when no range is left, and waits only for workers that are inside: a worker that
+ * the system has put aside never holds a run up.  Waiting spins about 50 us, then sleeps.                            */
 #include "runtime/threads.h"
 
 #include <pthread.h>
@@ -193,8 +193,9 @@ llmrun_status lr_threads_open(lr_threads **out, int32_t n, llmrun_error *err) {
     }
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (failed) {
-        llmrun_status status = lr_fail(err, LLMRUN_NOMEM, "thread pool: the system started %d of %d threads (%s); ask for fewer",
-                                       t->n_started + 1, n, strerror(failed));
+        llmrun_status status =
+            lr_fail(err, LLMRUN_NOMEM, "thread pool: the system started %d of %d threads (%s); ask for fewer",
+                    t->n_started + 1, n, strerror(failed));
         lr_threads_close(t);
         return status;
     }

@@ -5,7 +5,8 @@
  *
  *     checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]
  *
- * --plant replaces kernels by wrong ones: the run must then fail.  Exit status 1 if anything failed.                 */
+ * Exit status 1 if anything failed.  --plant replaces kernels by wrong ones, runs those alone, and has status 1 only if
+ * every one of them was found.                                                                                       */
 #include <signal.h>
 
 #include "tests/checkkernels_attention.h"
@@ -106,7 +107,8 @@ static void crashed(int signal_number) {
 }
 
 static int usage(void) {
-    fprintf(stderr, "usage: checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]\n");
+    fprintf(stderr,
+            "usage: checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]\n");
     return 2;
 }
 
@@ -124,6 +126,7 @@ int main(int argc, char **argv) {
         else return usage();
     }
     if (planted.kind && !strstr("value guard nan split", planted.kind)) return usage();
+    if (planted.kind) check.only = "planted";
     if (!check.list) printf("checkkernels --seed %llu\n", (unsigned long long)check.seed);
     signal(SIGSEGV, crashed);
     signal(SIGBUS, crashed);
@@ -137,5 +140,5 @@ int main(int argc, char **argv) {
         check_level(&level[i], i ? &level[i - 1] : NULL, &level[0]);
     }
     if (!check.list && !check.bench) printf("%d passed, %d failed\n", check.n_passed, check.n_failed);
-    return check.n_failed ? 1 : 0;
+    return check.n_failed > 0 && !(planted.kind && check.n_passed > 0);
 }

@@ -102,7 +102,8 @@ typedef enum pattern {
     P_BYTES,     /* weights: every bit pattern of the quants; else random */
     N_PATTERNS
 } pattern;
-static const char *const pattern_names[N_PATTERNS] = {"random", "extreme", "equal", "alternate", "zeros", "saturate", "bytes"};
+static const char *const pattern_names[N_PATTERNS] = {"random", "extreme",  "equal", "alternate",
+                                                      "zeros",  "saturate", "bytes"};
 
 static void fill(float *x, int64_t n, pattern p) {
     float one = 0.5f + fabsf(random_unit());
@@ -155,7 +156,7 @@ static void release_all(void) {
     }
 }
 
-/* Output rows: everything starts as this NaN; what lies between and around the rows must still be it afterwards.      */
+/* Output rows: everything starts as this NaN; what lies between and around the rows must still be it afterwards.     */
 #define POISON 0x7fc0dead
 enum { MARGIN = 32 };
 typedef struct output {
@@ -179,7 +180,8 @@ static void expect_margins(const output *o) {
         uint32_t bits;
         memcpy(&bits, &o->all[i], 4);
         if (!inside && bits != POISON) {
-            fail("wrote outside its rows (row %lld, column %lld)", (long long)(at / o->stride), (long long)(at % o->stride));
+            fail("wrote outside its rows (row %lld, column %lld)", (long long)(at / o->stride),
+                 (long long)(at % o->stride));
             return;
         }
     }

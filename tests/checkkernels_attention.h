@@ -7,7 +7,7 @@
 
 enum { MAX_SEQS = 5 };
 
-/* A pass over several sequences whose caches hold everything up to each sequence's last row.                          */
+/* A pass over several sequences whose caches hold everything up to each sequence's last row.                         */
 typedef struct pass {
     lr_format format;
     int32_t n_heads, n_kv_heads, head_dim, window, n_seqs;
@@ -18,14 +18,14 @@ typedef struct pass {
 
 static const char *pass_text(const pass *p) {
     static char text[120];
-    int n = snprintf(text, sizeof text, "%s heads %d/%d of %d window %d rows@position", lr_formats[p->format].name, p->n_heads,
-                     p->n_kv_heads, p->head_dim, p->window);
+    int n = snprintf(text, sizeof text, "%s heads %d/%d of %d window %d rows@position", lr_formats[p->format].name,
+                     p->n_heads, p->n_kv_heads, p->head_dim, p->window);
     for (int32_t s = 0; s < p->n_seqs && n < (int)sizeof text; s++)
         n += snprintf(text + n, sizeof text - (size_t)n, " %lld@%d", (long long)p->seqs[s].n, p->seqs[s].position);
     return text;
 }
 
-/* An empty cache (all bytes 0xff: NaN wherever nothing was written) with a shuffled block table or without.           */
+/* An empty cache (all bytes 0xff: NaN wherever nothing was written) with a shuffled block table or without.          */
 static lr_kv_layer make_cache(const pass *p, int32_t n_slots) {
     lr_kv_layer kv = {.n_slots = n_slots, .page_slots = n_slots, .n_kv_heads = p->n_kv_heads, .head_dim = p->head_dim,
                       .format = p->format};
@@ -47,14 +47,15 @@ static lr_kv_layer make_cache(const pass *p, int32_t n_slots) {
     return kv;
 }
 
-/* Fills the caches position by position through the portable kv_write, as a run would, and remembers what they hold.  */
+/* Fills the caches position by position through the portable kv_write, as a run would, and remembers what they hold. */
 static void fill_cache(const lr_ops *c, pass *p, int32_t s, pattern shape) {
     lr_seq *seq = &p->seqs[s];
     int64_t n = seq->position + seq->n, width = (int64_t)p->n_kv_heads * p->head_dim;
     p->k[s] = filled(n * width, shape);
     p->v[s] = filled(n * width, P_RANDOM);
     lr_seq all = {.row = 0, .n = n, .position = 0, .kv = seq->kv};
-    lr_kv_write_args write = {.k = p->k[s], .v = p->v[s], .k_stride = width, .v_stride = width, .seqs = &all, .n_seqs = 1};
+    lr_kv_write_args write = {
+        .k = p->k[s], .v = p->v[s], .k_stride = width, .v_stride = width, .seqs = &all, .n_seqs = 1};
     c->kv_write(&write, 0, n, NULL);
     for (int64_t i = lr_max(0, n - seq->kv.n_slots); i < n; i++)
         for (int32_t h = 0; h < p->n_kv_heads; h++)
@@ -94,7 +95,8 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
                        double *magnitude) {                                                                           \
         const lr_seq *seq = &p->seqs[s];                                                                              \
         int64_t last = seq->position + r, first = p->window ? lr_max(0, last - p->window + 1) : 0;                    \
-        int64_t width = (int64_t)p->n_kv_heads * p->head_dim, at = (int64_t)(h / (p->n_heads / p->n_kv_heads)) * p->head_dim; \
+        int64_t kv_head = h / (p->n_heads / p->n_kv_heads), at = kv_head * p->head_dim;                               \
+        int64_t width = (int64_t)p->n_kv_heads * p->head_dim;                                                         \
         static real weight[8192];                                                                                     \
         real most = (real)-INFINITY, sum = 0;                                                                         \
         double steepest = 0;                                                                                          \
@@ -190,7 +192,8 @@ static void check_kv_write(const lr_ops *ops, const lr_ops *c) {
         describe("%s", pass_text(&p));
         int64_t width = (int64_t)p.n_kv_heads * p.head_dim;
         float *k = filled(p.n_rows * width, (pattern)(round % N_PATTERNS)), *v = filled(p.n_rows * width, P_RANDOM);
-        lr_kv_write_args args = {.k = k, .v = v, .k_stride = width, .v_stride = width, .seqs = p.seqs, .n_seqs = p.n_seqs};
+        lr_kv_write_args args = {
+            .k = k, .v = v, .k_stride = width, .v_stride = width, .seqs = p.seqs, .n_seqs = p.n_seqs};
         uint8_t *before[MAX_SEQS];
         size_t bytes[MAX_SEQS];
         for (int32_t s = 0; s < p.n_seqs; s++) {
@@ -211,7 +214,8 @@ static void check_kv_write(const lr_ops *ops, const lr_ops *c) {
                         lr_kv_row(&kv, (int32_t)((p.seqs[s].position + r) % kv.n_slots), h, which, &quants, &scales);
                         lr_formats[p.format].encode(quants, scales, x, p.head_dim);
                     }
-            if (memcmp(before[s], p.seqs[s].kv.base, bytes[s])) fail("cache of sequence %d differs from its format's encoder", s);
+            if (memcmp(before[s], p.seqs[s].kv.base, bytes[s]))
+                fail("cache of sequence %d differs from its format's encoder", s);
         }
         release_all();
     }
@@ -226,21 +230,33 @@ static void bench_attention(const lr_ops *ops, const lr_ops *c) {
         lr_format format;
     } cases[] = {{1, 4095, LR_F16}, {1, 4095, LR_Q8_0}, {512, 0, LR_F16}, {512, 0, LR_Q8_0}};
     for (size_t i = 0; i < LR_COUNT(cases); i++) {
-        pass p = {.format = cases[i].format, .n_heads = 32, .n_kv_heads = 4, .head_dim = 64, .n_seqs = 1, .n_rows = cases[i].n};
+        pass p = {.format = cases[i].format,
+                  .n_heads = 32,
+                  .n_kv_heads = 4,
+                  .head_dim = 64,
+                  .n_seqs = 1,
+                  .n_rows = cases[i].n};
         int32_t n_ctx = cases[i].position + (int32_t)cases[i].n;
         lr_kv_layer kv = {.n_slots = n_ctx, .page_slots = n_ctx, .n_kv_heads = 4, .head_dim = 64, .format = p.format};
         if (!lr_kv_page_bytes(p.format, 4, 64, n_ctx, &kv.page_bytes)) return;
         kv.base = guarded(kv.page_bytes, LR_ALIGN);
         p.seqs[0] = (lr_seq){.n = cases[i].n, .position = cases[i].position, .kv = kv};
         fill_cache(c, &p, 0, P_RANDOM);
-        lr_attention_args a = {.out = floats(p.n_rows * 2048), .q = filled(p.n_rows * 2048, P_RANDOM), .out_stride = 2048,
-                               .q_stride = 2048, .seqs = p.seqs, .n_seqs = 1, .n_heads = 32, .head_dim = 64, .scale = 0.125f};
+        lr_attention_args a = {.out = floats(p.n_rows * 2048),
+                               .q = filled(p.n_rows * 2048, P_RANDOM),
+                               .out_stride = 2048,
+                               .q_stride = 2048,
+                               .seqs = p.seqs,
+                               .n_seqs = 1,
+                               .n_heads = 32,
+                               .head_dim = 64,
+                               .scale = 0.125f};
         a.partial = guarded(lr_attention_partial_bytes((int32_t)p.n_rows, n_ctx, 32, 64) + 4, 4);
         double s = seconds_of(ops->attention, &a, lr_attention_items(&a), make_scratch(ops, 2048, p.n_rows, 32, 64));
         double pairs = (double)p.n_rows * ((double)cases[i].position + (double)(p.n_rows + 1) / 2);
-        printf("  %-26s %4s %9.2f us  %7.2f GB/s of KV  %8.1f GFLOP/s  (%lld rows, %d positions)\n", ops->attention_kernel,
-               lr_formats[p.format].name, s * 1e6, (double)kv.page_bytes / s * 1e-9, pairs * 32 * 64 * 4 / s * 1e-9,
-               (long long)p.n_rows, n_ctx);
+        printf("  %-26s %4s %9.2f us  %7.2f GB/s of KV  %8.1f GFLOP/s  (%lld rows, %d positions)\n",
+               ops->attention_kernel, lr_formats[p.format].name, s * 1e6, (double)kv.page_bytes / s * 1e-9,
+               pairs * 32 * 64 * 4 / s * 1e-9, (long long)p.n_rows, n_ctx);
         release_all();
     }
 }
@@ -249,14 +265,17 @@ static void bench_kv_write(const lr_ops *ops, const lr_ops *c) {
     (void)c;
     for (int i = 0; i < 2; i++) {
         char name[64];
-        lr_seq seq = {.n = 64, .kv = {.n_slots = 64, .page_slots = 64, .n_kv_heads = 4, .head_dim = 64, .format = i ? LR_Q8_0 : LR_F16}};
+        lr_seq seq = {
+            .n = 64,
+            .kv = {.n_slots = 64, .page_slots = 64, .n_kv_heads = 4, .head_dim = 64, .format = i ? LR_Q8_0 : LR_F16}};
         if (!lr_kv_page_bytes(seq.kv.format, 4, 64, 64, &seq.kv.page_bytes)) return;
         seq.kv.base = guarded(seq.kv.page_bytes, LR_ALIGN);
         lr_kv_write_args args = {.k = filled(64 * 256, P_RANDOM), .v = filled(64 * 256, P_RANDOM), .k_stride = 256,
                                  .v_stride = 256, .seqs = &seq, .n_seqs = 1};
         double s = seconds_of(ops->kv_write, &args, 64, NULL);
         snprintf(name, sizeof name, "%s %s", ops->kv_write_kernel, lr_formats[seq.kv.format].name);
-        printf("  %-26s      %9.2f us  %7.2f GB/s\n", name, s * 1e6, (64 * 512 * 4 + (double)seq.kv.page_bytes) / s * 1e-9);
+        printf("  %-26s      %9.2f us  %7.2f GB/s\n", name, s * 1e6,
+               (64 * 512 * 4 + (double)seq.kv.page_bytes) / s * 1e-9);
         release_all();
     }
 }

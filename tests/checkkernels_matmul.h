@@ -10,7 +10,7 @@ typedef struct weights {
     float *magnitude;  /* (rows, cols) of the terms of each value: q4_k is a difference */
 } weights;
 
-/* A matrix whose planes end where the format says: float formats without padding, as they lie in a mapped file.       */
+/* A matrix whose planes end where the format says: float formats without padding, as they lie in a mapped file.      */
 static weights make_weights(lr_format format, int64_t rows, int64_t cols, pattern p) {
     const lr_format_traits *f = &lr_formats[format];
     lr_format_size size;
@@ -68,7 +68,8 @@ static void matmul_case(const lr_ops *ops, const lr_ops *c, const lr_matmul_kern
         y.y[i / rows * y.stride + i % rows] = y_split.y[i / rows * y.stride + i % rows] = before[i];
 
     void *scratch = make_scratch(ops, cols, n, 1, 8);
-    lr_matmul_args args = {.y = y.y, .y_stride = y.stride, .w = w.m, .x = x.act, .bias = bias, .accumulate = accumulate};
+    lr_matmul_args args = {
+        .y = y.y, .y_stride = y.stride, .w = w.m, .x = x.act, .bias = bias, .accumulate = accumulate};
     k->run(&args, 0, rows, scratch);
     args.y = y_split.y;
     run_split(k->run, &args, rows, k->row_step, scratch);
@@ -113,7 +114,8 @@ static void check_matmul(const lr_ops *ops, const lr_ops *c, const lr_matmul_ker
         int64_t rows = i < 67 ? i + 1 : PICK(1, 16, 31, 64, 67, 96, 130);
         int64_t cols = pick_cols(format);
         if (k->act == LR_ACT_Q8) cols = (cols + 31) / 32 * 32;
-        int64_t n = many ? ops->few_tokens + PICK(1, 2, 3, 4, 5, 6, 7, 8, 16, 25, 57) : 1 + random_below(ops->few_tokens);
+        int64_t n =
+            many ? ops->few_tokens + PICK(1, 2, 3, 4, 5, 6, 7, 8, 16, 25, 57) : 1 + random_below(ops->few_tokens);
         matmul_case(ops, c, k, format, rows, cols, n, (pattern)(i % N_PATTERNS));
     }
     /* once large enough to go round every blocking loop */

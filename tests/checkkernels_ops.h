@@ -36,7 +36,8 @@ static void check_embed(const lr_ops *ops, const lr_ops *c) {
         expect_same(&x, &x_split);
         for (int64_t i = 0; i < n * cols; i++) {
             float exact = w.decoded[ids[i / cols] * cols + i % cols] * scale;
-            if (!(x.y[i] == exact)) fail("value %lld is %.9g, expected %.9g", (long long)i, (double)x.y[i], (double)exact);
+            if (!(x.y[i] == exact))
+                fail("value %lld is %.9g, expected %.9g", (long long)i, (double)x.y[i], (double)exact);
         }
         release_all();
     }
@@ -51,10 +52,12 @@ static void check_rmsnorm(const lr_ops *ops, const lr_ops *c) {
         pattern p = (pattern)(round % N_PATTERNS);
         bool in_place = random_below(2);
         float eps = random_below(2) ? 1e-5f : 1e-6f;
-        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p], in_place ? " in place" : "");
+        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p],
+                 in_place ? " in place" : "");
         float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM);
         output y = make_output(n, dim, gap), y_split = make_output(n, dim, gap);
-        lr_rmsnorm_args args = {.y = y.y, .x = x, .w = w, .dim = dim, .x_stride = dim, .y_stride = y.stride, .eps = eps};
+        lr_rmsnorm_args args = {
+            .y = y.y, .x = x, .w = w, .dim = dim, .x_stride = dim, .y_stride = y.stride, .eps = eps};
         ops->rmsnorm(&args, 0, n, NULL);
         args.y = y_split.y;
         if (in_place) {
@@ -96,13 +99,16 @@ static void expect_packed_q8(const lr_act *out, const float *x) {
         int sum = 0;
         for (int i = 0; i < 32; i++) most = fmaxf(most, fabsf(x[b * 32 + i]));
         double d = out->d[b], ulp = ROUNDING * 2;
-        if (!(fabs(d - (double)most / 127) <= ulp * d)) fail("scale of block %lld is %g, largest value %g", (long long)b, d, (double)most);
+        if (!(fabs(d - (double)most / 127) <= ulp * d))
+            fail("scale of block %lld is %g, largest value %g", (long long)b, d, (double)most);
         for (int i = 0; i < 32; i++) {
             double v = d > 0 ? (double)x[b * 32 + i] / d : 0;
-            if (!(fabs(v - q[i]) <= 0.5 + 127 * 4 * ulp) || q[i] < -127) fail("block %lld: %g became %d", (long long)b, v, q[i]);
+            if (!(fabs(v - q[i]) <= 0.5 + 127 * 4 * ulp) || q[i] < -127)
+                fail("block %lld: %g became %d", (long long)b, v, q[i]);
             sum += q[i];
         }
-        if (!(fabs((double)out->s[b] - d * sum) <= ulp * fabs(d * sum))) fail("sum of block %lld is %g, expected %g", (long long)b, (double)out->s[b], d * sum);
+        if (!(fabs((double)out->s[b] - d * sum) <= ulp * fabs(d * sum)))
+            fail("sum of block %lld is %g, expected %g", (long long)b, (double)out->s[b], d * sum);
     }
 }
 
@@ -127,7 +133,8 @@ static void check_pack(const lr_ops *ops, const lr_ops *c) {
         for (int64_t i = 0; format == LR_ACT_F32 && i < n * cols; i++)
             if (memcmp((const float *)args.out.values + i, x + i, 4)) fail("value %lld changed", (long long)i);
         for (int64_t i = 0; format == LR_ACT_BF16 && i < n * cols; i++)
-            if (((const uint16_t *)args.out.values)[i] != lr_f32_to_bf16(x[i])) fail("value %lld: %g rounds wrongly", (long long)i, (double)x[i]);
+            if (((const uint16_t *)args.out.values)[i] != lr_f32_to_bf16(x[i]))
+                fail("value %lld: %g rounds wrongly", (long long)i, (double)x[i]);
         size_t used = (size_t)(n * cols) * (format == LR_ACT_F32 ? 4 : format == LR_ACT_BF16 ? 2 : 1);
         for (size_t i = used; i % LR_ALIGN && i < bytes; i++)
             if (base[i] != 0xff) fail("wrote outside its rows");
@@ -145,8 +152,8 @@ static void check_rope(const lr_ops *ops, const lr_ops *c) {
         int64_t n = pick_n(), width = (int64_t)n_heads * head_dim, gap = random_below(20);
         bool adjacent = random_below(2);
         pattern p = (pattern)(round % N_PATTERNS);
-        describe("heads %d of %d, %d rotated, tokens %lld %s%s", n_heads, head_dim, n_rot, (long long)n, pattern_names[p],
-                 adjacent ? " adjacent" : "");
+        describe("heads %d of %d, %d rotated, tokens %lld %s%s", n_heads, head_dim, n_rot, (long long)n,
+                 pattern_names[p], adjacent ? " adjacent" : "");
         float *x = filled(n * width, p), *cs = floats(n * n_rot);
         for (int64_t i = 0; i < n * n_rot; i += 2) {
             float angle = random_unit() * 3.14159f;
@@ -192,15 +199,19 @@ static void check_swiglu(const lr_ops *ops, const lr_ops *c) {
         int64_t dim = pick_dim(), n = pick_n(), gap = random_below(20);
         pattern p = (pattern)(round % N_PATTERNS);
         bool in_place = random_below(2);
-        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p], in_place ? " in place" : "");
+        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p],
+                 in_place ? " in place" : "");
         output y = make_output(n, dim, gap), y_split = make_output(n, dim, gap);
         float *gate = filled(n * y.stride, p), *up = filled(n * y.stride, P_RANDOM);
-        for (int64_t i = 0; p == P_RANDOM && i < n * y.stride; i++) gate[i] *= 120; /* beyond the range of exp, both ways */
-        lr_swiglu_args args = {.y = y.y, .gate = gate, .up = up, .dim = dim, .y_stride = y.stride, .in_stride = y.stride};
+        for (int64_t i = 0; p == P_RANDOM && i < n * y.stride; i++)
+            gate[i] *= 120; /* beyond the range of exp, both ways */
+        lr_swiglu_args args = {
+            .y = y.y, .gate = gate, .up = up, .dim = dim, .y_stride = y.stride, .in_stride = y.stride};
         ops->swiglu(&args, 0, n, NULL);
         args.y = y_split.y;
         if (in_place) {
-            for (int64_t t = 0; t < n; t++) memcpy(y_split.y + t * y.stride, gate + t * y.stride, (size_t)dim * sizeof *gate);
+            for (int64_t t = 0; t < n; t++)
+                memcpy(y_split.y + t * y.stride, gate + t * y.stride, (size_t)dim * sizeof *gate);
             args.gate = y_split.y;
         }
         run_split(ops->swiglu, &args, n, 1, NULL);
@@ -247,7 +258,8 @@ static void bench_pack(const lr_ops *ops, const lr_ops *c) {
     for (int f = 1; f < LR_N_ACT_FORMATS; f++) {
         char name[64];
         size_t bytes = lr_act_bytes((lr_act_format)f, 64, 2048);
-        lr_pack_args args = {.x = filled(64 * 2048, P_RANDOM), .out = lr_act_at((lr_act_format)f, 64, 2048, guarded(bytes, LR_ALIGN))};
+        lr_pack_args args = {.x = filled(64 * 2048, P_RANDOM),
+                             .out = lr_act_at((lr_act_format)f, 64, 2048, guarded(bytes, LR_ALIGN))};
         snprintf(name, sizeof name, "%s %s", ops->pack_kernel, f == LR_ACT_Q8 ? "q8" : "bf16");
         print_bench(name, seconds_of(ops->pack, &args, 64, NULL), 64 * 2048 * 4 + (double)bytes);
     }
@@ -267,8 +279,12 @@ static void bench_rope(const lr_ops *ops, const lr_ops *c) {
 
 static void bench_swiglu(const lr_ops *ops, const lr_ops *c) {
     (void)c;
-    lr_swiglu_args args = {.y = floats(64 * 5632), .gate = filled(64 * 5632, P_RANDOM), .up = filled(64 * 5632, P_RANDOM),
-                           .dim = 5632, .y_stride = 5632, .in_stride = 5632};
+    lr_swiglu_args args = {.y = floats(64 * 5632),
+                           .gate = filled(64 * 5632, P_RANDOM),
+                           .up = filled(64 * 5632, P_RANDOM),
+                           .dim = 5632,
+                           .y_stride = 5632,
+                           .in_stride = 5632};
     print_bench(ops->swiglu_kernel, seconds_of(ops->swiglu, &args, 64, NULL), 64.0 * 5632 * 12);
 }
 

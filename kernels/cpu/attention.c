@@ -1,6 +1,6 @@
 /* Attention: the cut into items, the portable kernel, and the merge of splits.
- * Sources: online softmax, Milakov and Gimelshein, arXiv:1805.02867; tiling, Dao et al., arXiv:2205.14135; splits of the
- * context in decode, Flash-Decoding (Dao et al., 2023).                                                              */
+ * Sources: online softmax, Milakov and Gimelshein, arXiv:1805.02867; tiling, Dao et al., arXiv:2205.14135; splits of
+ * the context in decode, Flash-Decoding (Dao et al., 2023).                                                          */
 #include "kernels/cpu/attention.h"
 
 #include <math.h>

@@ -1,7 +1,7 @@
 /* What every attention kernel of the CPU shares: how a pass is cut into items, and how scratch is laid out.
  *
  * An item is a block of rows of one sequence x one KV head x one split of the positions.  All query heads of a KV head
- * are handled together, so each K and V row is read once per item: "queries" below counts rows x heads of the group.  */
+ * are handled together, so each K and V row is read once per item: "queries" below counts rows x heads of the group. */
 #ifndef LR_ATTENTION_H
 #define LR_ATTENTION_H
 

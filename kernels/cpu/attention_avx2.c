@@ -1,4 +1,4 @@
-/* Attention for AVX2 with FMA and F16C.                                                                                       */
+/* Attention for AVX2 with FMA and F16C.                                                                              */
 #define LEVEL(op) lr_##op##_avx2
 #include "kernels/cpu/attention_body.h"
 

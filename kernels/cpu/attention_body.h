@@ -1,4 +1,4 @@
-/* Attention on vectors; included once per instruction set, which defines LEVEL(op) as the name of the kernel.         */
+/* Attention on vectors; included once per instruction set, which defines LEVEL(op) as the name of the kernel.        */
 #include "kernels/cpu/attention_few.h"
 #include "kernels/cpu/attention_many.h"
 

@@ -69,7 +69,7 @@ INLINE void few_dots(lr_format format, int queries, few *f, int32_t i, const lr_
     }
 }
 
-/* Lane l of a vector of scores belongs to query l % queries, queries being W / 2, W / 4 or 1.                         */
+/* Lane l of a vector of scores belongs to query l % queries, queries being W / 2, W / 4 or 1.                        */
 INLINE vf few_load(int queries, const float *x) {
     return queries == 1 ? v_all(*x) : queries == W / 2 ? v_half_twice(x) : v_quarter_4_times(x);
 }
@@ -110,10 +110,11 @@ INLINE void few_soften(int queries, const lr_attention_args *a, const lr_att_ite
     v_store_n(f->most + i, most, queries);
 }
 
-/* Adds the weighted V rows of a run to `queries` queries, `vecs` vectors of dimensions from d on.                     */
+/* Adds the weighted V rows of a run to `queries` queries, `vecs` vectors of dimensions from d on.                    */
 INLINE void few_gather(lr_format format, int queries, int vecs, few *f, int32_t i, const lr_att_run *run, int d) {
     const lr_format_traits *traits = &lr_formats[format];
-    int row_bytes = f->dim / traits->block * traits->quant_bytes, scale_bytes = f->dim / traits->block * traits->scale_bytes;
+    int row_bytes = f->dim / traits->block * traits->quant_bytes,
+        scale_bytes = f->dim / traits->block * traits->scale_bytes;
     int last = (int)lr_min(W, f->dim - d - (vecs - 1) * W); /* values in the last vector */
     float *out = f->out + i * f->width + d;
     const float *weight = f->score;
@@ -141,9 +142,9 @@ INLINE void few_gather(lr_format format, int queries, int vecs, few *f, int32_t 
         for (int j = 0; j < vecs; j++) v_store(out + r * f->width + j * W, sum[r][j]);
 }
 
-/* All steps for the queries [i, i + queries); vecs x queries sums fit the registers.                                  */
-INLINE void few_block(lr_format format, int queries, int vecs, const lr_attention_args *a, const lr_att_item *it, few *f,
-                      int32_t i, int32_t p, const lr_att_run *run) {
+/* All steps for the queries [i, i + queries); vecs x queries sums fit the registers.                                 */
+INLINE void few_block(lr_format format, int queries, int vecs, const lr_attention_args *a, const lr_att_item *it,
+                      few *f, int32_t i, int32_t p, const lr_att_run *run) {
     int d = 0;
     few_dots(format, queries, f, i, run);
     few_soften(queries, a, it, f, i, p, run->n);

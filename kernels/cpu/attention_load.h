@@ -9,7 +9,7 @@
 
 enum { TILE = LR_ATT_TILE };
 
-/* n (1..W) values of a row from dimension d on; others are zero.                                                      */
+/* n (1..W) values of a row from dimension d on; others are zero.                                                     */
 INLINE vf load_kv(lr_format format, const uint8_t *row, const uint8_t *scales, int d, int n) {
     if (format == LR_F32) return n == W ? v_load((const float *)row + d) : v_load_n((const float *)row + d, n);
     if (format == LR_F16) return n == W ? v_load_f16(row + 2 * d) : v_load_f16_n(row + 2 * d, n);
@@ -18,7 +18,7 @@ INLINE vf load_kv(lr_format format, const uint8_t *row, const uint8_t *scales, i
     return v_load_i8((const int8_t *)row + d) * v_all(_cvtsh_ss(scale)); /* q8_0: whole blocks of 32 */
 }
 
-/* n values (a multiple of 8) of neighbouring rows to floats; f32 stays where it is.                                   */
+/* n values (a multiple of 8) of neighbouring rows to floats; f32 stays where it is.                                  */
 static const float *to_floats(lr_format format, float *tile, const uint8_t *quants, const uint8_t *scales, int32_t n) {
     int32_t i = 0;
     if (format == LR_F32) return (const float *)(const void *)quants;
@@ -31,7 +31,8 @@ static const float *to_floats(lr_format format, float *tile, const uint8_t *quan
 }
 
 /* Where the result of query i goes, and the factor that finishes it.                                                 */
-static float *result(const lr_attention_args *a, const lr_att_item *it, int32_t i, float most, float sum, float *factor) {
+static float *result(const lr_attention_args *a, const lr_att_item *it, int32_t i, float most, float sum,
+                     float *factor) {
     int32_t r = i / it->group, g = i % it->group;
     if (it->partial) {
         float *at = it->partial + r * it->row_stride + g * it->head_stride;

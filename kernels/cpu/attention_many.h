@@ -91,9 +91,11 @@ static void product_all(float *out, int n_rows, const float *left, int row_step,
     enum { VECS = W == 16 ? 4 : 2 }; /* 6 x VECS sums fill the registers */
     int l = 0;
     for (; l + VECS * W <= lanes; l += VECS * W)
-        product_rows(VECS, out + l, n_rows, left, row_step, term_step, right + l, terms, lanes, shrink ? shrink + l : NULL);
+        product_rows(VECS, out + l, n_rows, left, row_step, term_step, right + l, terms, lanes,
+                     shrink ? shrink + l : NULL);
     for (; l < lanes; l += W)
-        product_rows(1, out + l, n_rows, left, row_step, term_step, right + l, terms, lanes, shrink ? shrink + l : NULL);
+        product_rows(1, out + l, n_rows, left, row_step, term_step, right + l, terms, lanes,
+                     shrink ? shrink + l : NULL);
 }
 
 /* Hides what a query does not see in the tile.                                                                       */

@@ -1,4 +1,4 @@
-/* Row kernels for AVX2 with FMA and F16C.                                                                                     */
+/* Row kernels for AVX2 with FMA and F16C.                                                                            */
 #define LEVEL(op) lr_##op##_avx2
 #include "kernels/cpu/elementwise_body.h"
 

