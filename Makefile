@@ -79,18 +79,18 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libllmrun.a
 
 demo:
 	@sh tests/deps.sh $(PACKAGES)
-	@$(SUBMAKE) -j$(JOBS) all
+	+@$(SUBMAKE) -j$(JOBS) all
 	$(BUILD)/llmrun -p "Once upon a time" -n 120 --stats
 
 # tests/run.sh runs what these targets build and prints one line for each, then "N passed, N failed, N skipped".
 test:
 	@sh tests/deps.sh $(TEST_PACKAGES)
-	@$(SUBMAKE) -j$(JOBS) all unit
-	@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
+	+@$(SUBMAKE) -j$(JOBS) all unit
+	+@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
 	@BUILD=$(BUILD) MAKE="$(MAKE)" CC="$(CC)" bash tests/run.sh gates headers unit kernels cli embed asan tsan
 
 san:
-	@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
+	+@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
 	@BUILD=$(BUILD) bash tests/run.sh asan tsan
 
 unit: $(TESTS) $(BUILD)/tests/checkkernels $(BUILD)/tests/json_check
@@ -98,9 +98,9 @@ threaded: $(THREADED)
 
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan-unit:
-	@$(SUBMAKE) BUILD=$(BUILD)/asan SAN="$(ASAN)" OPT="-O1 -g" unit
+	+@$(SUBMAKE) BUILD=$(BUILD)/asan SAN="$(ASAN)" OPT="-O1 -g" unit
 tsan-unit:
-	@$(SUBMAKE) BUILD=$(BUILD)/tsan SAN="-fsanitize=thread" OPT="-O1 -g" threaded
+	+@$(SUBMAKE) BUILD=$(BUILD)/tsan SAN="-fsanitize=thread" OPT="-O1 -g" threaded
 
 bench: all
 	@for quant in f16 q8_0 q4_k; do $(BUILD)/llmrun bench --model tests/bench/tinyllama-1.1b/config.json --quant $$quant || exit; done
