@@ -205,7 +205,7 @@ INLINE vf v_max(vf a, vf b) { return VF(max_ps)(a, b); } /* b where either is Na
 INLINE vf v_abs(vf a) { return VF(max_ps)(a, v_zero() - a); }
 INLINE vi v_round(vf a) { return VF(cvtps_epi32)(a); }
 
-/* e^x, error at most 1.1 ulp; 0 from -104 down, inf from 89 up.  Polynomial: Cephes expf.                                */
+/* e^x, error at most 1.1 ulp; 0 from -104 down, inf from 89 up.  Polynomial: Cephes expf.                            */
 INLINE vf v_exp(vf x) {
     x = VF(min_ps)(v_all(89.0f), VF(max_ps)(v_all(-104.0f), x));
     vf n = VF(cvtepi32_ps)(v_round(x * v_all(1.44269504f)));
