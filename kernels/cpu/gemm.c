@@ -1,4 +1,4 @@
-/* The loops of an int8 prefill matmul: chunks of rows whose panels fit the cache, then blocks of tokens, then tiles.  */
+/* The loops of an int8 prefill matmul: chunks of rows whose panels fit the cache, then blocks of tokens, then tiles. */
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_float.h"
 

@@ -2,7 +2,7 @@
  * multiply instruction, then every token of the pass runs over that panel.
  *
  * A tile is a few weight rows x a few tokens.  Each (row, token) is one lane of one accumulator and is
- * summed over the columns in one fixed order, so results depend neither on row ranges nor on the number of tokens.     */
+ * summed over the columns in one fixed order, so results depend neither on row ranges nor on the number of tokens. */
 #ifndef LR_GEMM_H
 #define LR_GEMM_H
 
@@ -26,26 +26,26 @@ typedef struct lr_gemm_tile {
     bool accumulate;
 } lr_gemm_tile;
 
-/* One way to multiply int8 activations in blocks of 32 columns.  Layouts are known to unpack, pack and tile alone.     */
+/* One way to multiply int8 activations in blocks of 32 columns.  Layouts are known to unpack, pack and tile alone. */
 typedef struct lr_gemm {
     int32_t group;            /* rows of a panel */
     int32_t panel_bytes;      /* of a block of columns */
     int32_t tokens_bytes;     /* of a block of columns, a multiple of LR_ALIGN; 0: no pack */
-    /* Rows [row, row + n_rows) of w, n_rows <= group, into panel; missing rows are left to chance.                     */
+    /* Rows [row, row + n_rows) of w, n_rows <= group, into panel; missing rows are left to chance. */
     void (*unpack)(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows);
-    /* Scales of tokens [token, token + n_tokens) of x; missing tokens repeat the last.                                 */
+    /* Scales of tokens [token, token + n_tokens) of x; missing tokens repeat the last. */
     void (*pack)(void *tokens, const lr_act *x, int64_t token, int32_t n_tokens);
     void (*tile)(const lr_gemm_tile *t);
 } lr_gemm;
 
-/* Items [i0, i1) of a matmul, any chunking.                                                                            */
+/* Items [i0, i1) of a matmul, any chunking.                                                                         */
 void lr_gemm_run(const lr_gemm *gemm, const lr_matmul_args *a, int64_t i0, int64_t i1, void *scratch);
 
-/* The floating-point kernels of each level: part of lr_gemm_fill_*.                                                    */
+/* The floating-point kernels of each level: part of lr_gemm_fill_*.                                                 */
 void lr_gemm_fill_float_avx2(lr_ops *ops);
 void lr_gemm_fill_float_avx512(lr_ops *ops);
 
-/* Writes n sums, of consecutive rows of one token.                                                                    */
+/* Writes n sums, of consecutive rows of one token.                                                                  */
 static inline void lr_gemm_store(float *y, const float *sums, int32_t n, const float *bias, bool accumulate) {
     for (int32_t i = 0; i < n; i++) {
         const float v = bias ? sums[i] + bias[i] : sums[i];

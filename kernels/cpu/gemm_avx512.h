@@ -1,4 +1,4 @@
-/* What the AVX-512 prefill matmuls share: transpositions, and the end of a tile.                                      */
+/* What the AVX-512 prefill matmuls share: transpositions, and the end of a tile.                                    */
 #ifndef LR_GEMM_AVX512_H
 #define LR_GEMM_AVX512_H
 
@@ -9,7 +9,7 @@
 
 enum { LR_GEMM_ROWS_AVX512 = 16 }; /* of a panel: one lane each */
 
-/* In each 128-bit lane, a 4 x 4 transposition of 32-bit values.                                                        */
+/* In each 128-bit lane, a 4 x 4 transposition of 32-bit values.                                                     */
 static inline void lr_transpose_lanes(__m512i v[4]) {
     const __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
     const __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
@@ -19,7 +19,7 @@ static inline void lr_transpose_lanes(__m512i v[4]) {
     v[3] = _mm512_unpackhi_epi64(b, d);
 }
 
-/* A 16 x 16 transposition of 32-bit values.                                                                            */
+/* A 16 x 16 transposition of 32-bit values.                                                                         */
 static inline void lr_transpose_16(__m512i v[16]) {
 #pragma GCC unroll 4
     for (int i = 0; i < 16; i += 4) lr_transpose_lanes(v + i);
@@ -36,8 +36,9 @@ static inline void lr_transpose_16(__m512i v[16]) {
     }
 }
 
-/* Writes the sums of a tile with room for n tokens.                                                                    */
-static inline __attribute__((always_inline)) void lr_gemm_store_avx512(const lr_gemm_tile *t, const __m512 *sums, const int n) {
+/* Writes the sums of a tile with room for n tokens.                                                                 */
+static inline __attribute__((always_inline)) void lr_gemm_store_avx512(const lr_gemm_tile *t, const __m512 *sums,
+                                                                       const int n) {
     const __mmask16 rows = (__mmask16)((1u << t->n_rows) - 1);
     const __m512 bias = t->bias ? _mm512_maskz_loadu_ps(rows, t->bias) : _mm512_setzero_ps();
 #pragma GCC unroll 16
@@ -51,7 +52,7 @@ static inline __attribute__((always_inline)) void lr_gemm_store_avx512(const lr_
     }
 }
 
-/* Calls tile(t, n) with the smallest n that has room for the tokens: code for few tokens is worth its bytes.           */
+/* Calls tile(t, n) with the smallest n that has room for the tokens: code for few tokens is worth its bytes.        */
 #define LR_GEMM_TILE_SIZES(tile, t, ...)                                                                             \
     switch (((t)->n_tokens + 3) / 4) {                                                                               \
     case 1: tile(t, 4, ##__VA_ARGS__); break;                                                                        \

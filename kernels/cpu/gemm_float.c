@@ -1,4 +1,4 @@
-/* The loops of a floating-point prefill matmul: panels of rows, blocks of columns, tiles of tokens.                   */
+/* The loops of a floating-point prefill matmul: panels of rows, blocks of columns, tiles of tokens.                 */
 #include "kernels/cpu/gemm_float.h"
 
 void lr_gemm_float_run(const lr_gemm_float *gemm, const lr_matmul_args *a, int64_t i0, int64_t i1, void *scratch) {

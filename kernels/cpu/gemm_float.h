@@ -1,6 +1,6 @@
 /* Prefill matmul in floating point.  Columns come in blocks so that a panel of weights stays in L2 however long the
  * rows are; sums of unfinished tiles wait in scratch.  Activations are read where they are, few rows at a time: their
- * rows are often a power of two apart, and more of them than a cache has ways would evict each other.                 */
+ * rows are often a power of two apart, and more of them than a cache has ways would evict each other.               */
 #ifndef LR_GEMM_FLOAT_H
 #define LR_GEMM_FLOAT_H
 
@@ -12,7 +12,7 @@ enum {
     LR_GEMM_FLOAT_PANEL_BYTES = 256 * 1024,
 };
 
-/* LR_GEMM_FLOAT_ROWS x up to LR_GEMM_FLOAT_TOKENS results over a block of columns.                                    */
+/* LR_GEMM_FLOAT_ROWS x up to LR_GEMM_FLOAT_TOKENS results over a block of columns.                                  */
 typedef struct lr_gemm_float_tile {
     const void *panel;
     const char *x;           /* first token's first value of the block */
@@ -29,15 +29,15 @@ typedef struct lr_gemm_float_tile {
 
 typedef struct lr_gemm_float {
     int32_t value_bytes;     /* of a weight in the panel and of an activation */
-    /* Rows [row, row + n_rows) x columns [col, col + n_cols) of w into panel; col is a multiple of 1024.              */
+    /* Rows [row, row + n_rows) x columns [col, col + n_cols) of w into panel; col is a multiple of 1024. */
     void (*unpack)(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows, int64_t col, int64_t n_cols);
     void (*tile)(const lr_gemm_float_tile *t);
 } lr_gemm_float;
 
-/* Items [i0, i1) of a matmul, any chunking.                                                                           */
+/* Items [i0, i1) of a matmul, any chunking.                                                                         */
 void lr_gemm_float_run(const lr_gemm_float *gemm, const lr_matmul_args *a, int64_t i0, int64_t i1, void *scratch);
 
-/* Calls tile(t, n) with n = t->n_tokens as a constant.                                                                */
+/* Calls tile(t, n) with n = t->n_tokens as a constant.                                                              */
 #define LR_GEMM_FLOAT_TILE_SIZES(tile, t, ...)                                                                       \
     switch ((t)->n_tokens) {                                                                                         \
     case 1: tile(t, 1, ##__VA_ARGS__); break;                                                                        \

@@ -1,6 +1,6 @@
 /* Prefill matmul in f32 for AVX2: f32, f16, bf16 and nf4 weights, decoded into panels, times f32 activations.
  *
- * A panel is 4 groups of 16 rows, [group][column][16 rows]; a tile is 16 rows x 6 tokens in 12 registers.              */
+ * A panel is 4 groups of 16 rows, [group][column][16 rows]; a tile is 16 rows x 6 tokens in 12 registers.           */
 #include <immintrin.h>
 
 #include "kernels/cpu/gemm.h"
@@ -11,7 +11,8 @@ enum { LANES = 8, GROUP = 2 * LANES, DECODED = 64 }; /* DECODED: columns decoded
 /* ---- the tile ---- */
 
 /* One group; `rows` of it exist. */
-static inline __attribute__((always_inline)) void tile_of(const lr_gemm_float_tile *t, const int n, const int32_t group) {
+static inline __attribute__((always_inline)) void tile_of(const lr_gemm_float_tile *t, const int n,
+                                                          const int32_t group) {
     const int32_t row = group * GROUP, n_rows = (int32_t)lr_min(GROUP, t->n_rows - row);
     const float *w = (const float *)t->panel + row * t->n_cols;
     const float *x[LR_GEMM_FLOAT_TOKENS];
@@ -37,7 +38,8 @@ static inline __attribute__((always_inline)) void tile_of(const lr_gemm_float_ti
         float *to = t->sums + i * LR_GEMM_FLOAT_ROWS + row;
         _mm256_store_ps(to, sums[i][0]);
         _mm256_store_ps(to + LANES, sums[i][1]);
-        if (t->is_last) lr_gemm_store(t->y + i * t->y_stride + row, to, n_rows, t->bias ? t->bias + row : NULL, t->accumulate);
+        if (!t->is_last) continue;
+        lr_gemm_store(t->y + i * t->y_stride + row, to, n_rows, t->bias ? t->bias + row : NULL, t->accumulate);
     }
 }
 

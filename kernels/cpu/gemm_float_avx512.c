@@ -1,6 +1,6 @@
 /* Prefill matmul with vdpbf16ps (f16, bf16 and nf4 weights as bf16, times bf16 activations) and in f32.
  *
- * A register holds one 32-bit unit, a bf16 pair of columns or an f32, of 16 rows; a tile is 4 registers x 6 tokens.   */
+ * A register holds one 32-bit unit, a bf16 pair of columns or an f32, of 16 rows; a tile is 4 registers x 6 tokens. */
 #include "kernels/cpu/gemm_avx512.h"
 #include "kernels/cpu/gemm_float.h"
 
@@ -106,8 +106,8 @@ static inline __m512i load_nf4(const lr_matrix *w, int64_t row, int64_t col, __m
 
 /* panel[unit][row].  Registers all of whose rows are missing stay as they are. */
 static inline __attribute__((always_inline)) void
-unpack(__m512i *panel, const lr_matrix *w, int64_t row, int32_t n_rows, int64_t col, int64_t n_cols, const int step_cols,
-       __m512i (*load)(const lr_matrix *w, int64_t row, int64_t col, __mmask32 mask)) {
+unpack(__m512i *panel, const lr_matrix *w, int64_t row, int32_t n_rows, int64_t col, int64_t n_cols,
+       const int step_cols, __m512i (*load)(const lr_matrix *w, int64_t row, int64_t col, __mmask32 mask)) {
     for (int r = 0; r * LANES < n_rows; r++)
         for (int64_t c = 0; c < n_cols; c += step_cols) {
             const int64_t left = lr_min(step_cols, n_cols - c);

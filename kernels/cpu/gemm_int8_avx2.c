@@ -2,7 +2,7 @@
  *
  * vpmaddubsw multiplies unsigned by signed bytes and adds pairs into 16 bits, saturating.  Codes of q4_k are below 16:
  * the eight products of a block fit 16 bits, 8 * 2 * 15 * 127 = 30480.  Weights of q8_0 and iq4_nl lend their sign to
- * the activation, |w| * (x with the sign of w): 2 * 128 * 127 fits, and 32-bit sums follow.  All sums are exact.      */
+ * the activation, |w| * (x with the sign of w): 2 * 128 * 127 fits, and 32-bit sums follow.  All sums are exact.    */
 #include <immintrin.h>
 #include <string.h>
 
@@ -58,7 +58,8 @@ static inline __attribute__((always_inline)) void tile_of(const lr_gemm_tile *t,
         for (int i = 0; i < n; i++) {
             const __m256i whole = has_min ? _mm256_madd_epi16(sum[i], ones) : sum[i];
             const __m256 scale = _mm256_mul_ps(_mm256_load_ps(w->scale), _mm256_broadcast_ss(d + i * n_blocks + b));
-            if (has_min) acc[i] = _mm256_fnmadd_ps(_mm256_load_ps(w->min), _mm256_broadcast_ss(s + i * n_blocks + b), acc[i]);
+            if (has_min)
+                acc[i] = _mm256_fnmadd_ps(_mm256_load_ps(w->min), _mm256_broadcast_ss(s + i * n_blocks + b), acc[i]);
             acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(whole), scale, acc[i]);
         }
     }
@@ -105,9 +106,10 @@ static void unpack_row_iq4_nl(panel_block *p, int32_t r, const uint8_t *quants, 
     const __m128i table = _mm_loadu_si128((const __m128i *)lr_iq4_nl_values), four = _mm_set1_epi8(15);
     for (int64_t b = 0; b < n_blocks; b++) {
         const __m128i bytes = _mm_loadu_si128((const __m128i *)(quants + 16 * b));
+        const __m128i high = _mm_and_si128(_mm_srli_epi16(bytes, 4), four);
         int8_t codes[BLOCK];
         _mm_storeu_si128((__m128i *)codes, _mm_shuffle_epi8(table, _mm_and_si128(bytes, four)));
-        _mm_storeu_si128((__m128i *)(codes + 16), _mm_shuffle_epi8(table, _mm_and_si128(_mm_srli_epi16(bytes, 4), four)));
+        _mm_storeu_si128((__m128i *)(codes + 16), _mm_shuffle_epi8(table, high));
         for (int q = 0; q < QUADS; q++) memcpy(p[b].code[q][r], codes + 4 * q, 4);
         p[b].scale[r] = f16_at(scales + 2 * b);
     }

@@ -2,7 +2,7 @@
  *
  * All three formats become unsigned bytes u with w = scale * (u - zero) or scale * u - min, in blocks of 32 columns.
  * The 8 registers of a block stay loaded while 16 tokens pass; each token's 4-byte groups come as broadcasts.  Integer
- * sums are exact; what is rounded is one multiplication and one fma per block, in f32.                                */
+ * sums are exact; what is rounded is one multiplication and one fma per block, in f32.                              */
 #include "kernels/cpu/gemm_avx512.h"
 
 enum { BLOCK = 32, GROUP = LR_GEMM_ROWS_AVX512, ZERO = 128 };
@@ -41,7 +41,8 @@ static inline __attribute__((always_inline)) void tile_of(const lr_gemm_tile *t,
     const int8_t *rows[LR_GEMM_TOKENS];
     __m512 acc[LR_GEMM_TOKENS];
 #pragma GCC unroll 16
-    for (int i = 0; i < n; i++) rows[i] = (const int8_t *)t->x->values + (t->token + lr_min(i, t->n_tokens - 1)) * t->cols;
+    for (int i = 0; i < n; i++)
+        rows[i] = (const int8_t *)t->x->values + (t->token + lr_min(i, t->n_tokens - 1)) * t->cols;
 #pragma GCC unroll 16
     for (int i = 0; i < n; i++) acc[i] = _mm512_setzero_ps();
 
@@ -250,7 +251,8 @@ GEMM(q8_0, panel_block, zero)
 GEMM(iq4_nl, panel_block, zero)
 GEMM(q4_k, panel_block_min, min)
 
-#define ENTRY(format) (lr_matmul_kernel){ "gemm_" #format "_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_##format##_avx512 }
+#define ENTRY(format) \
+    (lr_matmul_kernel){ "gemm_" #format "_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_##format##_avx512 }
 
 void lr_gemm_fill_avx512(lr_ops *ops) {
     lr_gemm_fill_float_avx512(ops);

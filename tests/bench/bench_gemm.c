@@ -1,7 +1,7 @@
 /* Prefill matmul speed: every format's matmul_many over the matrices of one TinyLlama-1.1B block x 512 tokens, beside
  * this machine's own peaks (register-only loops of the same run), and the token count from which it beats matmul_few.
  *
- *     bench_gemm [THREADS [TOKENS [FORMAT]]]                                                                          */
+ *     bench_gemm [THREADS [TOKENS [FORMAT]]]                                                                        */
 #include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
