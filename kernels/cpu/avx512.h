@@ -23,8 +23,10 @@ INLINE __m512i broadcast_16(const void *p) { return _mm512_broadcast_i32x4(_mm_l
 
 INLINE __m256i load_32(const void *p) { return _mm256_loadu_si256(p); }
 
-INLINE __m512i low_nibbles(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
-INLINE __m512i high_nibbles(__m512i v) { return low_nibbles(_mm512_srli_epi32(v, 4)); }
+/* table[low nibble] and table[high nibble] of each byte, for a table of 16 bytes in every 16-byte lane: vpermb takes six
+ * bits of the index, so the nibble needs no mask.                                                                     */
+INLINE __m512i lookup_low(__m512i table, __m512i v) { return _mm512_permutexvar_epi8(v, table); }
+INLINE __m512i lookup_high(__m512i table, __m512i v) { return lookup_low(table, _mm512_srli_epi32(v, 4)); }
 
 /* Lane i of the result: lanes 2 i and 2 i + 1 added.                                                                 */
 INLINE __m256 pair_sums(__m512 v) {

@@ -34,7 +34,7 @@ static void last_step(__m256 sum[ROWS][TOKENS], const VALUE *const w[ROWS], cons
 /* Rows r .. r + 3 (those that exist) times tokens t .. t + tokens - 1.                                                */
 INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens) {
     const int64_t cols = a->w.cols;
-    const size_t ahead = ROWS * a->w.quants_stride;
+    const char *next = (const char *)lr_row_quants(&a->w, r) + ROWS * a->w.quants_stride;
     const VALUE *w[ROWS];
     const float *x[TOKENS];
     for (int i = 0; i < ROWS; i++) w[i] = (const VALUE *)(const void *)lr_row_quants(&a->w, lr_min(r + i, a->w.rows - 1));
@@ -47,7 +47,7 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
         __m256 sum[ROWS][TOKENS];
         UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int k = 0; k < tokens; k++) sum[i][k] = _mm256_setzero_ps();
         for (; c + LINE <= end; c += LINE) {
-            UNROLL for (int i = 0; i < ROWS; i++) _mm_prefetch((const char *)(w[i] + c) + ahead, _MM_HINT_T0);
+            UNROLL for (int i = 0; i < ROWS; i++) _mm_prefetch(next + c * (int64_t)sizeof(*w[0]) * ROWS + 64 * i, _MM_HINT_T0);
             UNROLL for (int k = 0; k < LINE; k += 8) step(sum, w, x, c + k, tokens);
         }
         for (; c + 8 <= end; c += 8) step(sum, w, x, c, tokens);

@@ -7,8 +7,7 @@
  * Eight rows are taken together.  A cache line of each is loaded and the 8 x 8 matrix of 8-byte pieces is transposed:
  * then one register holds the same 8 columns of eight rows, and the activations of these columns are one broadcast
  * load.  Four vpdpbusd finish a block of eight rows in two int32 lanes a row; a convert, a multiply and an FMA turn these
- * 256 products into the float sums.  The next eight rows are prefetched meanwhile, as a row is too short for the
- * hardware to find its stream.
+ * 256 products into the float sums.  The next eight rows are prefetched meanwhile.
  *
  * The includer defines first:
  *   enum { LINE_BLOCKS,   blocks of 32 weights in 64 bytes of quants
@@ -31,23 +30,38 @@ typedef struct span {
 INLINE void unpack(__m512i u[4 * PLANES], const __m512i w[8], int b);
 INLINE void span_scales(span *out, const __m512i s[8]);
 
-/* out[j] = 8-byte piece j of rows 0 .. 7.                                                                            */
-INLINE void transpose(__m512i out[8], const __m512i in[8]) {
-    __m512i a[8], b[8];
-    UNROLL for (int i = 0; i < 8; i += 2) {
-        a[i] = _mm512_unpacklo_epi64(in[i], in[i + 1]);
-        a[i + 1] = _mm512_unpackhi_epi64(in[i], in[i + 1]);
+/* 32 bytes at low, then 32 at high.                                                                                   */
+INLINE __m512i load_halves(const uint8_t *low, const uint8_t *high) {
+    return _mm512_inserti64x4(_mm512_castsi256_si512(load_32(low)), load_32(high), 1);
+}
+
+/* The 64 bytes at p[r] + offset of eight rows, transposed: out[j] = 8-byte piece j of rows 0 .. 7.                     */
+INLINE void load_rows(__m512i out[8], const uint8_t *const p[ROWS], int64_t offset) {
+    UNROLL for (int half = 0; half < 2; half++) {
+        const int64_t at = offset + 32 * half;
+        __m512i a = load_halves(p[0] + at, p[2] + at), b = load_halves(p[1] + at, p[3] + at);
+        __m512i c = load_halves(p[4] + at, p[6] + at), d = load_halves(p[5] + at, p[7] + at);
+        __m512i ab_even = _mm512_unpacklo_epi64(a, b), ab_odd = _mm512_unpackhi_epi64(a, b);
+        __m512i cd_even = _mm512_unpacklo_epi64(c, d), cd_odd = _mm512_unpackhi_epi64(c, d);
+        out[4 * half] = _mm512_shuffle_i64x2(ab_even, cd_even, 0x88);
+        out[4 * half + 1] = _mm512_shuffle_i64x2(ab_odd, cd_odd, 0x88);
+        out[4 * half + 2] = _mm512_shuffle_i64x2(ab_even, cd_even, 0xdd);
+        out[4 * half + 3] = _mm512_shuffle_i64x2(ab_odd, cd_odd, 0xdd);
     }
-    UNROLL for (int i = 0; i < 8; i += 4) {
-        b[i] = _mm512_shuffle_i64x2(a[i], a[i + 2], 0x88);         /* pieces 0 and 4 of four rows */
-        b[i + 1] = _mm512_shuffle_i64x2(a[i + 1], a[i + 3], 0x88); /* 1 and 5 */
-        b[i + 2] = _mm512_shuffle_i64x2(a[i], a[i + 2], 0xdd);     /* 2 and 6 */
-        b[i + 3] = _mm512_shuffle_i64x2(a[i + 1], a[i + 3], 0xdd); /* 3 and 7 */
-    }
-    UNROLL for (int i = 0; i < 4; i++) {
-        out[i] = _mm512_shuffle_i64x2(b[i], b[i + 4], 0x88);
-        out[i + 4] = _mm512_shuffle_i64x2(b[i], b[i + 4], 0xdd);
-    }
+}
+
+/* As load_rows where only n_bytes < 64 are left of the rows; the rest is zero.                                        */
+static void load_rows_end(__m512i out[8], const uint8_t *const p[ROWS], int64_t offset, size_t n_bytes) {
+    uint8_t padded[ROWS][64] = { { 0 } };
+    const uint8_t *rows[ROWS];
+    for (int r = 0; r < ROWS; r++) rows[r] = memcpy(padded[r], p[r] + offset, n_bytes);
+    load_rows(out, rows, 0);
+}
+
+/* Prefetches the share of the line at offset in the eight rows at next.  In the order of addresses: that is one stream,
+ * where the loads of eight rows are eight, which would cost a third of the bandwidth.                                 */
+INLINE void prefetch_rows(const uint8_t *next, int64_t offset) {
+    UNROLL for (int r = 0; r < ROWS; r++) _mm_prefetch((const char *)next + ROWS * offset + 64 * r, _MM_HINT_T0);
 }
 
 /* Scales of a span whose scale bytes are one f16 a block.                                                             */
@@ -57,17 +71,6 @@ INLINE void half_scales(span *out, const __m512i s[8]) {
         out->scale[2 * i] = _mm512_moveldup_ps(pair);
         out->scale[2 * i + 1] = _mm512_movehdup_ps(pair);
     }
-}
-
-/* The first n_bytes (at most 64, the rest zero) at p[r] + offset of eight rows, transposed; prefetches ahead bytes on. */
-INLINE void load_rows(__m512i out[8], const uint8_t *const p[ROWS], int64_t offset, int64_t ahead, int n_bytes) {
-    __m512i in[8];
-    __mmask64 mask = n_bytes < 64 ? ((__mmask64)1 << n_bytes) - 1 : ~(__mmask64)0;
-    UNROLL for (int r = 0; r < ROWS; r++) {
-        in[r] = _mm512_maskz_loadu_epi8(mask, p[r] + offset);
-        _mm_prefetch((const char *)p[r] + offset + ahead, _MM_HINT_T0);
-    }
-    transpose(out, in);
 }
 
 /* start[b] = what the two lanes of a row start from for block b of these activations: columns 0 .. 3 of each piece go to
@@ -101,7 +104,6 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
                  const int32_t (*start)[2]) {
     const lr_matrix *w = &a->w;
     const int64_t n_blocks = w->cols / 32;
-    const int64_t ahead = ROWS * (int64_t)w->quants_stride, scales_ahead = ROWS * (int64_t)w->scales_stride;
     const int8_t *q = (const int8_t *)a->x.values + t * w->cols;
     const float *d = a->x.d + t * n_blocks, *s = a->x.s + t * n_blocks;
     const uint8_t *quants[ROWS], *scales[ROWS];
@@ -118,7 +120,11 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
         const int n = (int)lr_min(SPAN_BLOCKS, n_blocks - first);
         __m512i pieces[8], u[4 * PLANES];
         span f;
-        load_rows(pieces, scales, first * 2, scales_ahead, n * 2);
+        prefetch_rows(scales[0] + ROWS * w->scales_stride, first * 2);
+        if (n == SPAN_BLOCKS)
+            load_rows(pieces, scales, first * 2);
+        else
+            load_rows_end(pieces, scales, first * 2, (size_t)n * 2);
         span_scales(&f, pieces);
         for (int b = 0; HAS_MIN && b < n; b += 2) UNROLL for (int k = 0; k < tokens; k++) {
             const float *sb = s + k * n_blocks + first + b;
@@ -126,7 +132,12 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
         }
         for (int line = 0; line < n; line += LINE_BLOCKS) {
             const int in_line = (int)lr_min(LINE_BLOCKS, n - line);
-            load_rows(pieces, quants, (first + line) * BLOCK_BYTES, ahead, in_line * BLOCK_BYTES);
+            const int64_t offset = (first + line) * BLOCK_BYTES;
+            prefetch_rows(quants[0] + ROWS * w->quants_stride, offset);
+            if (in_line == LINE_BLOCKS)
+                load_rows(pieces, quants, offset);
+            else
+                load_rows_end(pieces, quants, offset, (size_t)in_line * BLOCK_BYTES);
             UNROLL for (int b = 0; b < LINE_BLOCKS; b++) {
                 if (b >= in_line) break;
                 const int64_t block = first + line + b;

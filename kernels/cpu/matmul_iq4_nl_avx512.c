@@ -6,8 +6,8 @@ enum { LINE_BLOCKS = 4, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
 INLINE void unpack(__m512i u[4], const __m512i w[8], int b) {
     const __m512i table = _mm512_xor_si512(broadcast_16(lr_iq4_nl_values), _mm512_set1_epi8((char)0x80));
     UNROLL for (int i = 0; i < 2; i++) {
-        u[i] = _mm512_shuffle_epi8(table, low_nibbles(w[2 * b + i]));
-        u[i + 2] = _mm512_shuffle_epi8(table, high_nibbles(w[2 * b + i]));
+        u[i] = lookup_low(table, w[2 * b + i]);
+        u[i + 2] = lookup_high(table, w[2 * b + i]);
     }
 }
 

@@ -8,9 +8,10 @@ enum { LINE_BLOCKS = 4, PLANES = 3, PLANE_BITS = 7, SHIFT = 128, HAS_MIN = 0 };
 INLINE void unpack(__m512i u[4 * PLANES], const __m512i w[8], int b) {
     UNROLL for (int i = 0; i < 4; i++) {
         __m512i bytes = w[4 * (b / 2) + i];
-        __m512i codes = b % 2 ? high_nibbles(bytes) : low_nibbles(bytes);
-        UNROLL for (int plane = 0; plane < PLANES; plane++)
-            u[4 * plane + i] = _mm512_shuffle_epi8(broadcast_16(nf4_planes[plane]), codes);
+        UNROLL for (int plane = 0; plane < PLANES; plane++) {
+            __m512i table = broadcast_16(nf4_planes[plane]);
+            u[4 * plane + i] = b % 2 ? lookup_high(table, bytes) : lookup_low(table, bytes);
+        }
     }
 }
 
