@@ -7,8 +7,8 @@ static const lr_tensor_row tensors[] = {
 
 const lr_family lr_family_mistral = {
     .name = "mistral",
-    .model_types = {"mistral"},
-    .architectures = {"MistralForCausalLM"},
+    .model_types = { "mistral" },
+    .architectures = { "MistralForCausalLM" },
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
 };

@@ -17,14 +17,14 @@ const size_t lr_n_families = LR_COUNT(lr_families);
 /* Limits are far above any published model and low enough that products of two fit in 64 bits.                        */
 #define AT(field) offsetof(lr_hparams, field)
 const lr_hparam_row lr_hf_hparams[] = {
-    {AT(n_layers), {"num_hidden_layers"}, 1, LR_MAX_LAYERS, 0},
-    {AT(dim), {"hidden_size"}, 1, 1 << 20, 0},
-    {AT(hidden_dim), {"intermediate_size"}, 1, 1 << 24, 0},
-    {AT(n_heads), {"num_attention_heads"}, 1, 1 << 14, 0},
-    {AT(n_kv_heads), {"num_key_value_heads"}, 1, 1 << 14, LR_FROM_HEADS},
-    {AT(head_dim), {"head_dim"}, 1, LR_MAX_ROT, LR_FROM_DIM},
-    {AT(n_vocab), {"vocab_size"}, 1, 1 << 24, 0},
-    {AT(n_ctx_train), {"max_position_embeddings"}, 1, 1 << 30, 2048},
+    { AT(n_layers), { "num_hidden_layers" }, 1, LR_MAX_LAYERS, 0 },
+    { AT(dim), { "hidden_size" }, 1, 1 << 20, 0 },
+    { AT(hidden_dim), { "intermediate_size" }, 1, 1 << 24, 0 },
+    { AT(n_heads), { "num_attention_heads" }, 1, 1 << 14, 0 },
+    { AT(n_kv_heads), { "num_key_value_heads" }, 1, 1 << 14, LR_FROM_HEADS },
+    { AT(head_dim), { "head_dim" }, 1, LR_MAX_ROT, LR_FROM_DIM },
+    { AT(n_vocab), { "vocab_size" }, 1, 1 << 24, 0 },
+    { AT(n_ctx_train), { "max_position_embeddings" }, 1, 1 << 30, 2048 },
 };
 const size_t lr_n_hf_hparams = LR_COUNT(lr_hf_hparams);
 #undef AT
@@ -59,7 +59,8 @@ int64_t lr_dim_value(const lr_hparams *h, lr_dim d) {
 const char *lr_hparams_check(const lr_hparams *h) {
     if (h->n_heads % h->n_kv_heads != 0) return "num_attention_heads must be a multiple of num_key_value_heads";
     if (h->head_dim % 2 != 0) return "head_dim must be even";
-    if (h->n_rot < 2 || h->n_rot > h->head_dim || h->n_rot % 2 != 0) return "rotated dims must be even and within head_dim";
+    if (h->n_rot < 2 || h->n_rot > h->head_dim || h->n_rot % 2 != 0)
+        return "rotated dims must be even and within head_dim";
     if (!(h->norm_eps > 0 && h->norm_eps < 1)) return "rms_norm_eps must be between 0 and 1";
     if (!(h->rope_theta >= 1 && isfinite(h->rope_theta))) return "rope_theta must be at least 1";
     if (h->rope_scaling != LR_ROPE_NONE && !(h->rope_factor > 0 && isfinite(h->rope_factor)))

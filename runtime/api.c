@@ -13,8 +13,9 @@ const char *llmrun_version(void) {
 
 void llmrun_options_default(llmrun_options *o) {
     if (!o) return;
-    *o = (llmrun_options){.struct_size = sizeof *o, .quant = "auto", .kv = "auto", .n_sessions = 1, .cpu_isa = "auto",
-                          .use_mmap = true};
+    *o = (llmrun_options){
+        .struct_size = sizeof *o, .quant = "auto", .kv = "auto", .n_sessions = 1, .cpu_isa = "auto", .use_mmap = true
+    };
 }
 
 /* Hands the two documents over, or frees both.                                                                        */
@@ -34,7 +35,7 @@ llmrun_status llmrun_plan(const llmrun_options *o, char **json, char **text, llm
     if (text) *text = NULL;
     llmrun_engine *e = lr_zalloc(1, sizeof *e);
     if (!e) return lr_fail_nomem(err, "plan", sizeof *e);
-    lr_text j = {0}, t = {0};
+    lr_text j = { 0 }, t = { 0 };
     llmrun_status status = lr_engine_prepare(e, o, err);
     if (!status) status = lr_plan_make(&e->plan, &e->plan_input, err);
     if (!status) {
@@ -51,7 +52,7 @@ llmrun_status llmrun_info(const llmrun_options *o, char **json, char **text, llm
     if (text) *text = NULL;
     llmrun_engine *e = lr_zalloc(1, sizeof *e);
     if (!e) return lr_fail_nomem(err, "info", sizeof *e);
-    lr_text j = {0}, t = {0};
+    lr_text j = { 0 }, t = { 0 };
     llmrun_status status = lr_engine_prepare(e, o, err);
     if (!status) {
         if (json) lr_info_json(e, &j);
@@ -68,13 +69,28 @@ llmrun_status llmrun_engine_info(const llmrun_engine *e, llmrun_model_info *info
     if (!e || !info || info->struct_size < sizeof *info) return LLMRUN_ARG;
     const lr_hparams *h = &e->binding.hparams;
     const lr_plan *p = &e->plan;
-    *info = (llmrun_model_info){
-        .struct_size = sizeof *info, .family = e->binding.family->name, .quant = lr_formats[p->quant].name,
-        .kv = lr_formats[p->kv].name, .n_layers = h->n_layers, .dim = h->dim, .n_heads = h->n_heads,
-        .n_kv_heads = h->n_kv_heads, .head_dim = h->head_dim, .hidden_dim = h->hidden_dim, .n_vocab = h->n_vocab,
-        .n_ctx = p->n_ctx, .n_ctx_train = h->n_ctx_train, .n_batch = p->n_batch, .n_threads = lr_threads_count(e->threads),
-        .n_params = e->binding.n_params, .weight_bytes_per_token = p->weight_bytes_per_token,
-        .mapped_bytes = p->mapped_bytes + p->mapped_rows_bytes, .planned_bytes = p->total_bytes, .bos_id = h->bos,
-        .eos_id = h->n_eos ? h->eos[0] : -1, .has_chat_template = e->has_chat_template, .cpu_isa = e->ops.isa};
+    *info = (llmrun_model_info){ .struct_size = sizeof *info,
+                                 .family = e->binding.family->name,
+                                 .quant = lr_formats[p->quant].name,
+                                 .kv = lr_formats[p->kv].name,
+                                 .n_layers = h->n_layers,
+                                 .dim = h->dim,
+                                 .n_heads = h->n_heads,
+                                 .n_kv_heads = h->n_kv_heads,
+                                 .head_dim = h->head_dim,
+                                 .hidden_dim = h->hidden_dim,
+                                 .n_vocab = h->n_vocab,
+                                 .n_ctx = p->n_ctx,
+                                 .n_ctx_train = h->n_ctx_train,
+                                 .n_batch = p->n_batch,
+                                 .n_threads = lr_threads_count(e->threads),
+                                 .n_params = e->binding.n_params,
+                                 .weight_bytes_per_token = p->weight_bytes_per_token,
+                                 .mapped_bytes = p->mapped_bytes + p->mapped_rows_bytes,
+                                 .planned_bytes = p->total_bytes,
+                                 .bos_id = h->bos,
+                                 .eos_id = h->n_eos ? h->eos[0] : -1,
+                                 .has_chat_template = e->has_chat_template,
+                                 .cpu_isa = e->ops.isa };
     return LLMRUN_OK;
 }

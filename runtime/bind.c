@@ -7,7 +7,7 @@
 
 /* Tensors that older converters left in files; they hold no weights.                                                  */
 static bool is_buffer(const char *name) {
-    static const char *const ends[] = {".rotary_emb.inv_freq", ".self_attn.bias", ".self_attn.masked_bias"};
+    static const char *const ends[] = { ".rotary_emb.inv_freq", ".self_attn.bias", ".self_attn.masked_bias" };
     size_t n = strlen(name);
     for (size_t i = 0; i < LR_COUNT(ends); i++) {
         size_t k = strlen(ends[i]);
@@ -24,18 +24,20 @@ static const char *shape_text(char *buf, size_t size, const lr_tensor *t) {
     return buf;
 }
 
-static llmrun_status check_shape(const lr_checkpoint *c, const lr_tensor *t, int64_t rows, int64_t cols, llmrun_error *err) {
+static llmrun_status check_shape(const lr_checkpoint *c, const lr_tensor *t, int64_t rows, int64_t cols,
+                                 llmrun_error *err) {
     bool vector = cols == 1;
     bool fits = vector ? t->n_dims == 1 && t->shape[0] == (uint64_t)rows
                        : t->n_dims == 2 && t->shape[0] == (uint64_t)rows && t->shape[1] == (uint64_t)cols;
     char got[200], want[64];
     if (!fits) {
         snprintf(want, sizeof want, vector ? "%lld" : "%lld,%lld", (long long)rows, (long long)cols);
-        return lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from config.json, got [%s]", c->files[t->file].path,
-                       t->name, want, shape_text(got, sizeof got, t));
+        return lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from config.json, got [%s]",
+                       c->files[t->file].path, t->name, want, shape_text(got, sizeof got, t));
     }
     if (t->dtype != LR_DT_F32 && t->dtype != LR_DT_F16 && t->dtype != LR_DT_BF16)
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for weights; expected F32, F16 or BF16",
+        return lr_fail(err, LLMRUN_UNSUPPORTED,
+                       "%s: %s: type %s is not supported for weights; expected F32, F16 or BF16",
                        c->files[t->file].path, t->name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown");
     return LLMRUN_OK;
 }
@@ -66,7 +68,8 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     const lr_tensor *t = lr_checkpoint_find(k->c, name);
     if (!t && !k->c->config_only) {
         if (row->optional) return LLMRUN_OK;
-        return lr_fail(k->err, LLMRUN_FORMAT, "%s: tensor \"%s\" is missing; %s needs it", k->c->dir, name, b->family->name);
+        return lr_fail(k->err, LLMRUN_FORMAT, "%s: tensor \"%s\" is missing; %s needs it", k->c->dir, name,
+                       b->family->name);
     }
     if (!t && row->optional && row->role != LR_EMBED && (row->role != LR_HEAD || k->tied)) return LLMRUN_OK;
     if (t) {
@@ -81,9 +84,12 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
         return lr_fail_nomem(k->err, "tensor table", (b->n + 1) * sizeof *b->tensors);
     lr_format format = t ? lr_format_of_dtype(t->dtype) : config_format(&k->c->config);
     size_t element = format == LR_F32 ? 4 : 2;
-    b->tensors[b->n] = (lr_plan_tensor){
-        .role = row->role, .layer = layer, .rows = rows, .cols = cols, .file_format = format,
-        .aligned = !t || (uintptr_t)t->data % element == 0};
+    b->tensors[b->n] = (lr_plan_tensor){ .role = row->role,
+                                         .layer = layer,
+                                         .rows = rows,
+                                         .cols = cols,
+                                         .file_format = format,
+                                         .aligned = !t || (uintptr_t)t->data % element == 0 };
     b->files[b->n++] = t;
     uint64_t values;
     if (!lr_mul_u64((uint64_t)rows, (uint64_t)cols, &values) || !lr_add_u64(b->n_params, values, &b->n_params))
@@ -112,8 +118,8 @@ static llmrun_status check_tied(binder *k) {
     lr_binding *b = k->b;
     int64_t embed = lr_binding_find(b, LR_EMBED, -1), head = lr_binding_find(b, LR_HEAD, -1);
     if (embed < 0 && head < 0)
-        return lr_fail(k->err, LLMRUN_FORMAT, "%s: neither \"model.embed_tokens.weight\" nor \"lm_head.weight\" is there",
-                       k->c->dir);
+        return lr_fail(k->err, LLMRUN_FORMAT,
+                       "%s: neither \"model.embed_tokens.weight\" nor \"lm_head.weight\" is there", k->c->dir);
     if (!k->tied && (embed < 0 || head < 0) && lr_config_find(&k->c->config, "tie_word_embeddings"))
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: \"%s\" is missing, and config.json says tie_word_embeddings false",
                        k->c->dir, embed < 0 ? "model.embed_tokens.weight" : "lm_head.weight");
@@ -121,8 +127,8 @@ static llmrun_status check_tied(binder *k) {
 }
 
 llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) {
-    *b = (lr_binding){0};
-    binder k = {.b = b, .c = c, .err = err, .tied = lr_config_bool(&c->config, "tie_word_embeddings", false)};
+    *b = (lr_binding){ 0 };
+    binder k = { .b = b, .c = c, .err = err, .tied = lr_config_bool(&c->config, "tie_word_embeddings", false) };
     llmrun_status status = lr_hparams_read(&b->hparams, &b->family, &c->config, &c->generation, err);
     for (int32_t l = -1; !status && l < b->hparams.n_layers; l++)
         for (size_t i = 0; !status && i < b->family->n_tensors; i++) {
@@ -139,7 +145,7 @@ llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) 
 void lr_binding_close(lr_binding *b) {
     lr_free(b->tensors);
     lr_free(b->files);
-    *b = (lr_binding){0};
+    *b = (lr_binding){ 0 };
 }
 
 int64_t lr_binding_find(const lr_binding *b, lr_role role, int32_t layer) {

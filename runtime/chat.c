@@ -7,26 +7,28 @@
 
 /* %s is the text.  «...» marks what is one special token where the vocabulary has it, else plain text.                 */
 typedef struct form {
-    const char *name, *marker;  /* marker: text that only this form's template holds */
-    const char *open;           /* once, before everything */
-    const char *system;         /* NULL: the system text goes before the first user text */
-    const char *user;           /* up to where the model answers */
-    const char *close;          /* after the model's answer, before the next user turn */
+    const char *name, *marker; /* marker: text that only this form's template holds */
+    const char *open;          /* once, before everything */
+    const char *system;        /* NULL: the system text goes before the first user text */
+    const char *user;          /* up to where the model answers */
+    const char *close;         /* after the model's answer, before the next user turn */
 } form;
 
 static const form forms[] = {
-    {"ChatML", "<|im_start|>", "", "«<|im_start|>»system\n%s«<|im_end|>»\n",
-     "«<|im_start|>»user\n%s«<|im_end|>»\n«<|im_start|>»assistant\n", "«<|im_end|>»\n"},
-    {"Llama 3", "<|start_header_id|>", "«<|begin_of_text|>»",
-     "«<|start_header_id|>»system«<|end_header_id|>»\n\n%s«<|eot_id|>»",
-     "«<|start_header_id|>»user«<|end_header_id|>»\n\n%s«<|eot_id|>»«<|start_header_id|>»assistant«<|end_header_id|>»\n\n",
-     "«<|eot_id|>»"},
-    {"Llama 2", "<<SYS>>", "«<s>»", NULL, "[INST] %s [/INST]", "«</s>»«<s>»"},
-    {"Mistral", "[INST]", "«<s>»", NULL, "«[INST]» %s«[/INST]»", "«</s>»"},
-    {"Gemma", "<start_of_turn>", "«<bos>»", NULL, "«<start_of_turn>»user\n%s«<end_of_turn>»\n«<start_of_turn>»model\n",
-     "«<end_of_turn>»\n"},
-    {"Phi", "<|end|>", "", "«<|system|>»\n%s«<|end|>»\n", "«<|user|>»\n%s«<|end|>»\n«<|assistant|>»\n", "«<|end|>»\n"},
-    {"Zephyr", "<|user|>", "", "<|system|>\n%s«</s>»\n", "<|user|>\n%s«</s>»\n<|assistant|>\n", "«</s>»\n"},
+    { "ChatML", "<|im_start|>", "", "«<|im_start|>»system\n%s«<|im_end|>»\n",
+      "«<|im_start|>»user\n%s«<|im_end|>»\n«<|im_start|>»assistant\n", "«<|im_end|>»\n" },
+    { "Llama 3", "<|start_header_id|>", "«<|begin_of_text|>»",
+      "«<|start_header_id|>»system«<|end_header_id|>»\n\n%s«<|eot_id|>»",
+      "«<|start_header_id|>»user«<|end_header_id|>»\n\n%s«<|eot_id|>»«<|start_header_id|>»assistant«<|end_header_id|>"
+      "»\n\n",
+      "«<|eot_id|>»" },
+    { "Llama 2", "<<SYS>>", "«<s>»", NULL, "[INST] %s [/INST]", "«</s>»«<s>»" },
+    { "Mistral", "[INST]", "«<s>»", NULL, "«[INST]» %s«[/INST]»", "«</s>»" },
+    { "Gemma", "<start_of_turn>", "«<bos>»", NULL, "«<start_of_turn>»user\n%s«<end_of_turn>»\n«<start_of_turn>»model\n",
+      "«<end_of_turn>»\n" },
+    { "Phi", "<|end|>", "", "«<|system|>»\n%s«<|end|>»\n", "«<|user|>»\n%s«<|end|>»\n«<|assistant|>»\n",
+      "«<|end|>»\n" },
+    { "Zephyr", "<|user|>", "", "<|system|>\n%s«</s>»\n", "<|user|>\n%s«</s>»\n<|assistant|>\n", "«</s>»\n" },
 };
 
 static const char OPEN[] = "«", CLOSE[] = "»";
@@ -42,7 +44,8 @@ typedef struct sink {
 
 static llmrun_status add_ids(sink *s, const char *text, size_t n_bytes, unsigned flags) {
     size_t n, room = s->n < s->max ? s->max - s->n : 0;
-    llmrun_status status = llmrun_tokenize(s->tokenizer, text, n_bytes, flags, room ? s->ids + s->n : NULL, room, &n, s->err);
+    llmrun_status status =
+        llmrun_tokenize(s->tokenizer, text, n_bytes, flags, room ? s->ids + s->n : NULL, room, &n, s->err);
     if (!status) s->n += n;
     return status;
 }
@@ -100,17 +103,18 @@ const char *llmrun_chat_form(const llmrun_engine *e) {
 
 llmrun_status llmrun_chat_turn(const llmrun_engine *e, bool first, const char *system, const char *user, size_t n_bytes,
                                int32_t *ids, size_t max, size_t *n_ids, llmrun_error *err) {
-    if (!e || !user || !n_ids || (max && !ids)) return lr_fail(err, LLMRUN_ARG, "chat: expected an engine, a text and n_ids");
+    if (!e || !user || !n_ids || (max && !ids))
+        return lr_fail(err, LLMRUN_ARG, "chat: expected an engine, a text and n_ids");
     const form *f = e->tokenizer ? find_form(e) : NULL;
     if (!f)
         return lr_fail(err, LLMRUN_UNSUPPORTED, "chat: the model has %s",
                        e->has_chat_template ? "a chat template of no known form" : "no chat template");
-    sink s = {.tokenizer = e->tokenizer, .ids = ids, .max = max, .err = err};
+    sink s = { .tokenizer = e->tokenizer, .ids = ids, .max = max, .err = err };
     bool own_system = first && system && *system && f->system, join_system = first && system && *system && !f->system;
     llmrun_status status = render(&s, first ? f->open : f->close, "", 0);
     if (!status && own_system) status = render(&s, f->system, system, strlen(system));
     if (!status && join_system) {
-        lr_text both = {0};
+        lr_text both = { 0 };
         lr_text_add(&both, strcmp(f->name, "Llama 2") == 0 ? "<<SYS>>\n%s\n<</SYS>>\n\n" : "%s\n\n", system);
         lr_text_add_bytes(&both, user, n_bytes);
         status = both.failed ? lr_fail_nomem(err, "chat", both.n) : render(&s, f->user, both.text, both.n);

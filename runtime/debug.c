@@ -8,7 +8,7 @@
 static char *under(const char *variable, const char *rest, bool *failed) {
     const char *value = getenv(variable);
     if (!value || !*value) return NULL;
-    lr_text t = {0};
+    lr_text t = { 0 };
     lr_text_add(&t, "%s%s", value, rest);
     if (!t.failed) return t.text;
     lr_free(t.text);
@@ -17,8 +17,12 @@ static char *under(const char *variable, const char *rest, bool *failed) {
 }
 
 bool lr_debug_hub_dirs(char *dirs[LR_HUB_DIRS + 1]) {
-    static const struct { const char *variable, *rest; } places[LR_HUB_DIRS] = {
-        {"HF_HUB_CACHE", ""}, {"HF_HOME", "/hub"}, {"XDG_CACHE_HOME", "/huggingface/hub"}, {"HOME", "/.cache/huggingface/hub"}};
+    static const struct {
+        const char *variable, *rest;
+    } places[LR_HUB_DIRS] = { { "HF_HUB_CACHE", "" },
+                              { "HF_HOME", "/hub" },
+                              { "XDG_CACHE_HOME", "/huggingface/hub" },
+                              { "HOME", "/.cache/huggingface/hub" } };
     bool failed = false;
     size_t n = 0;
     for (size_t i = 0; i < LR_HUB_DIRS; i++) {

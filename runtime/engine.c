@@ -20,11 +20,11 @@ static llmrun_status parse_quant(lr_plan_input *in, const char *text, llmrun_err
     }
     in->quant = lr_format_by_name(text);
     if (in->quant != LR_FORMAT_NONE) return LLMRUN_OK;
-    lr_text names = {0};
+    lr_text names = { 0 };
     for (int i = 0; i < LR_N_FORMATS; i++) lr_text_add(&names, ", %s", lr_formats[i].name);
     char shown[40];
-    lr_fail(err, LLMRUN_ARG, "--quant \"%s\": expected auto, 8bit, 4bit%s", lr_printable(shown, sizeof shown, text, strlen(text)),
-            names.text ? names.text : "");
+    lr_fail(err, LLMRUN_ARG, "--quant \"%s\": expected auto, 8bit, 4bit%s",
+            lr_printable(shown, sizeof shown, text, strlen(text)), names.text ? names.text : "");
     lr_free(names.text);
     return LLMRUN_ARG;
 }
@@ -34,7 +34,8 @@ static llmrun_status parse_kv(lr_plan_input *in, const char *text, llmrun_error 
     bool known = !text || strcmp(text, "auto") == 0 || in->kv == LR_F32 || in->kv == LR_F16 || in->kv == LR_Q8_0;
     char shown[40];
     if (known) return LLMRUN_OK;
-    return lr_fail(err, LLMRUN_ARG, "--kv \"%s\": expected auto, f32, f16, q8_0", lr_printable(shown, sizeof shown, text, strlen(text)));
+    return lr_fail(err, LLMRUN_ARG, "--kv \"%s\": expected auto, f32, f16, q8_0",
+                   lr_printable(shown, sizeof shown, text, strlen(text)));
 }
 
 static llmrun_status check_options(const llmrun_options *o, llmrun_error *err) {
@@ -42,7 +43,8 @@ static llmrun_status check_options(const llmrun_options *o, llmrun_error *err) {
         return lr_fail(err, LLMRUN_ARG, "options were not filled by llmrun_options_default");
     if (!o->model || !*o->model) return lr_fail(err, LLMRUN_ARG, "options.model is not set");
     if (o->n_ctx < 0 || o->n_batch < 0 || o->n_sessions < 1 || o->n_threads < 0 || o->n_threads > 1024)
-        return lr_fail(err, LLMRUN_ARG, "options: expected n_ctx and n_batch >= 0, n_sessions >= 1, n_threads in 0..1024");
+        return lr_fail(err, LLMRUN_ARG,
+                       "options: expected n_ctx and n_batch >= 0, n_sessions >= 1, n_threads in 0..1024");
     return LLMRUN_OK;
 }
 
@@ -78,7 +80,9 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->scratch_bytes = e->ops.scratch_bytes;
     in->scratch_least = LR_UPLOAD_SCRATCH_BYTES;
     in->partial_bytes = lr_attention_partial_bytes;
-    in->host = (lr_plan_device){.name = "cpu", .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(), .granule_bytes = LR_ALIGN};
+    in->host = (lr_plan_device){ .name = "cpu",
+                                 .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(),
+                                 .granule_bytes = LR_ALIGN };
     llmrun_status status = parse_quant(in, o->quant, err);
     return status ? status : parse_kv(in, o->kv, err);
 }
@@ -86,7 +90,7 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
 /* ---- preparing ---- */
 
 static llmrun_status open_checkpoint(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
-    char *dirs[LR_HUB_DIRS + 1] = {0};
+    char *dirs[LR_HUB_DIRS + 1] = { 0 };
     llmrun_status status = LLMRUN_OK;
     if (!lr_debug_hub_dirs(dirs)) status = lr_fail_nomem(err, "cache directories", 0);
     if (!status) status = lr_checkpoint_open(&e->checkpoint, o->model, (const char *const *)dirs, err);
@@ -105,14 +109,15 @@ static llmrun_status open_tokenizer(llmrun_engine *e, llmrun_error *err) {
 llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     llmrun_status status = check_options(o, err);
     if (status) return status;
-    e->report = (lr_report){o->log, o->progress, o->user};
+    e->report = (lr_report){ o->log, o->progress, o->user };
     const char *isa = o->cpu_isa ? o->cpu_isa : "auto";
     if (!lr_cpu_ops(&e->ops, isa)) {
-        const char *names[3] = {0};
+        const char *names[3] = { 0 };
         int n = lr_cpu_isa_list(names);
         char shown[40];
-        return lr_fail(err, LLMRUN_ARG, "--cpu-isa \"%s\": expected auto%s%s%s%s%s%s", lr_printable(shown, sizeof shown, isa, strlen(isa)),
-                       ", ", names[0], n > 1 ? ", " : "", n > 1 ? names[1] : "", n > 2 ? ", " : "", n > 2 ? names[2] : "");
+        return lr_fail(err, LLMRUN_ARG, "--cpu-isa \"%s\": expected auto%s%s%s%s%s%s",
+                       lr_printable(shown, sizeof shown, isa, strlen(isa)), ", ", names[0], n > 1 ? ", " : "",
+                       n > 1 ? names[1] : "", n > 2 ? ", " : "", n > 2 ? names[2] : "");
     }
     status = open_checkpoint(e, o, err);
     if (!status) status = lr_bind(&e->binding, &e->checkpoint, err);
@@ -130,8 +135,8 @@ llmrun_status llmrun_engine_open(llmrun_engine **out, const llmrun_options *o, l
     if (!e) return lr_fail_nomem(err, "engine", sizeof *e);
     llmrun_status status = lr_engine_prepare(e, o, err);
     if (!status && e->checkpoint.config_only && !o->random_weights)
-        status = lr_fail(err, LLMRUN_UNSUPPORTED, "%s: a bare config.json has no weights; it can be planned and benchmarked only",
-                         o->model);
+        status = lr_fail(err, LLMRUN_UNSUPPORTED,
+                         "%s: a bare config.json has no weights; it can be planned and benchmarked only", o->model);
     if (!status) status = lr_engine_load(e, o, err);
     if (status)
         lr_engine_free(e);

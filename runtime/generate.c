@@ -5,7 +5,7 @@
 
 void llmrun_generate_options_default(llmrun_generate_options *g) {
     if (!g) return;
-    *g = (llmrun_generate_options){.struct_size = sizeof *g, .max_tokens = -1};
+    *g = (llmrun_generate_options){ .struct_size = sizeof *g, .max_tokens = -1 };
     llmrun_sampling_default(&g->sampling);
 }
 
@@ -23,7 +23,12 @@ static int character(const unsigned char *s, size_t n) {
     int want = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
     if (s[0] < 0xc2 || s[0] > 0xf4) return -1;
     /* The second byte has narrower limits after E0, ED, F0 and F4: no overlong forms, no surrogates, none past 10FFFF. */
-    unsigned lo = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80, hi = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    unsigned lo = s[0] == 0xe0   ? 0xa0
+                  : s[0] == 0xf0 ? 0x90
+                                 : 0x80,
+             hi = s[0] == 0xed   ? 0x9f
+                  : s[0] == 0xf4 ? 0x8f
+                                 : 0xbf;
     for (int i = 1; i < want; i++) {
         if ((size_t)i >= n) return 0;
         if (s[i] < lo || s[i] > hi) return -1;
@@ -167,14 +172,15 @@ static llmrun_status decode(llmrun_session *s, const llmrun_generate_options *g,
 
 llmrun_status llmrun_generate(llmrun_session *s, const int32_t *prompt, int32_t n, const llmrun_generate_options *g,
                               llmrun_generate_result *result, llmrun_error *err) {
-    if (!s || !prompt || n < 1 || !g) return lr_fail(err, LLMRUN_ARG, "generate: expected a session, a prompt and options");
+    if (!s || !prompt || n < 1 || !g)
+        return lr_fail(err, LLMRUN_ARG, "generate: expected a session, a prompt and options");
     if (g->struct_size < sizeof *g || g->n_stop < 0 || (g->n_stop > 0 && !g->stop))
         return lr_fail(err, LLMRUN_ARG, "generate: options were not filled by llmrun_generate_options_default");
     if (result && result->struct_size < sizeof *result)
         return lr_fail(err, LLMRUN_ARG, "generate: result->struct_size is not set");
     llmrun_engine *e = s->engine;
-    llmrun_generate_result r = {.struct_size = sizeof r, .n_prompt = n, .finish = LLMRUN_FINISH_ERROR};
-    stream out = {.g = g};
+    llmrun_generate_result r = { .struct_size = sizeof r, .n_prompt = n, .finish = LLMRUN_FINISH_ERROR };
+    stream out = { .g = g };
     float *logits = (float *)(e->arena + e->plan.buffers.logits) + (size_t)s->slot * (size_t)e->binding.hparams.n_vocab;
     double start = lr_seconds();
     llmrun_status status = llmrun_session_sync(s, prompt, n, logits, &r.n_reused, err);

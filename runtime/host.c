@@ -26,10 +26,12 @@ static uint64_t inactive_file(const char *path, const char *key) {
 }
 
 static uint64_t cgroup_available(void) {
-    static const struct { const char *limit, *used, *stat, *key; } versions[] = {
-        {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat", "inactive_file"},
-        {"/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-         "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file"}};
+    static const struct {
+        const char *limit, *used, *stat, *key;
+    } versions[] = { { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat",
+                       "inactive_file" },
+                     { "/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+                       "/sys/fs/cgroup/memory/memory.stat", "total_inactive_file" } };
     for (size_t i = 0; i < LR_COUNT(versions); i++) {
         uint64_t limit, used;
         if (!read_number(versions[i].limit, &limit) || !read_number(versions[i].used, &used)) continue;

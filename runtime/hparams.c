@@ -19,7 +19,8 @@ static llmrun_status find_family(const lr_family **family, const lr_config *c, l
     char known[256], shown[80];
     const char *name = type ? type : arch;
     if (!name)
-        return lr_fail(err, LLMRUN_FORMAT, "%s: expected \"model_type\", found none; is this a model's config.json?", c->path);
+        return lr_fail(err, LLMRUN_FORMAT, "%s: expected \"model_type\", found none; is this a model's config.json?",
+                       c->path);
     *family = lr_family_find(type, arch);
     if (*family) return LLMRUN_OK;
     return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: architecture \"%s\" is not supported; known: %s", c->path,
@@ -57,8 +58,13 @@ static llmrun_status read_integers(lr_hparams *h, const lr_config *c, llmrun_err
 
 /* rope_scaling {...} of older files, rope_parameters {...} of newer ones.                                             */
 static llmrun_status read_rope(lr_hparams *h, const lr_config *c, llmrun_error *err) {
-    static const struct { const char *name; lr_rope_scaling scaling; } types[] = {
-        {"default", LR_ROPE_NONE}, {"linear", LR_ROPE_LINEAR}, {"llama3", LR_ROPE_LLAMA3}, {"yarn", LR_ROPE_YARN}};
+    static const struct {
+        const char *name;
+        lr_rope_scaling scaling;
+    } types[] = { { "default", LR_ROPE_NONE },
+                  { "linear", LR_ROPE_LINEAR },
+                  { "llama3", LR_ROPE_LLAMA3 },
+                  { "yarn", LR_ROPE_YARN } };
     bool newer = lr_config_find(c, "rope_parameters.rope_type") || lr_config_find(c, "rope_parameters.rope_theta");
     const char *group = newer ? "rope_parameters" : "rope_scaling";
     char key[64];
@@ -73,8 +79,9 @@ static llmrun_status read_rope(lr_hparams *h, const lr_config *c, llmrun_error *
         while (i < LR_COUNT(types) && strcmp(types[i].name, type) != 0) i++;
         char shown[40];
         if (i == LR_COUNT(types))
-            return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s type \"%s\" is not supported; known: default, linear, llama3, yarn",
-                           c->path, group, lr_printable(shown, sizeof shown, type, strlen(type)));
+            return lr_fail(err, LLMRUN_UNSUPPORTED,
+                           "%s: %s type \"%s\" is not supported; known: default, linear, llama3, yarn", c->path, group,
+                           lr_printable(shown, sizeof shown, type, strlen(type)));
         h->rope_scaling = types[i].scaling;
     }
     double theta, attention = NAN;
@@ -85,10 +92,15 @@ static llmrun_status read_rope(lr_hparams *h, const lr_config *c, llmrun_error *
     status = lr_config_number(c, "partial_rotary_factor", 1, &partial, err);
     if (status) return status;
     h->n_rot = partial <= 1 ? (int32_t)(h->head_dim * partial) : 0;
-    struct { const char *key; double fallback; float *out; } numbers[] = {
-        {"factor", 1, &h->rope_factor},          {"low_freq_factor", 1, &h->rope_low_freq},
-        {"high_freq_factor", 4, &h->rope_high_freq}, {"beta_fast", 32, &h->rope_beta_fast},
-        {"beta_slow", 1, &h->rope_beta_slow}};
+    struct {
+        const char *key;
+        double fallback;
+        float *out;
+    } numbers[] = { { "factor", 1, &h->rope_factor },
+                    { "low_freq_factor", 1, &h->rope_low_freq },
+                    { "high_freq_factor", 4, &h->rope_high_freq },
+                    { "beta_fast", 32, &h->rope_beta_fast },
+                    { "beta_slow", 1, &h->rope_beta_slow } };
     for (size_t i = 0; i < LR_COUNT(numbers); i++) {
         double v;
         snprintf(key, sizeof key, "%s.%s", group, numbers[i].key);
@@ -127,11 +139,13 @@ static llmrun_status read_window(lr_hparams *h, const lr_family *family, const l
             const char *type = lr_config_string(c, key);
             bool sliding = type && strcmp(type, "sliding_attention") == 0;
             if (!sliding && !(type && strcmp(type, "full_attention") == 0))
-                return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: expected full_attention or sliding_attention", c->path, key);
+                return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: expected full_attention or sliding_attention", c->path,
+                               key);
             if (sliding && from > l) from = l;
             if (!sliding && from <= l)
-                return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: full attention after sliding attention is not supported for %s",
-                               c->path, key, family->name);
+                return lr_fail(err, LLMRUN_UNSUPPORTED,
+                               "%s: %s: full attention after sliding attention is not supported for %s", c->path, key,
+                               family->name);
         }
     } else if (!family->window_needs_flag) {
         from = 0;
@@ -158,7 +172,7 @@ static void read_ends(lr_hparams *h, const lr_config *c, const char *key) {
 
 llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_config *config,
                               const lr_config *generation, llmrun_error *err) {
-    *h = (lr_hparams){.bos = -1};
+    *h = (lr_hparams){ .bos = -1 };
     llmrun_status status = find_family(family, config, err);
     if (!status) status = read_integers(h, config, err);
     if (!status) status = read_rope(h, config, err);
@@ -170,12 +184,13 @@ llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_
     const char *act = lr_config_string(config, "hidden_act");
     char shown[40];
     if (act && strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0)
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: hidden_act \"%s\" is not supported for %s; expected silu", config->path,
-                       lr_printable(shown, sizeof shown, act, strlen(act)), (*family)->name);
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: hidden_act \"%s\" is not supported for %s; expected silu",
+                       config->path, lr_printable(shown, sizeof shown, act, strlen(act)), (*family)->name);
     const char *method = lr_config_string(config, "quantization_config.quant_method");
     if (method)
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: weights quantized with \"%s\" are not supported; use the unquantized model",
-                       config->path, lr_printable(shown, sizeof shown, method, strlen(method)));
+        return lr_fail(err, LLMRUN_UNSUPPORTED,
+                       "%s: weights quantized with \"%s\" are not supported; use the unquantized model", config->path,
+                       lr_printable(shown, sizeof shown, method, strlen(method)));
     const char *wrong = lr_hparams_check(h);
     if (wrong) return lr_fail(err, LLMRUN_FORMAT, "%s: %s", config->path, wrong);
     int64_t bos;

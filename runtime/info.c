@@ -20,8 +20,9 @@ static void count_types(const llmrun_engine *e, tally by_format[LR_N_FORMATS]) {
 }
 
 static const char *rope_name(lr_rope_scaling s) {
-    static const char *const names[] = {[LR_ROPE_NONE] = "none", [LR_ROPE_LINEAR] = "linear", [LR_ROPE_LLAMA3] = "llama3",
-                                        [LR_ROPE_YARN] = "yarn"};
+    static const char *const names[] = {
+        [LR_ROPE_NONE] = "none", [LR_ROPE_LINEAR] = "linear", [LR_ROPE_LLAMA3] = "llama3", [LR_ROPE_YARN] = "yarn"
+    };
     return names[s];
 }
 
@@ -30,22 +31,28 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
     tally by_format[LR_N_FORMATS];
     char size[32];
     count_types(e, by_format);
-    lr_text_add(out, "family      %s%s\n", e->binding.family->name, e->checkpoint.config_only ? " (config.json only, no weights)" : "");
+    lr_text_add(out, "family      %s%s\n", e->binding.family->name,
+                e->checkpoint.config_only ? " (config.json only, no weights)" : "");
     lr_text_add(out, "parameters  %llu\n", (unsigned long long)e->binding.n_params);
-    lr_text_add(out, "shape       %d layers, dim %d, hidden %d, vocabulary %d\n", h->n_layers, h->dim, h->hidden_dim, h->n_vocab);
+    lr_text_add(out, "shape       %d layers, dim %d, hidden %d, vocabulary %d\n", h->n_layers, h->dim, h->hidden_dim,
+                h->n_vocab);
     lr_text_add(out, "attention   %d heads, %d KV heads, head_dim %d", h->n_heads, h->n_kv_heads, h->head_dim);
     if (h->window) lr_text_add(out, ", sliding window %d from layer %d", h->window, h->window_from);
     lr_text_add(out, "\nrope        theta %g, scaling %s", (double)h->rope_theta, rope_name(h->rope_scaling));
     if (h->rope_scaling != LR_ROPE_NONE) lr_text_add(out, " by %g", (double)h->rope_factor);
     lr_text_add(out, "\ncontext     %d tokens\n", h->n_ctx_train);
-    lr_text_add(out, "head        %s\n", lr_binding_find(&e->binding, LR_HEAD, -1) >= 0 && lr_binding_find(&e->binding, LR_EMBED, -1) >= 0
-                                              ? "own matrix" : "tied to the embedding");
+    lr_text_add(out, "head        %s\n",
+                lr_binding_find(&e->binding, LR_HEAD, -1) >= 0 && lr_binding_find(&e->binding, LR_EMBED, -1) >= 0
+                    ? "own matrix"
+                    : "tied to the embedding");
     for (int f = 0; f < LR_N_FORMATS; f++)
         if (by_format[f].tensors)
-            lr_text_add(out, "weights     %zu tensors %s, %s\n", by_format[f].tensors, lr_formats[f].name, lr_size_gb(size, by_format[f].bytes));
+            lr_text_add(out, "weights     %zu tensors %s, %s\n", by_format[f].tensors, lr_formats[f].name,
+                        lr_size_gb(size, by_format[f].bytes));
     lr_text_add(out, "tokenizer   ");
     if (e->tokenizer)
-        lr_text_add(out, "%d entries%s\n", llmrun_token_count(e->tokenizer), e->has_chat_template ? ", chat template" : ", no chat template");
+        lr_text_add(out, "%d entries%s\n", llmrun_token_count(e->tokenizer),
+                    e->has_chat_template ? ", chat template" : ", no chat template");
     else
         lr_text_add(out, "none\n");
     lr_text_add(out, "supported   yes\n");
@@ -55,24 +62,31 @@ void lr_info_json(const llmrun_engine *e, lr_text *out) {
     const lr_hparams *h = &e->binding.hparams;
     tally by_format[LR_N_FORMATS];
     count_types(e, by_format);
-    lr_text_add(out, "{\"family\":\"%s\",\"supported\":true,\"config_only\":%s,\"n_params\":%llu", e->binding.family->name,
-                e->checkpoint.config_only ? "true" : "false", (unsigned long long)e->binding.n_params);
-    const struct { const char *name; int64_t value; } numbers[] = {
-        {"n_layers", h->n_layers}, {"dim", h->dim}, {"hidden_dim", h->hidden_dim}, {"n_heads", h->n_heads},
-        {"n_kv_heads", h->n_kv_heads}, {"head_dim", h->head_dim}, {"n_vocab", h->n_vocab}, {"n_ctx_train", h->n_ctx_train},
-        {"window", h->window}, {"window_from", h->window_from}, {"n_rot", h->n_rot},
-        {"n_tensors", (int64_t)e->binding.n}};
-    for (size_t i = 0; i < LR_COUNT(numbers); i++) lr_text_add(out, ",\"%s\":%lld", numbers[i].name, (long long)numbers[i].value);
-    lr_text_add(out, ",\"norm_eps\":%.9g,\"rope_theta\":%.9g,\"rope_scaling\":\"%s\",\"rope_factor\":%.9g", (double)h->norm_eps,
-                (double)h->rope_theta, rope_name(h->rope_scaling), (double)h->rope_factor);
+    lr_text_add(out, "{\"family\":\"%s\",\"supported\":true,\"config_only\":%s,\"n_params\":%llu",
+                e->binding.family->name, e->checkpoint.config_only ? "true" : "false",
+                (unsigned long long)e->binding.n_params);
+    const struct {
+        const char *name;
+        int64_t value;
+    } numbers[] = { { "n_layers", h->n_layers },     { "dim", h->dim },
+                    { "hidden_dim", h->hidden_dim }, { "n_heads", h->n_heads },
+                    { "n_kv_heads", h->n_kv_heads }, { "head_dim", h->head_dim },
+                    { "n_vocab", h->n_vocab },       { "n_ctx_train", h->n_ctx_train },
+                    { "window", h->window },         { "window_from", h->window_from },
+                    { "n_rot", h->n_rot },           { "n_tensors", (int64_t)e->binding.n } };
+    for (size_t i = 0; i < LR_COUNT(numbers); i++)
+        lr_text_add(out, ",\"%s\":%lld", numbers[i].name, (long long)numbers[i].value);
+    lr_text_add(out, ",\"norm_eps\":%.9g,\"rope_theta\":%.9g,\"rope_scaling\":\"%s\",\"rope_factor\":%.9g",
+                (double)h->norm_eps, (double)h->rope_theta, rope_name(h->rope_scaling), (double)h->rope_factor);
     lr_text_add(out, ",\"weights\":{");
     for (int f = 0, n = 0; f < LR_N_FORMATS; f++)
         if (by_format[f].tensors)
-            lr_text_add(out, "%s\"%s\":{\"tensors\":%zu,\"bytes\":%llu}", n++ ? "," : "", lr_formats[f].name, by_format[f].tensors,
-                        (unsigned long long)by_format[f].bytes);
+            lr_text_add(out, "%s\"%s\":{\"tensors\":%zu,\"bytes\":%llu}", n++ ? "," : "", lr_formats[f].name,
+                        by_format[f].tensors, (unsigned long long)by_format[f].bytes);
     lr_text_add(out, "},\"tokenizer\":");
     if (e->tokenizer)
-        lr_text_add(out, "{\"entries\":%d,\"chat_template\":%s}", llmrun_token_count(e->tokenizer), e->has_chat_template ? "true" : "false");
+        lr_text_add(out, "{\"entries\":%d,\"chat_template\":%s}", llmrun_token_count(e->tokenizer),
+                    e->has_chat_template ? "true" : "false");
     else
         lr_text_add(out, "null");
     lr_text_add(out, "}\n");

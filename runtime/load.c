@@ -10,18 +10,30 @@
 
 /* ---- tables: role -> member of lr_layer ---- */
 
-static const struct { lr_role role; size_t offset; } matrices[] = {
-    {LR_WQ, offsetof(lr_layer, wq)},         {LR_WK, offsetof(lr_layer, wk)},     {LR_WV, offsetof(lr_layer, wv)},
-    {LR_WO, offsetof(lr_layer, wo)},         {LR_W_GATE, offsetof(lr_layer, w_gate)}, {LR_W_UP, offsetof(lr_layer, w_up)},
-    {LR_W_DOWN, offsetof(lr_layer, w_down)},
+static const struct {
+    lr_role role;
+    size_t offset;
+} matrices[] = {
+    { LR_WQ, offsetof(lr_layer, wq) },         { LR_WK, offsetof(lr_layer, wk) },
+    { LR_WV, offsetof(lr_layer, wv) },         { LR_WO, offsetof(lr_layer, wo) },
+    { LR_W_GATE, offsetof(lr_layer, w_gate) }, { LR_W_UP, offsetof(lr_layer, w_up) },
+    { LR_W_DOWN, offsetof(lr_layer, w_down) },
 };
-static const struct { lr_role role; size_t offset; } vectors[] = {
-    {LR_ATTN_NORM, offsetof(lr_layer, attn_norm)}, {LR_FFN_NORM, offsetof(lr_layer, ffn_norm)},
-    {LR_Q_NORM, offsetof(lr_layer, q_norm)},       {LR_K_NORM, offsetof(lr_layer, k_norm)},
-    {LR_BQ, offsetof(lr_layer, bq)},               {LR_BK, offsetof(lr_layer, bk)},
-    {LR_BV, offsetof(lr_layer, bv)},               {LR_BO, offsetof(lr_layer, bo)},
-    {LR_B_GATE, offsetof(lr_layer, b_gate)},       {LR_B_UP, offsetof(lr_layer, b_up)},
-    {LR_B_DOWN, offsetof(lr_layer, b_down)},
+static const struct {
+    lr_role role;
+    size_t offset;
+} vectors[] = {
+    { LR_ATTN_NORM, offsetof(lr_layer, attn_norm) },
+    { LR_FFN_NORM, offsetof(lr_layer, ffn_norm) },
+    { LR_Q_NORM, offsetof(lr_layer, q_norm) },
+    { LR_K_NORM, offsetof(lr_layer, k_norm) },
+    { LR_BQ, offsetof(lr_layer, bq) },
+    { LR_BK, offsetof(lr_layer, bk) },
+    { LR_BV, offsetof(lr_layer, bv) },
+    { LR_BO, offsetof(lr_layer, bo) },
+    { LR_B_GATE, offsetof(lr_layer, b_gate) },
+    { LR_B_UP, offsetof(lr_layer, b_up) },
+    { LR_B_DOWN, offsetof(lr_layer, b_down) },
 };
 
 /* Start of the weights block: the arena, or the cache file's payload.                                                 */
@@ -32,7 +44,8 @@ static const uint8_t *weights_base(const llmrun_engine *e) {
 static lr_matrix matrix_of(const llmrun_engine *e, size_t i) {
     const lr_plan_tensor *t = &e->binding.tensors[i];
     const lr_plan_placement *p = &e->plan.placements[i];
-    return lr_matrix_at(p->format, t->rows, t->cols, p->converted ? weights_base(e) + p->offset : e->binding.files[i]->data);
+    return lr_matrix_at(p->format, t->rows, t->cols,
+                        p->converted ? weights_base(e) + p->offset : e->binding.files[i]->data);
 }
 
 static void fill_tables(llmrun_engine *e) {
@@ -78,16 +91,19 @@ static llmrun_status make_up(llmrun_engine *e, llmrun_error *err) {
         uint8_t *scales = m.scales ? quants + ((const uint8_t *)m.scales - (const uint8_t *)m.quants) : NULL;
         for (int64_t r = 0; r < rows; r++) {
             if (r >= ROWS) {
-                memcpy(quants + (size_t)r * m.quants_stride, quants + (size_t)(r % ROWS) * m.quants_stride, m.quants_stride);
+                memcpy(quants + (size_t)r * m.quants_stride, quants + (size_t)(r % ROWS) * m.quants_stride,
+                       m.quants_stride);
                 if (scales)
-                    memcpy(scales + (size_t)r * m.scales_stride, scales + (size_t)(r % ROWS) * m.scales_stride, m.scales_stride);
+                    memcpy(scales + (size_t)r * m.scales_stride, scales + (size_t)(r % ROWS) * m.scales_stride,
+                           m.scales_stride);
                 continue;
             }
             for (int64_t c = 0; c < length; c++) {
                 state = state * 6364136223846793005u + 1442695040888963407u;
                 x[c] = ((float)(state >> 40) / (float)(1 << 24) - 0.5f) * 0.07f + (t->cols == 1 ? 1.0f : 0.0f);
             }
-            lr_formats[m.format].encode(quants + (size_t)r * m.quants_stride, scales ? scales + (size_t)r * m.scales_stride : NULL, x, length);
+            lr_formats[m.format].encode(quants + (size_t)r * m.quants_stride,
+                                        scales ? scales + (size_t)r * m.scales_stride : NULL, x, length);
         }
     }
     lr_free(x);
@@ -111,9 +127,14 @@ static llmrun_status convert(llmrun_engine *e, llmrun_error *err) {
         if (!p->converted) continue;
         bool vector = want->cols == 1;
         index[n] = i;
-        jobs[n++] = (lr_upload_job){.name = t->name, .src = t->data, .dtype = t->dtype, .rows = vector ? 1 : want->rows,
-                                    .cols = vector ? want->rows : want->cols, .format = p->format,
-                                    .or_bf16 = e->plan_input.quant == LR_FORMAT_NONE, .dst = e->arena + p->offset};
+        jobs[n++] = (lr_upload_job){ .name = t->name,
+                                     .src = t->data,
+                                     .dtype = t->dtype,
+                                     .rows = vector ? 1 : want->rows,
+                                     .cols = vector ? want->rows : want->cols,
+                                     .format = p->format,
+                                     .or_bf16 = e->plan_input.quant == LR_FORMAT_NONE,
+                                     .dst = e->arena + p->offset };
     }
     status = lr_upload(jobs, n, e->threads, &e->report, err);
     for (size_t k = 0; k < n && !status; k++) e->plan.placements[index[k]].format = jobs[k].format;
@@ -194,7 +215,7 @@ static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
 
 /* Weights from the cache where it has them, else converted and then stored there.                                     */
 static llmrun_status bring_weights(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
-    lr_cache_id id = {.header_hash = e->checkpoint.header_hash, .weights_bytes = e->plan.weights_bytes};
+    lr_cache_id id = { .header_hash = e->checkpoint.header_hash, .weights_bytes = e->plan.weights_bytes };
     char *dir = cache_dir(e, o);
     lr_format *planned = dir ? converted_formats(e, &id.n) : NULL, *stored = NULL;
     llmrun_status status = LLMRUN_OK;
@@ -221,7 +242,9 @@ static void pin(const llmrun_engine *e) {
     for (size_t i = 0; i < e->checkpoint.n_files && ok && e->plan.mapped_bytes; i++)
         ok = mlock(e->checkpoint.files[i].data, e->checkpoint.files[i].size) == 0;
     if (e->cache.weights && ok) ok = mlock(e->cache.weights, e->cache.weights_bytes) == 0;
-    if (!ok) lr_log(&e->report, LLMRUN_LOG_WARN, "cannot pin the weights in RAM: %s; raise the limit (ulimit -l)", strerror(errno));
+    if (!ok)
+        lr_log(&e->report, LLMRUN_LOG_WARN, "cannot pin the weights in RAM: %s; raise the limit (ulimit -l)",
+               strerror(errno));
 }
 
 llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {

@@ -10,17 +10,21 @@ lr_kv_layer lr_session_kv(const llmrun_session *s, int32_t layer) {
     const lr_hparams *h = &e->binding.hparams;
     const lr_plan *p = &e->plan;
     size_t at = (size_t)s->slot * (size_t)h->n_layers + (size_t)layer;
-    return (lr_kv_layer){.base = e->arena + p->kv_offset[at], .page_bytes = p->kv_page_bytes[layer],
-                         .page_slots = p->kv_slots[layer], .n_slots = p->kv_slots[layer], .n_kv_heads = h->n_kv_heads,
-                         .head_dim = h->head_dim, .format = p->kv};
+    return (lr_kv_layer){ .base = e->arena + p->kv_offset[at],
+                          .page_bytes = p->kv_page_bytes[layer],
+                          .page_slots = p->kv_slots[layer],
+                          .n_slots = p->kv_slots[layer],
+                          .n_kv_heads = h->n_kv_heads,
+                          .head_dim = h->head_dim,
+                          .format = p->kv };
 }
 
 lr_kv_run lr_session_run(const llmrun_session *s, int32_t layer, int32_t head, int which, int32_t written) {
     lr_kv_layer kv = lr_session_kv(s, layer);
     const lr_format_traits *t = &lr_formats[kv.format];
     size_t rows = (size_t)lr_min(written, kv.n_slots), blocks = (size_t)(kv.head_dim / t->block);
-    lr_kv_run run = {.quants_bytes = rows * blocks * (size_t)t->quant_bytes,
-                     .scales_bytes = rows * blocks * (size_t)t->scale_bytes};
+    lr_kv_run run = { .quants_bytes = rows * blocks * (size_t)t->quant_bytes,
+                      .scales_bytes = rows * blocks * (size_t)t->scale_bytes };
     lr_kv_row(&kv, 0, head, which, &run.quants, &run.scales);
     return run;
 }
@@ -107,8 +111,13 @@ llmrun_status lr_session_append(llmrun_session *s, const int32_t *tokens, int32_
     for (int32_t done = 0; done < n && !status;) {
         int32_t chunk = (int32_t)lr_min(n - done, e->plan.n_batch);
         bool last = done + chunk == n;
-        lr_pass pass = {.ids = tokens + done, .n = chunk, .sessions = &s, .counts = &chunk, .n_sessions = 1,
-                        .logits_from = chunk, .logits = logits};
+        lr_pass pass = { .ids = tokens + done,
+                         .n = chunk,
+                         .sessions = &s,
+                         .counts = &chunk,
+                         .n_sessions = 1,
+                         .logits_from = chunk,
+                         .logits = logits };
         if (logits && all) {
             pass.logits_from = 0;
             pass.logits = logits + (size_t)done * (size_t)e->binding.hparams.n_vocab;
@@ -128,7 +137,8 @@ llmrun_status lr_session_append(llmrun_session *s, const int32_t *tokens, int32_
     return status;
 }
 
-llmrun_status llmrun_session_eval(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits, llmrun_error *err) {
+llmrun_status llmrun_session_eval(llmrun_session *s, const int32_t *tokens, int32_t n, float *logits,
+                                  llmrun_error *err) {
     return lr_session_append(s, tokens, n, logits, false, err);
 }
 
@@ -142,7 +152,8 @@ llmrun_status llmrun_batch_eval(llmrun_session *const *s, const int32_t *tokens,
                                 llmrun_error *err) {
     if (!s || !tokens || n < 1 || !s[0]) return lr_fail(err, LLMRUN_ARG, "batch: expected at least one session");
     llmrun_engine *e = s[0]->engine;
-    if (n > e->plan.n_sessions) return lr_fail(err, LLMRUN_ARG, "batch: %d sessions, planned for %d", n, e->plan.n_sessions);
+    if (n > e->plan.n_sessions)
+        return lr_fail(err, LLMRUN_ARG, "batch: %d sessions, planned for %d", n, e->plan.n_sessions);
     for (int32_t i = 0; i < n; i++) {
         llmrun_status status = check_append(s[i], tokens + i, 1, err);
         if (status) return status;
@@ -156,9 +167,13 @@ llmrun_status llmrun_batch_eval(llmrun_session *const *s, const int32_t *tokens,
     pthread_mutex_lock(&e->lock);
     while (done < n && !status) {
         int32_t k = (int32_t)lr_min(n - done, e->plan.n_batch);
-        lr_pass pass = {.ids = tokens + done, .n = k, .sessions = s + done, .counts = NULL, .n_sessions = k,
-                        .logits_from = logits ? 0 : k,
-                        .logits = logits ? logits + (size_t)done * (size_t)e->binding.hparams.n_vocab : NULL};
+        lr_pass pass = { .ids = tokens + done,
+                         .n = k,
+                         .sessions = s + done,
+                         .counts = NULL,
+                         .n_sessions = k,
+                         .logits_from = logits ? 0 : k,
+                         .logits = logits ? logits + (size_t)done * (size_t)e->binding.hparams.n_vocab : NULL };
         status = lr_forward(e, &pass);
         done += k;
     }
@@ -185,7 +200,8 @@ llmrun_status llmrun_session_rewind(llmrun_session *s, int32_t position, llmrun_
     if (!s || position < 0 || position > s->position)
         return lr_fail(err, LLMRUN_ARG, "rewind: expected a position in 0..%d, got %d", s ? s->position : 0, position);
     if (!can_rewind(s, position))
-        return lr_fail(err, LLMRUN_ARG, "rewind: the sliding window no longer holds position %d; rewind to 0", position);
+        return lr_fail(err, LLMRUN_ARG, "rewind: the sliding window no longer holds position %d; rewind to 0",
+                       position);
     s->position = position;
     if (position == 0) s->written = 0;
     return LLMRUN_OK;
@@ -216,7 +232,8 @@ llmrun_status llmrun_session_copy(llmrun_session *dst, const llmrun_session *src
     const lr_hparams *h = &e->binding.hparams;
     for (int32_t l = 0; l < h->n_layers; l++)
         for (int32_t i = 0; i < 2 * h->n_kv_heads; i++) {
-            lr_kv_run to = lr_session_run(dst, l, i / 2, i % 2, src->written), from = lr_session_run(src, l, i / 2, i % 2, src->written);
+            lr_kv_run to = lr_session_run(dst, l, i / 2, i % 2, src->written),
+                      from = lr_session_run(src, l, i / 2, i % 2, src->written);
             memcpy(to.quants, from.quants, from.quants_bytes);
             if (from.scales) memcpy(to.scales, from.scales, from.scales_bytes);
         }

@@ -11,8 +11,8 @@
 
 typedef struct header {
     char magic[8];
-    uint64_t model;    /* hash of the checkpoint's headers */
-    uint64_t shape;    /* hash of KV format, slots and context */
+    uint64_t model; /* hash of the checkpoint's headers */
+    uint64_t shape; /* hash of KV format, slots and context */
     int32_t position, written;
     uint64_t payload;  /* bytes behind the header */
     uint64_t checksum; /* of the payload */
@@ -41,14 +41,17 @@ static void *part_at(const llmrun_session *s, size_t i, int32_t position, int32_
     i--;
     int32_t n_kv_heads = s->engine->binding.hparams.n_kv_heads;
     size_t row = i / 4;
-    lr_kv_run run = lr_session_run(s, (int32_t)(row / (size_t)n_kv_heads), (int32_t)(row % (size_t)n_kv_heads), (int)(i / 2 % 2), written);
+    lr_kv_run run = lr_session_run(s, (int32_t)(row / (size_t)n_kv_heads), (int32_t)(row % (size_t)n_kv_heads),
+                                   (int)(i / 2 % 2), written);
     *bytes = i % 2 ? (run.scales ? run.scales_bytes : 0) : run.quants_bytes;
     return i % 2 ? run.scales : run.quants;
 }
 
 static header describe(const llmrun_session *s, int32_t position, int32_t written) {
-    header h = {.model = s->engine->checkpoint.header_hash, .shape = shape_hash(s->engine), .position = position,
-                .written = written};
+    header h = { .model = s->engine->checkpoint.header_hash,
+                 .shape = shape_hash(s->engine),
+                 .position = position,
+                 .written = written };
     memcpy(h.magic, MAGIC, sizeof MAGIC);
     for (size_t i = 0, n = part_count(s); i < n; i++) {
         size_t bytes;
@@ -62,7 +65,7 @@ llmrun_status llmrun_session_save(const llmrun_session *s, const char *path, llm
     if (!s || !path) return lr_fail(err, LLMRUN_ARG, "save: expected a session and a path");
     llmrun_status status = LLMRUN_OK;
     FILE *f = NULL;
-    lr_text temporary = {0};
+    lr_text temporary = { 0 };
     lr_text_add(&temporary, "%s.tmp.%ld", path, (long)getpid());
     if (temporary.failed) {
         status = lr_fail_nomem(err, "save", strlen(path));
@@ -101,13 +104,13 @@ static llmrun_status check_file(const llmrun_session *s, const lr_map *m, header
     int32_t n_ctx = s->engine->plan.n_ctx;
     if (m->size < sizeof *h) return lr_fail(err, LLMRUN_FORMAT, "%s: not a saved session (too short)", m->path);
     memcpy(h, m->data, sizeof *h);
-    if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0) return lr_fail(err, LLMRUN_FORMAT, "%s: not a saved session", m->path);
+    if (memcmp(h->magic, MAGIC, sizeof MAGIC) != 0)
+        return lr_fail(err, LLMRUN_FORMAT, "%s: not a saved session", m->path);
     if (h->position < 0 || h->position > h->written || h->written > n_ctx)
         return lr_fail(err, LLMRUN_FORMAT, "%s: position %d of %d written is impossible in a context of %d", m->path,
                        h->position, h->written, n_ctx);
     header want = describe(s, h->position, h->written);
-    if (h->model != want.model)
-        return lr_fail(err, LLMRUN_FORMAT, "%s: saved with another model", m->path);
+    if (h->model != want.model) return lr_fail(err, LLMRUN_FORMAT, "%s: saved with another model", m->path);
     if (h->shape != want.shape)
         return lr_fail(err, LLMRUN_FORMAT, "%s: saved with another context length or KV format", m->path);
     if (h->payload != want.payload || m->size - sizeof *h != want.payload)
@@ -120,7 +123,7 @@ static llmrun_status check_file(const llmrun_session *s, const lr_map *m, header
 
 llmrun_status llmrun_session_restore(llmrun_session *s, const char *path, llmrun_error *err) {
     if (!s || !path) return lr_fail(err, LLMRUN_ARG, "restore: expected a session and a path");
-    lr_map m = {0};
+    lr_map m = { 0 };
     header h;
     llmrun_status status = lr_map_open(&m, path, false, err);
     if (!status) status = check_file(s, &m, &h, err);
