@@ -88,6 +88,7 @@ llmrun_status llmrun_engine_info(const llmrun_engine *e, llmrun_model_info *info
                                  .weight_bytes_per_token = p->weight_bytes_per_token,
                                  .mapped_bytes = p->mapped_bytes + p->mapped_rows_bytes,
                                  .planned_bytes = p->total_bytes,
+                                 .ram_budget_bytes = e->plan_input.host.budget_bytes,
                                  .bos_id = h->bos,
                                  .eos_id = h->n_eos ? h->eos[0] : -1,
                                  .has_chat_template = e->has_chat_template,

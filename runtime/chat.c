@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "runtime/engine.h"
+#include "runtime/tokenizer_parts.h"
 
 /* %s is the text.  «...» marks what is one special token where the vocabulary has it, else plain text.                 */
 typedef struct form {
@@ -15,6 +16,8 @@ typedef struct form {
 } form;
 
 static const form forms[] = {
+    { "Phi 4", "<|im_sep|>", "", "«<|im_start|>»system«<|im_sep|>»%s«<|im_end|>»",
+      "«<|im_start|>»user«<|im_sep|>»%s«<|im_end|>»«<|im_start|>»assistant«<|im_sep|>»", "«<|im_end|>»" },
     { "ChatML", "<|im_start|>", "", "«<|im_start|>»system\n%s«<|im_end|>»\n",
       "«<|im_start|>»user\n%s«<|im_end|>»\n«<|im_start|>»assistant\n", "«<|im_end|>»\n" },
     { "Llama 3", "<|start_header_id|>", "«<|begin_of_text|>»",
@@ -26,6 +29,7 @@ static const form forms[] = {
     { "Mistral", "[INST]", "«<s>»", NULL, "«[INST]» %s«[/INST]»", "«</s>»" },
     { "Gemma", "<start_of_turn>", "«<bos>»", NULL, "«<start_of_turn>»user\n%s«<end_of_turn>»\n«<start_of_turn>»model\n",
       "«<end_of_turn>»\n" },
+    { "Phi 4 mini", "+ '<|end|>'", "", "«<|system|>»%s«<|end|>»", "«<|user|>»%s«<|end|>»«<|assistant|>»", "«<|end|>»" },
     { "Phi", "<|end|>", "", "«<|system|>»\n%s«<|end|>»\n", "«<|user|>»\n%s«<|end|>»\n«<|assistant|>»\n",
       "«<|end|>»\n" },
     { "Zephyr", "<|user|>", "", "<|system|>\n%s«</s>»\n", "<|user|>\n%s«</s>»\n<|assistant|>\n", "«</s>»\n" },
@@ -38,36 +42,47 @@ typedef struct sink {
     const llmrun_tokenizer *tokenizer;
     int32_t *ids;
     size_t max, n;
-    lr_text plain; /* text not yet split: joined so that merges are those of the whole */
+    lr_text plain;   /* text not yet split: joined so that merges are those of the whole */
+    bool inside;     /* something stands before it */
+    bool skip_space; /* the special token before it takes the white space that follows */
     llmrun_error *err;
 } sink;
 
-static llmrun_status add_ids(sink *s, const char *text, size_t n_bytes, unsigned flags) {
-    size_t n, room = s->n < s->max ? s->max - s->n : 0;
-    llmrun_status status =
-        llmrun_tokenize(s->tokenizer, text, n_bytes, flags, room ? s->ids + s->n : NULL, room, &n, s->err);
-    if (!status) s->n += n;
-    return status;
-}
-
 static llmrun_status flush(sink *s) {
-    llmrun_status status = LLMRUN_OK;
     if (s->plain.failed) return lr_fail_nomem(s->err, "chat", s->plain.n);
-    if (s->plain.n) status = add_ids(s, s->plain.text, s->plain.n, 0);
-    s->plain.n = 0;
+    size_t skipped = s->skip_space && s->plain.n ? lr_normalize_skip_space(s->plain.text, s->plain.n) : 0;
+    size_t n = s->plain.n - skipped, room = s->n < s->max ? s->max - s->n : 0;
+    s->plain.n = 0; /* its text stays until more is added */
+    if (!n) return LLMRUN_OK;
+    lr_encode e = { .t = s->tokenizer, .max = room, .inside = s->inside, .err = s->err };
+    e.ids = room ? s->ids + s->n : NULL;
+    llmrun_status status = lr_encode_run(&e, s->plain.text + skipped, n);
+    lr_encode_close(&e);
+    s->n += e.n_ids;
+    s->inside = true;
     return status;
 }
 
+static const lr_added *find_added(const lr_vocab *v, const char *text, size_t n_bytes) {
+    for (size_t i = 0; i < v->n_added; i++)
+        if (v->added[i].n == n_bytes && memcmp(v->added[i].text, text, n_bytes) == 0) return &v->added[i];
+    return NULL;
+}
+
+/* A special token as the tokenizer reads it in a text, white space beside it included.                                */
 static llmrun_status add_special(sink *s, const char *text, size_t n_bytes) {
-    size_t n;
-    llmrun_status status = llmrun_tokenize(s->tokenizer, text, n_bytes, LLMRUN_PARSE_SPECIAL, NULL, 0, &n, s->err);
-    if (status) return status;
-    if (n != 1) {
+    const lr_added *token = find_added(&s->tokenizer->vocab, text, n_bytes);
+    if (!token) {
         lr_text_add_bytes(&s->plain, text, n_bytes);
         return LLMRUN_OK;
     }
-    status = flush(s);
-    return status ? status : add_ids(s, text, n_bytes, LLMRUN_PARSE_SPECIAL);
+    if (token->lstrip && s->plain.n) s->plain.n = lr_normalize_trim_space(s->plain.text, s->plain.n);
+    llmrun_status status = flush(s);
+    if (s->n < s->max) s->ids[s->n] = token->id;
+    s->n++;
+    s->inside = true;
+    s->skip_space = token->rstrip;
+    return status;
 }
 
 /* One string of a form with its text put in.                                                                          */
@@ -109,7 +124,7 @@ llmrun_status llmrun_chat_turn(const llmrun_engine *e, bool first, const char *s
     if (!f)
         return lr_fail(err, LLMRUN_UNSUPPORTED, "chat: the model has %s",
                        e->has_chat_template ? "a chat template of no known form" : "no chat template");
-    sink s = { .tokenizer = e->tokenizer, .ids = ids, .max = max, .err = err };
+    sink s = { .tokenizer = e->tokenizer, .ids = ids, .max = max, .inside = !first, .err = err };
     bool own_system = first && system && *system && f->system, join_system = first && system && *system && !f->system;
     llmrun_status status = render(&s, first ? f->open : f->close, "", 0);
     if (!status && own_system) status = render(&s, f->system, system, strlen(system));

@@ -144,6 +144,7 @@ typedef struct llmrun_model_info {
     uint64_t weight_bytes_per_token; /* weight bytes that one decoded token reads */
     uint64_t mapped_bytes;           /* weights used straight from files */
     uint64_t planned_bytes;          /* host memory of the plan: arena, overhead; mapped weights not counted */
+    uint64_t ram_budget_bytes;       /* what planned and mapped bytes together had to fit */
     int32_t bos_id;                  /* -1: none */
     int32_t eos_id;                  /* first end-of-text id, -1: none */
     bool has_chat_template;

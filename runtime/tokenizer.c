@@ -243,6 +243,7 @@ llmrun_status lr_encode_run(lr_encode *e, const char *text, size_t n) {
     const lr_vocab *v = &e->t->vocab;
     llmrun_status status = LLMRUN_OK;
     lr_text copy = {0};
+    if (n > MAX_TEXT) return lr_fail(e->err, LLMRUN_ARG, "tokenizer: text has %zu bytes, at most %d", n, MAX_TEXT);
     if (!make_valid(&text, &n, &copy)) status = lr_fail_nomem(e->err, "tokenizer", n);
     e->budget = BUDGET_FLOOR + BUDGET_PER_BYTE * (uint64_t)n;
     bool special = e->flags & LLMRUN_ADD_SPECIAL;
@@ -250,7 +251,7 @@ llmrun_status lr_encode_run(lr_encode *e, const char *text, size_t n) {
     for (size_t from = 0, start, end; from < n && !status; from = end) {
         int32_t id;
         lr_added_next(&e->t->raw, e, text, n, from, &start, &end, &id);
-        status = encode_section(e, text + from, start - from, from == 0);
+        status = encode_section(e, text + from, start - from, from == 0 && !e->inside);
         if (!status && id >= 0) lr_encode_emit(e, id);
     }
     for (size_t i = 0; special && i < v->n_suffix; i++) lr_encode_emit(e, v->suffix[i]);
@@ -273,8 +274,6 @@ llmrun_status llmrun_tokenize(const llmrun_tokenizer *t, const char *text, size_
                               size_t max, size_t *n_ids, llmrun_error *err) {
     if (!t || (!text && n_bytes) || (!ids && max) || !n_ids)
         return lr_fail(err, LLMRUN_ARG, "llmrun_tokenize: a pointer is NULL");
-    if (n_bytes > MAX_TEXT)
-        return lr_fail(err, LLMRUN_ARG, "llmrun_tokenize: text has %zu bytes, at most %d", n_bytes, MAX_TEXT);
     lr_encode e = {.t = t, .flags = flags, .ids = ids, .max = max, .err = err};
     llmrun_status status = lr_encode_run(&e, text, n_bytes);
     if (!status) *n_ids = e.n_ids;

@@ -61,6 +61,7 @@ typedef struct lr_encode {
     unsigned flags;
     int32_t *ids; /* (max) */
     size_t max, n_ids;
+    bool inside;     /* the text goes on after other ids: nothing in it opens a text */
     uint64_t work;   /* bytes looked at by patterns, and heap operations: what the tests hold to be linear */
     uint64_t budget; /* of bytes that patterns may look at beyond the first window of a match */
     void *match, *match_context; /* PCRE2's, made at first use */

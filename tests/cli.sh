@@ -53,6 +53,8 @@ exits 2 'takes no value' --stats=1
 exits 2 'not an option of llmrun run' --ids
 exits 2 'unexpected argument' run hello
 exits 2 'contradict' --chat --raw -p x
+exits 2 'contradict' --chat --parse-special -p x
+exits 2 'contradict' --system x --raw -p x
 exits 2 'expected auto|cpu|cuda|sim' --device gpu -p x
 exits 2 --vram -ngl 99
 exits 2 '--vram takes one size for each device' --tensor-parallel-size 2
@@ -63,7 +65,8 @@ exits 7 'CPU' --device cuda -p x
 exits 7 'simulated GPU' --device sim -p x
 exits 7 'not in this version' --sim-gpus 2x1G -p x
 exits 7 'not in this version' --plan file -p x
-exits 7 'not in this version' plan --gpu 8G
+exits 7 'not in this version' --disk -p x
+exits 7 'not in this version' plan --gpu 8G:900:100
 exits 5 "$work/none" --model "$work/none" -p x
 exits 5 "$work/none" plan --model "$work/none"
 exits 5 "$work/none" -f "$work/none"
@@ -118,7 +121,22 @@ fi
 
 run() { "$llmrun" --model "$model" --temp 0 "$@" </dev/null 2>"$work/err"; }
 
-model=$shared/models/stories260K
+# check_memory MODEL OPTIONS..: peak - mapped <= planned + 32 MiB, from --json.
+check_memory() {
+    local at=$1 json peak mapped planned
+    shift
+    json=$("$llmrun" --model "$at" --raw -p "Once upon a time" -n 40 --temp 0 --json --no-cache "$@" </dev/null 2>"$work/err")
+    peak=$(figure "$json" peak_rss_bytes) mapped=$(figure "$json" mapped_bytes) planned=$(figure "$json" planned_bytes)
+    if [ -n "$peak" ] && [ $((peak - mapped)) -le $((planned + (32 << 20))) ]; then
+        ok "memory: ${at##*/} $*"
+    else
+        bad "memory: ${at##*/} $*" "peak $peak - mapped $mapped is above planned $planned + 32 MiB; $(cat "$work/err")"
+    fi
+}
+figure() { printf %s "$1" | sed -n "s/.*\"$2\": \([0-9]*\).*/\1/p"; }
+
+stories=$shared/models/stories260K
+model=$stories
 if [ -f $model/model.safetensors ]; then
     text=$(run --raw -p "" -n 200)
     case $text in
@@ -163,6 +181,35 @@ if [ -f $model/model.safetensors ]; then
     n_ids=$("$llmrun" tokenize --model $model --ids -p "$story" </dev/null | wc -w)
     same "logits: shape" "($n_ids, 4096)" "$shape"
     same "logits: size" $((128 + n_ids * 4096 * 4)) "$(wc -c <"$work/logits.npy")"
+
+    # Memory: what the process held at most, less mapped files, is what was planned and the program itself.
+    for options in "" "--quant q8_0 -c 256" "--quant q4_k --kv q8_0" "--quant f32 --kv f32 -c 64" "--no-mmap"; do
+        # shellcheck disable=SC2086 # options and values
+        check_memory $model $options
+        # shellcheck disable=SC2086 # its heads are too short for q8_0
+        [ -f $stories/model.safetensors ] && check_memory $stories ${options/--kv q8_0/--kv f16}
+    done
+
+    # A chat template: the prompt is a message, --raw completes it.  The demo vocabulary spells the form out.
+    mkdir "$work/chat"
+    cp $model/* "$work/chat/"
+    echo '{"chat_template": "{{ \"<|im_start|>\" }}"}' >"$work/chat/tokenizer_config.json"
+    form() { "$llmrun" --model "$work/chat" --temp 0 -n 8 "$@" </dev/null 2>"$work/err"; }
+    turn=$'<|im_start|>user\nOnce upon<|im_end|>\n<|im_start|>assistant\n'
+    n_ids=$("$llmrun" tokenize --model $model --ids --no-bos -p "$turn" </dev/null | wc -w)
+    same "chat form: one message" "$n_ids" "$(figure "$(form -p 'Once upon' --json)" prompt_tokens)"
+    grep -q '^llmrun: chat form: ChatML' "$work/err" && ok "chat form: told" || bad "chat form: told" "$(cat "$work/err")"
+    same "chat form: --chat is the default" "$(form -p 'Once upon')" "$(form --chat -p 'Once upon')"
+    same "chat form: --raw" "$(run --raw -p 'Once upon' -n 8)" "$(form --raw -p 'Once upon')"
+    same "chat form: --raw is quiet" "" "$(cat "$work/err")"
+    n_ids=$("$llmrun" tokenize --model $model --ids --no-bos -p $'<|im_start|>system\nBe kind<|im_end|>\n'"$turn" </dev/null | wc -w)
+    same "chat form: --system" "$n_ids" \
+        "$(figure "$(form -p 'Once upon' -sys 'Be kind' --json)" prompt_tokens)"
+    exits 7 'no chat template' --model $model --system x -p x
+    echo '{"chat_template": "{{ none }}"}' >"$work/chat/tokenizer_config.json"
+    same "unknown chat template: text" "$(run --raw -p 'Once upon' -n 8)" "$(form -p 'Once upon')"
+    grep -q 'no known form' "$work/err" && ok "unknown chat template: told" || bad "unknown chat template" "$(cat "$work/err")"
+    echo '{"chat_template": "{{ \"<|im_start|>\" }}"}' >"$work/chat/tokenizer_config.json"
 
     exits 8 'context' --model $model -p "$story" -c 8
     exits 2 '' --model $model -p x --quant q9
@@ -212,6 +259,15 @@ if [ -f $model/model.safetensors ]; then
         for text in '/? for help' 'no chat template' 'stats: prompt' '0 messages left' 'unknown command /nonsense'; do
             grep -qF "$text" "$work/out" && ok "chat: $text" || bad "chat: $text" "$(tail -c 600 "$work/out")"
         done
+        model=$work/chat
+        chat "/system Be kind\nOnce upon\nAnd then\n/save $work/talk\n/undo\n/regen\n/clear\n/load $work/talk\n/stats\n/bye\n" \
+            >"$work/out" 2>&1
+        same "chat form: leaves with /bye" 0 $?
+        for text in 'chat form: ChatML' '1 messages left' 'loaded '; do
+            grep -qF "$text" "$work/out" && ok "chat form: $text" || bad "chat form: $text" "$(tail -c 600 "$work/out")"
+        done
+        first=$(sed -n 3p "$work/talk" | cut -d' ' -f2)
+        same "chat form: the first message is a turn" "$n_ids" "$first"
     else
         echo "skip - chat: no script(1) here"
     fi

@@ -63,7 +63,8 @@ __attribute__((unused)) static const char *path_in(const char *dir, const char *
     static char ring[8][4096];
     static unsigned next;
     char *buf = ring[next++ % 8];
-    snprintf(buf, sizeof ring[0], "%s/%s", dir, name);
+    int n = snprintf(buf, sizeof ring[0], "%s/%s", dir, name);
+    assert_true(n > 0 && (size_t)n < sizeof ring[0]);
     return buf;
 }
 

@@ -191,11 +191,10 @@ static void check_batch(model *m) {
         eval(single, m->tokens, i * 7 + 6, alone);
         same(logits + i * N_VOCAB, alone);
     }
-    s[2] = s[0];
-    assert_int_equal(llmrun_batch_eval(s, m->tokens, 3, logits, &err), LLMRUN_ARG);
+    llmrun_session *const twice[3] = {s[0], s[1], s[0]};
+    assert_int_equal(llmrun_batch_eval(twice, m->tokens, 3, logits, &err), LLMRUN_ARG);
     assert_int_equal(llmrun_session_position(s[0]), 6);
-    llmrun_session_close(s[0]);
-    llmrun_session_close(s[1]);
+    for (int i = 0; i < 3; i++) llmrun_session_close(s[i]);
     llmrun_session_close(single);
 }
 static void batches(void **state) {

@@ -14,7 +14,8 @@ typedef struct chat {
     cli_options *o;
     llmrun_engine *engine;
     llmrun_session *session;
-    const llmrun_tokenizer *tokenizer;
+    const char *form; /* of the prompt; NULL: text is completed as it is */
+    char *system;     /* set by /system, else NULL */
     llmrun_model_info info;
     int32_t *ids; /* (n_ctx + 1) the conversation */
     size_t n_ids;
@@ -76,13 +77,13 @@ static void answer(chat *c) {
 static void say(chat *c, const char *bytes, size_t n) {
     int32_t *ids = NULL;
     size_t n_new = 0;
-    unsigned flags = (c->n_ids ? 0 : LLMRUN_ADD_SPECIAL) | (c->o->parse_special ? LLMRUN_PARSE_SPECIAL : 0);
     cli_text joined = { 0 };
-    bool fits = (!c->open_line || text_add(&joined, "\n", 1)) && text_add(&joined, bytes, n);
+    bool new_line = c->open_line && !c->form;
+    bool fits = (!new_line || text_add(&joined, "\n", 1)) && text_add(&joined, bytes, n);
     turn *grown = fits ? realloc(c->turns, sizeof *grown * (c->n_turns + 1)) : NULL;
     if (!grown) {
         cli_fail(EXIT_FIT, "out of host memory");
-    } else if (c->turns = grown, cli_tokenize(c->tokenizer, joined.bytes, joined.n, flags, &ids, &n_new) == 0) {
+    } else if (c->turns = grown, cli_turn(c->o, c->engine, c->form, !c->n_ids, joined.bytes, joined.n, &ids, &n_new) == 0) {
         if (c->n_ids + n_new > (size_t)c->info.n_ctx) {
             cli_fail(EXIT_CONTEXT, "the message has %zu tokens, the context has room for %zu; /clear starts anew", n_new,
                      (size_t)c->info.n_ctx - c->n_ids);
@@ -185,6 +186,20 @@ static void undo(chat *c, const char *unused) {
     cli_note(c->o, "%zu messages left", c->n_turns);
 }
 
+/* The system text opens a conversation: a change shows in the next one.                                               */
+static void set_system(chat *c, const char *text) {
+    char *copy = c->form ? strdup(text) : NULL;
+    if (!c->form) {
+        cli_fail(EXIT_UNSUPPORTED, "/system: the model has no chat template of a known form");
+    } else if (!copy) {
+        cli_fail(EXIT_FIT, "out of host memory");
+    } else {
+        free(c->system);
+        c->o->system = c->system = copy;
+        if (c->n_ids) cli_note(c->o, "/clear starts a conversation with this system text");
+    }
+}
+
 static void stats(chat *c, const char *unused) {
     (void)unused;
     fprintf(stderr, "context: %zu of %d tokens\n", c->n_ids, c->info.n_ctx);
@@ -207,6 +222,7 @@ static const struct { const char *name, *argument, *help; void (*run)(chat *c, c
     { "/clear", NULL, "forget the conversation", clear },
     { "/regen", NULL, "answer the last message again", regenerate },
     { "/undo", NULL, "drop the last message and its answer", undo },
+    { "/system", "TEXT", "how the model should answer, from the next conversation on", set_system },
     { "/set", "NAME VALUE", "temp, top-k, top-p, min-p, repeat-penalty, repeat-last, seed, max-tokens", set },
     { "/stats", NULL, "figures of the last answer", stats },
     { "/save", "FILE", "write the conversation to a file", save },
@@ -222,7 +238,7 @@ static void help(chat *c, const char *unused) {
     (void)c;
     for (int i = 0; i < N_COMMANDS; i++)
         if (commands[i].help)
-            fprintf(stderr, "  %-6s %-10s  %s\n", commands[i].name, commands[i].argument ? commands[i].argument : "",
+            fprintf(stderr, "  %-7s %-10s  %s\n", commands[i].name, commands[i].argument ? commands[i].argument : "",
                     commands[i].help);
     fprintf(stderr, "  \"\"\" opens and closes a message of several lines; Ctrl-C stops an answer\n");
 }
@@ -246,7 +262,7 @@ static bool command(chat *c, const char *line) {
 
 /* ---- the loop ---- */
 
-/* A model without a chat template seldom ends its text.                                                               */
+/* Text that no template closes seldom ends.                                                               */
 enum { COMPLETION_TOKENS = 256 }; /* the opening note says it too */
 
 static void talk(chat *c) {
@@ -275,21 +291,25 @@ int chat_main(cli_options *o) {
     llmrun_error err = { 0 };
     cli_text first = { 0 };
     bool given = false;
+    char note[96];
     int code = cli_open(o, &c.engine);
     if (code) return code;
-    c.tokenizer = llmrun_engine_tokenizer(c.engine);
+    o->chat = true;
+    c.form = cli_chat_form(o, c.engine, note);
     llmrun_engine_info(c.engine, &c.info);
     c.ids = malloc(sizeof *c.ids * ((size_t)c.info.n_ctx + 1));
-    if (!c.tokenizer) {
+    if (!llmrun_engine_tokenizer(c.engine)) {
         code = cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer.json, so text cannot be read", o->engine.model);
+    } else if (o->system && !c.form) {
+        code = cli_fail(EXIT_UNSUPPORTED, "--system: the model has no chat template of a known form");
     } else if (!c.ids) {
         code = cli_fail(EXIT_FIT, "out of host memory");
     } else if (llmrun_session_open(&c.session, c.engine, &err) != LLMRUN_OK) {
         code = cli_fail_error(&err);
     } else if ((code = cli_prompt(o, &first, &given)) == 0) {
-        if (!o->max_tokens_given) o->max_tokens = COMPLETION_TOKENS;
-        cli_note(o, "no chat template: completing text%s",
-                 o->max_tokens_given ? "" : ", up to 256 tokens at a time (/set max-tokens N)");
+        bool limited = !c.form && !o->max_tokens_given;
+        if (limited) o->max_tokens = COMPLETION_TOKENS;
+        cli_note(o, "%s%s", note, limited ? ", up to 256 tokens at a time (/set max-tokens N)" : "");
         if (!o->quiet) fprintf(stderr, "Send a message (/? for help)\n");
         if (given) say(&c, first.bytes, first.n);
         talk(&c);
@@ -298,6 +318,7 @@ int chat_main(cli_options *o) {
     text_close(&first);
     free(c.ids);
     free(c.turns);
+    free(c.system);
     llmrun_session_close(c.session);
     llmrun_engine_close(c.engine);
     return code;

@@ -25,7 +25,7 @@ typedef struct cli_options {
     llmrun_sampling sampling;
     int32_t max_tokens;
     bool max_tokens_given, seed_given;
-    const char *prompt, *file;
+    const char *prompt, *file, *system;
     const char **stop; /* (n_stop) grown by the parser, released by cli_options_close */
     int32_t n_stop;
     const char *device, *vram, *prefer;
@@ -113,6 +113,13 @@ int finish_stdout(void);
 
 /* ---- generation: what run and chat share ---- */
 
+/* The prompt form that the answer will have, NULL to complete the text as it is.  note (96) gets what to tell: empty if
+ * nobody asked for another.                                                                                           */
+const char *cli_chat_form(const cli_options *o, const llmrun_engine *e, char note[96]);
+/* Ids of a message, in memory that the caller frees: a turn of the form, or (form NULL) the text.  first: nothing was
+ * said before it.  0, or an exit code after a sentence.                                                               */
+int cli_turn(const cli_options *o, const llmrun_engine *e, const char *form, bool first, const char *bytes, size_t n,
+             int32_t **ids, size_t *n_ids);
 /* Options of one answer, from the command line; the caller sets text and user.                                        */
 void cli_generate_options(const cli_options *o, llmrun_generate_options *g);
 /* A seed for a run that asked for none.                                                                               */

@@ -1,4 +1,6 @@
 /* What run and chat share: options of one answer, the line of figures after it.                                       */
+#include <stdlib.h>
+#include <string.h>
 #include <sys/random.h>
 
 #include "runtime/cli/cli.h"
@@ -7,6 +9,53 @@ uint64_t random_seed(void) {
     uint64_t seed;
     if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) != sizeof seed) seed = (uint64_t)(1e9 * seconds());
     return seed >> 1; /* so that it can be typed back as --seed */
+}
+
+const char *cli_chat_form(const cli_options *o, const llmrun_engine *e, char note[96]) {
+    llmrun_model_info info = { .struct_size = sizeof info };
+    const char *form = llmrun_chat_form(e);
+    note[0] = 0;
+    llmrun_engine_info(e, &info);
+    if (o->raw || o->parse_special || (o->logits && !o->chat)) {
+        form = NULL;
+        if (o->chat) snprintf(note, 96, "completing text as it is");
+    } else if (form) {
+        snprintf(note, 96, "chat form: %s (approximates the model's template)", form);
+    } else if (info.has_chat_template) {
+        snprintf(note, 96, "chat template of no known form: completing text");
+    } else if (o->chat) {
+        snprintf(note, 96, "no chat template: completing text");
+    }
+    return form;
+}
+
+/* One turn of the model's form.                                                                                       */
+static int form_turn(const cli_options *o, const llmrun_engine *e, bool first, const char *bytes, size_t n, int32_t **ids,
+                     size_t *n_ids) {
+    llmrun_error err = { 0 };
+    if (llmrun_chat_turn(e, first, o->system, bytes, n, NULL, 0, n_ids, &err) != LLMRUN_OK) return cli_fail_error(&err);
+    *ids = malloc((*n_ids + 1) * sizeof **ids);
+    if (!*ids) return cli_fail(EXIT_FIT, "prompt: out of host memory");
+    llmrun_chat_turn(e, first, o->system, bytes, n, *ids, *n_ids, n_ids, &err);
+    if (err.status == LLMRUN_OK) return 0;
+    free(*ids);
+    *ids = NULL;
+    return cli_fail_error(&err);
+}
+
+int cli_turn(const cli_options *o, const llmrun_engine *e, const char *form, bool first, const char *bytes, size_t n,
+             int32_t **ids, size_t *n_ids) {
+    llmrun_model_info info = { .struct_size = sizeof info };
+    unsigned flags = (first ? LLMRUN_ADD_SPECIAL : 0) | (o->parse_special ? LLMRUN_PARSE_SPECIAL : 0);
+    *ids = NULL;
+    int code = form ? form_turn(o, e, first, bytes, n, ids, n_ids)
+                    : cli_tokenize(llmrun_engine_tokenizer(e), bytes, n, flags, ids, n_ids);
+    llmrun_engine_info(e, &info);
+    for (size_t i = 0; !code && i < *n_ids; i++)
+        if ((*ids)[i] >= info.n_vocab)
+            code = cli_fail(EXIT_FORMAT, "%s: tokenizer.json gives id %d, the model has %d: it belongs to another model",
+                            o->engine.model, (*ids)[i], info.n_vocab);
+    return code;
 }
 
 void cli_generate_options(const cli_options *o, llmrun_generate_options *g) {
@@ -41,14 +90,15 @@ const char *size_text(char buf[32], uint64_t bytes) {
 static double rate(double amount, double time) { return time > 0 ? amount / time : 0; }
 
 void print_stats(const llmrun_model_info *info, const llmrun_generate_result *r) {
-    char planned[32], mapped[32], peak[32];
+    char planned[32], mapped[32], peak[32], budget[32];
     int32_t evaluated = r->n_prompt - r->n_reused;
     double decode = rate(r->n_generated, r->decode_seconds);
     fprintf(stderr,
             "stats: prompt %d tokens (%d reused), prefill %.1f tok/s, generated %d, decode %.1f tok/s, weights %.2f GB/s, "
-            "RAM planned %s + mapped %s, peak %s, %s on %s, %d threads, logits %016llx\n",
+            "RAM planned %s + mapped %s, peak %s, budget %s, %s on %s, %d threads, logits %016llx\n",
             r->n_prompt, r->n_reused, rate(evaluated, r->prefill_seconds), r->n_generated, decode,
             decode * (double)info->weight_bytes_per_token * 1e-9, size_text(planned, info->planned_bytes),
-            size_text(mapped, info->mapped_bytes), size_text(peak, machine_peak_rss()), info->quant, info->cpu_isa,
-            info->n_threads, (unsigned long long)r->logits_hash);
+            size_text(mapped, info->mapped_bytes), size_text(peak, machine_peak_rss()),
+            size_text(budget, info->ram_budget_bytes), info->quant, info->cpu_isa, info->n_threads,
+            (unsigned long long)r->logits_hash);
 }

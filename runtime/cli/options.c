@@ -54,10 +54,10 @@ static const option options[] = {
       "read weights into memory instead of mapping the file" },
     { "--mlock", OPT_ON, NULL, AT(engine.mlock), 0, 0, CMD_MODEL, MODEL_GROUP, "pin the weights in memory" },
     { "--no-cache", OPT_ON, NULL, AT(no_cache), 0, 0, CMD_MODEL, MODEL_GROUP, "keep no converted weights on disk" },
-    { "--disk", OPT_LATER, NULL, 0, 0, 0, CMD_MODEL, NULL, "weights larger than memory" },
+    { "--disk", OPT_LATER, NULL, 0, 0, 0, CMD_MODEL, NULL, "running weights from disk" },
     { "--plan", OPT_LATER, "FILE", 0, 0, 0, CMD_MODEL, NULL, "replaying a saved plan" },
     { "--sim-gpus", OPT_LATER, "NxSIZE", 0, 0, 0, CMD_MODEL, NULL, "the simulated GPU" },
-    { "--gpu", OPT_LATER, "SIZE[:GBps]", 0, 0, 0, CMD_PLAN, NULL, "planning for a GPU" },
+    { "--gpu", OPT_LATER, "SIZE[:GBps[:TFLOPS]]", 0, 0, 0, CMD_PLAN, NULL, "planning for a GPU" },
 
     { "-p --prompt", OPT_TEXT, "TEXT", AT(prompt), 0, 0, CMD_RUN | CMD_TOKENIZE, TEXT_GROUP,
       "text to continue; piped input is added after an empty line" },
@@ -66,9 +66,12 @@ static const option options[] = {
       "tokens to generate at most (-1: until the model ends or the context is full)" },
     { "--stop", OPT_LIST, "TEXT", AT(stop), 0, 0, CMD_RUN, TEXT_GROUP, "stop before this text appears; may be repeated" },
     { "--chat", OPT_ON, NULL, AT(chat), 0, 0, CMD_RUN, TEXT_GROUP, "chat, also when a prompt is given" },
-    { "--raw", OPT_ON, NULL, AT(raw), 0, 0, CMD_RUN, TEXT_GROUP, "no chat template, no special tokens in the output" },
+    { "--system --system-prompt -sys", OPT_TEXT, "TEXT", AT(system), 0, 0, CMD_RUN, TEXT_GROUP,
+      "how the model should answer; opens the conversation (models with a chat template)" },
+    { "--raw", OPT_ON, NULL, AT(raw), 0, 0, CMD_RUN, TEXT_GROUP,
+      "complete the text itself; else it is one message in the form of the model's chat template, if it has one" },
     { "--parse-special", OPT_ON, NULL, AT(parse_special), 0, 0, CMD_RUN | CMD_TOKENIZE, TEXT_GROUP,
-      "text such as <|eot_id|> becomes that one token" },
+      "text such as <|eot_id|> becomes that one token; the text is completed as with --raw" },
     { "--ids", OPT_ON, NULL, AT(ids), 0, 0, CMD_TOKENIZE, TEXT_GROUP, "ids alone, on one line" },
     { "--no-bos", OPT_ON, NULL, AT(no_bos), 0, 0, CMD_TOKENIZE, TEXT_GROUP, "add no begin or end tokens" },
     { "--logits", OPT_TEXT, "FILE", AT(logits), 0, 0, CMD_RUN, TEXT_GROUP,
@@ -129,7 +132,7 @@ static const struct { const char *names, *hint; } foreign[] = {
     { "-i --interactive -cnv --conversation", "use --chat" },
     { "-no-cnv --no-conversation -st --single-turn", "-p gives one answer and ends; --raw leaves the template out" },
     { "--trust-remote-code", "code of a model is never run; leave it out" },
-    { "--lora --mmproj --grammar --grammar-file --json-schema --draft-model -md -sys --system-prompt --jinja",
+    { "--lora --mmproj --grammar --grammar-file --json-schema --draft-model -md --jinja",
       "not in this version" },
     { "--host --port", "serve is not in this version" },
     { "--list-devices", "use llmrun devices" },
@@ -326,7 +329,9 @@ int cli_options_parse(cli_options *o, const cli_command *command, int n, char **
         int code = set(o, row, value);
         if (code) return code;
     }
-    if (o->chat && o->raw) return cli_fail(EXIT_USAGE, "--chat and --raw contradict each other");
+    const char *plain = o->raw ? "--raw" : o->parse_special ? "--parse-special" : NULL;
+    if (plain && o->chat) return cli_fail(EXIT_USAGE, "--chat and %s contradict each other", plain);
+    if (plain && o->system) return cli_fail(EXIT_USAGE, "--system and %s contradict each other", plain);
     if (o->prompt && o->file) return cli_fail(EXIT_USAGE, "--prompt and --file: expected one of them");
     return 0;
 }
