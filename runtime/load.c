@@ -129,6 +129,7 @@ static llmrun_status convert(llmrun_engine *e, llmrun_error *err) {
         index[n] = i;
         jobs[n++] = (lr_upload_job){ .name = t->name,
                                      .src = t->data,
+                                     .from_file = !e->checkpoint.files[t->file].heap,
                                      .dtype = t->dtype,
                                      .rows = vector ? 1 : want->rows,
                                      .cols = vector ? want->rows : want->cols,

@@ -99,8 +99,9 @@ static void convert_kernel(const void *args, int64_t i0, int64_t i1, void *scrat
     }
 }
 
-/* Asks the system to read the source of items [first, last) while others are converted.                               */
-static void read_ahead(const lr_upload_job *jobs, size_t n, int64_t first, int64_t last) {
+/* Tells the system about the source of items [first, last): MADV_WILLNEED reads it while others are converted,
+ * MADV_DONTNEED takes a file's pages off this process again, so that its memory stays what was planned.               */
+static void advise(const lr_upload_job *jobs, size_t n, int64_t first, int64_t last, int advice) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     while (first < last) {
         const lr_upload_job *j = &jobs[find_job(jobs, n, first)];
@@ -108,7 +109,7 @@ static void read_ahead(const lr_upload_job *jobs, size_t n, int64_t first, int64
         const char *begin = job_src(j, (first - j->first_item) * ITEM);
         const char *end = job_src(j, lr_min((stop - j->first_item) * ITEM, job_values(j)));
         uintptr_t start = (uintptr_t)begin & ~(page - 1);
-        madvise((void *)start, (uintptr_t)end - start, MADV_WILLNEED);
+        if (j->from_file) madvise((void *)start, (uintptr_t)end - start, advice);
         first = stop;
     }
 }
@@ -155,8 +156,9 @@ static llmrun_status run(lr_upload_job *jobs, size_t n, int64_t n_items, lr_thre
         if (!lr_progress(report, "convert", (double)first / (double)n_items))
             return lr_fail(err, LLMRUN_CANCELLED, "conversion of weights: cancelled");
         int64_t last = lr_min(first + ITEMS_PER_ROUND, n_items);
-        read_ahead(jobs, n, last, lr_min(last + ITEMS_PER_ROUND, n_items));
+        advise(jobs, n, last, lr_min(last + ITEMS_PER_ROUND, n_items), MADV_WILLNEED);
         lr_threads_run(threads, convert_kernel, &(round_args){jobs, n, first}, last - first, 1);
+        advise(jobs, n, first, last, MADV_DONTNEED);
         for (size_t i = checked; i < n && jobs[i].first_item < last; i++) {
             if (jobs[i].first_item + jobs[i].n_items <= last) checked = i + 1;
             if (jobs[i].bad == NOT_BAD) continue;
