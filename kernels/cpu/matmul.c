@@ -2,13 +2,13 @@
  * reference that every faster kernel is measured against.                                                            */
 #include "kernels/cpu/cpu.h"
 
-/* Upper bound over the levels: a decoded row here, start_sums in matmul_int8_avx512.h.                                */
+/* Upper bound over the levels: a decoded row here, the line_inputs of matmul_int8_avx512.h.                          */
 enum { LANES = 16, CHUNK = 1024 }; /* CHUNK: values decoded at a time, a multiple of every block */
 
 size_t lr_gemv_scratch_bytes(int64_t max_cols, int64_t n) {
     const size_t decoded = (size_t)lr_min(max_cols, CHUNK) * sizeof(float);
-    const size_t starts = (size_t)lr_min(n, LR_FEW_TOKENS) * (size_t)(max_cols / 32) * sizeof(int32_t[2]);
-    return decoded > starts ? decoded : starts;
+    const size_t arranged = (size_t)lr_min(n, LR_FEW_TOKENS) * (size_t)((max_cols + 127) / 128 * 128) * 2;
+    return decoded > arranged ? decoded : arranged;
 }
 
 /* Dot product of n values in a fixed order: value i goes to partial sum i % LANES.                                    */

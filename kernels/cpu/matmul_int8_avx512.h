@@ -2,170 +2,150 @@
  *
  * In each of these formats a block of 32 weights is scale * code - min.  vpdpbusd wants one unsigned side, so codes are
  * used as bytes u = code + SHIFT, and the sums start from -SHIFT * (sum of the activations' int8 values): exact.
- * Also in each of them 64 bytes of scales belong to 32 such blocks: a span, 1024 columns.
  *
- * Eight rows are taken together.  A cache line of each is loaded and the 8 x 8 matrix of 8-byte pieces is transposed:
- * then one register holds the same 8 columns of eight rows, and the activations of these columns are one broadcast
- * load.  Four vpdpbusd finish a block of eight rows in two int32 lanes a row; a convert, a multiply and an FMA turn these
- * 256 products into the float sums.  The next eight rows are prefetched meanwhile.
+ * Decode waits for memory, so weights are read as memory likes it: row after row, each from end to end, one stream of
+ * quants and one of scales.  The processor's own prefetch does this best; prefetch instructions only cost it slots.
+ * Activations are laid out once per range of rows in the order in which a row's bytes meet them.  A line (64 bytes of quants) gives one
+ * or two vectors of int32 sums; a group of 16 blocks shares one vector of scales.
+ * The sums of a token do not depend on the other tokens, nor on the range.
  *
  * The includer defines first:
- *   enum { LINE_BLOCKS,   blocks of 32 weights in 64 bytes of quants
+ *   enum { LINE_BLOCKS,   blocks of 32 weights in a line
+ *          SUMS, PARTS,   a line unpacks to SUMS * PARTS vectors of 64 codes; PARTS of them end in the same sums
  *          PLANES, PLANE_BITS,  bytes that make up one code (1 or 3), highest first, and their distance
  *          SHIFT,         of the codes, or of their highest byte
- *          HAS_MIN }      0: min is always 0; 1: and the number of blocks is even
- *   unpack(u, w, b)       u[4 * plane + i] = columns 8 i .. 8 i + 7 of block b of the transposed line w[8]
- *   span_scales(out, s)   from the transposed scale bytes s[8] of a span: scale[b] with both lanes of a row alike, and if
- *                         HAS_MIN min[b / 2] with the lanes of a row for the even and the odd block
+ *          HAS_MIN }      0: min is always 0
+ *   column(v, c)          of the line, which the first of 16 codes at 16 * c of vector v belongs to
+ *   unpack(u, w)          u[plane][v] = byte `plane` of the codes of vector v of line w
+ *   group_scales(min, p, n)  scales (returned) and mins of n <= 16 blocks from the scale bytes at p; 0 beyond n
  *   NAME                  of the kernel                                                                               */
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/cpu.h"
 
-enum { ROWS = 8, MAX_TOKENS = 4, SPAN_BLOCKS = 32, BLOCK_BYTES = 64 / LINE_BLOCKS };
+enum { MAX_TOKENS = 4, GROUP_BLOCKS = 16, GROUP_LINES = GROUP_BLOCKS / LINE_BLOCKS, VECTORS = SUMS * PARTS };
 
-typedef struct span {
-    __m512 scale[SPAN_BLOCKS], min[SPAN_BLOCKS / 2];
-} span;
+INLINE int column(int v, int c);
+INLINE void unpack(__m512i u[PLANES][VECTORS], __m512i w);
+INLINE __m512 group_scales(__m512 *min, const uint8_t *p, int n);
 
-INLINE void unpack(__m512i u[4 * PLANES], const __m512i w[8], int b);
-INLINE void span_scales(span *out, const __m512i s[8]);
-
-/* 32 bytes at low, then 32 at high.                                                                                   */
-INLINE __m512i load_halves(const uint8_t *low, const uint8_t *high) {
-    return _mm512_inserti64x4(_mm512_castsi256_si512(load_32(low)), load_32(high), 1);
+/* The first n of up to 16 values; the rest is 0.                                                                      */
+INLINE __mmask16 first16(int n) { return (__mmask16)((1u << n) - 1); }
+INLINE __m512 half_scales(const uint8_t *p, int n) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first16(n), p));
 }
 
-/* The 64 bytes at p[r] + offset of eight rows, transposed: out[j] = 8-byte piece j of rows 0 .. 7.                     */
-INLINE void load_rows(__m512i out[8], const uint8_t *const p[ROWS], int64_t offset) {
-    UNROLL for (int half = 0; half < 2; half++) {
-        const int64_t at = offset + 32 * half;
-        __m512i a = load_halves(p[0] + at, p[2] + at), b = load_halves(p[1] + at, p[3] + at);
-        __m512i c = load_halves(p[4] + at, p[6] + at), d = load_halves(p[5] + at, p[7] + at);
-        __m512i ab_even = _mm512_unpacklo_epi64(a, b), ab_odd = _mm512_unpackhi_epi64(a, b);
-        __m512i cd_even = _mm512_unpacklo_epi64(c, d), cd_odd = _mm512_unpackhi_epi64(c, d);
-        out[4 * half] = _mm512_shuffle_i64x2(ab_even, cd_even, 0x88);
-        out[4 * half + 1] = _mm512_shuffle_i64x2(ab_odd, cd_odd, 0x88);
-        out[4 * half + 2] = _mm512_shuffle_i64x2(ab_even, cd_even, 0xdd);
-        out[4 * half + 3] = _mm512_shuffle_i64x2(ab_odd, cd_odd, 0xdd);
+/* A token's activations as a row's bytes meet them, zero beyond its columns.                                          */
+typedef struct line_input {
+    __m512i q[VECTORS];
+    __m512i start[SUMS]; /* -SHIFT * the sum of what each int32 lane is dotted with */
+} line_input;
+
+static void arrange(line_input *out, const int8_t *q, int64_t n_blocks, int64_t n_lines) {
+    for (int64_t line = 0; line < n_lines; line++, out++) {
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            __m128i parts[4];
+            for (int c = 0; c < 4; c++) {
+                const int64_t at = line * LINE_BLOCKS * 32 + column(v, c);
+                parts[c] = at < n_blocks * 32 ? _mm_loadu_si128((const void *)(q + at)) : _mm_setzero_si128();
+            }
+            memcpy(&out->q[v], parts, 64);
+        }
+        UNROLL for (int s = 0; s < SUMS; s++) {
+            __m512i sum = _mm512_setzero_si512();
+            for (int i = 0; i < PARTS; i++)
+                sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8((char)SHIFT), out->q[s * PARTS + i]);
+            out->start[s] = _mm512_sub_epi32(_mm512_setzero_si512(), sum);
+        }
     }
 }
 
-/* As load_rows where only n_bytes < 64 are left of the rows; the rest is zero.                                        */
-static void load_rows_end(__m512i out[8], const uint8_t *const p[ROWS], int64_t offset, size_t n_bytes) {
-    uint8_t padded[ROWS][64] = { { 0 } };
-    const uint8_t *rows[ROWS];
-    for (int r = 0; r < ROWS; r++) rows[r] = memcpy(padded[r], p[r] + offset, n_bytes);
-    load_rows(out, rows, 0);
-}
-
-/* Prefetches the share of the line at offset in the eight rows at next.  In the order of addresses: that is one stream,
- * where the loads of eight rows are eight, which would cost a third of the bandwidth.                                 */
-INLINE void prefetch_rows(const uint8_t *next, int64_t offset) {
-    UNROLL for (int r = 0; r < ROWS; r++) _mm_prefetch((const char *)next + ROWS * offset + 64 * r, _MM_HINT_T0);
-}
-
-/* Scales of a span whose scale bytes are one f16 a block.                                                             */
-INLINE void half_scales(span *out, const __m512i s[8]) {
-    for (int i = 0; i < SPAN_BLOCKS / 2; i++) {
-        __m512 pair = _mm512_cvtph_ps(_mm512_cvtepi64_epi32(_mm512_srli_epi64(s[i / 2], 32 * (i % 2))));
-        out->scale[2 * i] = _mm512_moveldup_ps(pair);
-        out->scale[2 * i + 1] = _mm512_movehdup_ps(pair);
-    }
-}
-
-/* start[b] = what the two lanes of a row start from for block b of these activations: columns 0 .. 3 of each piece go to
- * the first, 4 .. 7 to the second.                                                                                    */
-static void start_sums(int32_t (*start)[2], const int8_t *q, int64_t n_blocks) {
-    for (int64_t b = 0; b < n_blocks; b++) {
-        __m256i fours = _mm256_dpbusd_epi32(_mm256_setzero_si256(), _mm256_set1_epi8((char)SHIFT), load_32(q + 32 * b));
-        __m128i sums = _mm_add_epi32(_mm256_castsi256_si128(fours), _mm256_extracti128_si256(fours, 1));
-        sums = _mm_add_epi32(sums, _mm_shuffle_epi32(sums, 0x4e));
-        _mm_storel_epi64((void *)start[b], _mm_sub_epi32(_mm_setzero_si128(), sums));
-    }
-}
-
-/* Dot of one block's codes with its 32 activations q: two lanes a row.  A third plane is converted apart, as the whole
- * would not fit in int32.                                                                                             */
-INLINE __m512 block_dot(const __m512i u[4 * PLANES], const int8_t *q, const int32_t start[2]) {
-    __m512i sum = SHIFT ? broadcast_i64(start) : _mm512_setzero_si512(), low = _mm512_setzero_si512();
-    UNROLL for (int i = 0; i < 4; i++) sum = _mm512_dpbusd_epi32(sum, u[i], broadcast_i64(q + 8 * i));
+/* Dot of the codes of sum s with activations: four products in each lane.  A third plane is converted apart, as the
+ * whole would not fit in int32.                                                                                       */
+INLINE __m512 dot(__m512i u[PLANES][VECTORS], const line_input *x, const int s) {
+    __m512i sum = SHIFT ? x->start[s] : _mm512_setzero_si512(), low = _mm512_setzero_si512();
+    UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++) sum = _mm512_dpbusd_epi32(sum, u[0][v], x->q[v]);
     if (PLANES == 1) return _mm512_cvtepi32_ps(sum);
 
     sum = _mm512_slli_epi32(sum, PLANE_BITS);
-    UNROLL for (int i = 0; i < 4; i++) {
-        sum = _mm512_dpbusd_epi32(sum, u[4 % (4 * PLANES) + i], broadcast_i64(q + 8 * i));
-        low = _mm512_dpbusd_epi32(low, u[8 % (4 * PLANES) + i], broadcast_i64(q + 8 * i));
+    UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++) {
+        sum = _mm512_dpbusd_epi32(sum, u[1 % PLANES][v], x->q[v]);
+        low = _mm512_dpbusd_epi32(low, u[2 % PLANES][v], x->q[v]);
     }
     return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(1 << PLANE_BITS), _mm512_cvtepi32_ps(low));
 }
 
-/* Rows r .. r + 7 (those that exist) times tokens t .. t + tokens - 1.                                               */
-INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens,
-                 const int32_t (*start)[2]) {
-    const lr_matrix *w = &a->w;
-    const int64_t n_blocks = w->cols / 32;
-    const int8_t *q = (const int8_t *)a->x.values + t * w->cols;
-    const float *d = a->x.d + t * n_blocks, *s = a->x.s + t * n_blocks;
-    const uint8_t *quants[ROWS], *scales[ROWS];
-    for (int i = 0; i < ROWS; i++) {
-        int64_t row = lr_min(r + i, w->rows - 1);
-        quants[i] = lr_row_quants(w, row);
-        scales[i] = lr_row_scales(w, row);
-    }
-    start += t * n_blocks;
-    __m512 sum[MAX_TOKENS];
-    UNROLL for (int k = 0; k < tokens; k++) sum[k] = _mm512_setzero_ps();
+/* In each lane of sum s of a group's first line: the block of the group that it belongs to.                           */
+INLINE __m512i lane_blocks(const int s) {
+    const int v = s * PARTS;
+    const __m128i blocks = _mm_setr_epi32(column(v, 0) / 32, column(v, 1) / 32, column(v, 2) / 32, column(v, 3) / 32);
+    const __m512i chunk = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    return _mm512_permutexvar_epi32(chunk, _mm512_castsi128_si512(blocks));
+}
 
-    for (int64_t first = 0; first < n_blocks; first += SPAN_BLOCKS) {
-        const int n = (int)lr_min(SPAN_BLOCKS, n_blocks - first);
-        __m512i pieces[8], u[4 * PLANES];
-        span f;
-        prefetch_rows(scales[0] + ROWS * w->scales_stride, first * 2);
-        if (n == SPAN_BLOCKS)
-            load_rows(pieces, scales, first * 2);
+/* n <= 16 blocks from block `first` on of a row times `tokens` tokens, x_lines of line_input apart.                   */
+INLINE void group(__m512 sums[MAX_TOKENS][SUMS], const lr_act *act, int64_t t, const line_input *x, int64_t x_lines,
+                  const uint8_t *quants, const uint8_t *scales, int64_t first, const int n, const int tokens) {
+    const int64_t n_blocks = act->cols / 32;
+    __m512 min, scale = group_scales(&min, scales, n), factor[MAX_TOKENS];
+    UNROLL for (int k = 0; k < tokens; k++) {
+        const int64_t at = (t + k) * n_blocks + first;
+        factor[k] = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(first16(n), act->d + at));
+        if (HAS_MIN) sums[k][0] = _mm512_fnmadd_ps(min, _mm512_maskz_loadu_ps(first16(n), act->s + at), sums[k][0]);
+    }
+    UNROLL for (int line = 0; line < GROUP_LINES; line++) {
+        const int left = n - line * LINE_BLOCKS;
+        if (left <= 0) break;
+        __m512i u[PLANES][VECTORS];
+        if (left >= LINE_BLOCKS)
+            unpack(u, _mm512_loadu_si512(quants + 64 * line));
         else
-            load_rows_end(pieces, scales, first * 2, (size_t)n * 2);
-        span_scales(&f, pieces);
-        for (int b = 0; HAS_MIN && b < n; b += 2) UNROLL for (int k = 0; k < tokens; k++) {
-            const float *sb = s + k * n_blocks + first + b;
-            sum[k] = _mm512_fnmadd_ps(f.min[b / 2], broadcast_2ps(sb), sum[k]);
-        }
-        for (int line = 0; line < n; line += LINE_BLOCKS) {
-            const int in_line = (int)lr_min(LINE_BLOCKS, n - line);
-            const int64_t offset = (first + line) * BLOCK_BYTES;
-            prefetch_rows(quants[0] + ROWS * w->quants_stride, offset);
-            if (in_line == LINE_BLOCKS)
-                load_rows(pieces, quants, offset);
-            else
-                load_rows_end(pieces, quants, offset, (size_t)in_line * BLOCK_BYTES);
-            UNROLL for (int b = 0; b < LINE_BLOCKS; b++) {
-                if (b >= in_line) break;
-                const int64_t block = first + line + b;
-                unpack(u, pieces, b);
-                UNROLL for (int k = 0; k < tokens; k++) {
-                    const int64_t at = k * n_blocks + block;
-                    __m512 dot = block_dot(u, q + 32 * at, start[at]);
-                    dot = _mm512_mul_ps(dot, _mm512_set1_ps(d[at]));
-                    sum[k] = _mm512_fmadd_ps(dot, f.scale[line + b], sum[k]);
-                }
-            }
+            unpack(u, _mm512_maskz_loadu_epi8((1ull << (64 / LINE_BLOCKS * left)) - 1, quants + 64 * line));
+        UNROLL for (int s = 0; s < SUMS; s++) {
+            const __m512i blocks = _mm512_add_epi32(lane_blocks(s), _mm512_set1_epi32(line * LINE_BLOCKS));
+            UNROLL for (int k = 0; k < tokens; k++)
+                sums[k][s] = _mm512_fmadd_ps(dot(u, &x[k * x_lines + line], s),
+                                             _mm512_permutexvar_ps(blocks, factor[k]), sums[k][s]);
         }
     }
-    const __mmask8 rows = (__mmask8)((1 << lr_min(ROWS, w->rows - r)) - 1);
-    UNROLL for (int k = 0; k < tokens; k++) store_rows8(a, t + k, r, rows, pair_sums(sum[k]));
+}
+
+/* Row r times tokens t .. t + tokens - 1.                                                                             */
+INLINE void row(const lr_matmul_args *a, int64_t r, int64_t t, const line_input *x, int64_t x_lines, const int tokens) {
+    const int64_t n_blocks = a->w.cols / 32;
+    const int scale_bytes = lr_formats[a->w.format].scale_bytes * GROUP_BLOCKS * 32 / lr_formats[a->w.format].block;
+    const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
+    __m512 sums[MAX_TOKENS][SUMS];
+    UNROLL for (int k = 0; k < tokens; k++) UNROLL for (int s = 0; s < SUMS; s++) sums[k][s] = _mm512_setzero_ps();
+    x += t * x_lines;
+
+    int64_t first = 0;
+    for (; first + GROUP_BLOCKS <= n_blocks; first += GROUP_BLOCKS) {
+        group(sums, &a->x, t, x, x_lines, quants, scales, first, GROUP_BLOCKS, tokens);
+        quants += 64 * GROUP_LINES;
+        scales += scale_bytes;
+        x += GROUP_LINES;
+    }
+    if (first < n_blocks)
+        group(sums, &a->x, t, x, x_lines, quants, scales, first, (int)(n_blocks - first), tokens);
+    UNROLL for (int k = 0; k < tokens; k++) {
+        UNROLL for (int s = 1; s < SUMS; s++) sums[k][0] = _mm512_add_ps(sums[k][0], sums[k][s]);
+        lr_matmul_store(a, t + k, r, _mm512_reduce_add_ps(sums[k][0]));
+    }
 }
 
 void NAME(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const lr_matmul_args *a = args;
-    int32_t (*start)[2] = scratch; /* (x.n, cols / 32) */
-    if (SHIFT) start_sums(start, a->x.values, a->x.n * (a->x.cols / 32));
-    for (int64_t r = i0; r < i1; r += ROWS)
+    const int64_t n_blocks = a->w.cols / 32, x_lines = (n_blocks + LINE_BLOCKS - 1) / LINE_BLOCKS;
+    line_input *x = scratch; /* (x.n, x_lines) */
+    for (int64_t t = 0; t < a->x.n; t++)
+        arrange(x + t * x_lines, (const int8_t *)a->x.values + t * a->w.cols, n_blocks, x_lines);
+    for (int64_t r = i0; r < i1; r++)
         for (int64_t t = 0; t < a->x.n; t += MAX_TOKENS) {
             switch (lr_min(MAX_TOKENS, a->x.n - t)) {
-            case 1: tile(a, r, t, 1, start); break;
-            case 2: tile(a, r, t, 2, start); break;
-            case 3: tile(a, r, t, 3, start); break;
-            case 4: tile(a, r, t, 4, start); break;
+            case 1: row(a, r, t, x, x_lines, 1); break;
+            case 2: row(a, r, t, x, x_lines, 2); break;
+            case 3: row(a, r, t, x, x_lines, 3); break;
+            case 4: row(a, r, t, x, x_lines, 4); break;
             }
         }
 }

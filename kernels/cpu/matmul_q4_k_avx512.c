@@ -1,42 +1,33 @@
-/* q4_k weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next; high
- * ones are used as they lie, 16 times too large, with a sixteenth of the scale.  The 16 scale bytes of 256 weights: f16 d, f16 dmin, then bytes A[4] B[4] C[4] with the 6-bit scales S and mins M of its
+/* q4_k weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next.  The
+ * 16 scale bytes of 256 weights: f16 d, f16 dmin, then bytes A[4] B[4] C[4] with the 6-bit scales S and mins M of its
  * eight blocks:  S[i] = A[i] & 63, M[i] = B[i] & 63, and S[i + 4] = C[i] & 15 | A[i] >> 6 << 4,
  * M[i + 4] = C[i] >> 4 | B[i] >> 6 << 4, for i < 4.                                                                   */
-enum { LINE_BLOCKS = 4, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
+enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
 #define NAME lr_matmul_q4_k_avx512
 #include "kernels/cpu/matmul_int8_avx512.h"
 
-INLINE void unpack(__m512i u[4], const __m512i w[8], int b) {
-    UNROLL for (int i = 0; i < 4; i++) {
-        u[i] = _mm512_and_si512(w[4 * (b / 2) + i], _mm512_set1_epi8((char)(b % 2 ? 0xf0 : 0x0f)));
-    }
+INLINE int column(int v, int c) { return 64 * (c / 2) + 16 * (c % 2) + 32 * v; }
+
+INLINE void unpack(__m512i u[1][VECTORS], __m512i w) {
+    const __m512i low = _mm512_set1_epi8(15);
+    u[0][0] = _mm512_and_si512(w, low);
+    u[0][1] = _mm512_and_si512(_mm512_srli_epi16(w, 4), low);
 }
 
-/* Byte `even` of each dword in the row's first lane, byte `odd` in its second, as float.                              */
-INLINE __m512 bytes_ps(__m512i v, int even, int odd) {
-    const char e = (char)even, o = (char)odd, none = -1;
-    __m128i from = _mm_setr_epi8(e, none, none, none, 4 + o, none, none, none,
-                                 8 + e, none, none, none, 12 + o, none, none, none);
-    return _mm512_cvtepi32_ps(_mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(from)));
+/* f16 number i and i + 8 of v, each in eight lanes.                                                                   */
+INLINE __m512 spread_halves(__m256i v, int i) {
+    const __m256i from = _mm256_inserti128_si256(_mm256_set1_epi16((short)i), _mm_set1_epi16((short)(i + 8)), 1);
+    return _mm512_cvtph_ps(_mm256_permutexvar_epi16(from, v));
 }
 
-INLINE void span_scales(span *out, const __m512i s[8]) {
-    const __m512i low6 = _mm512_set1_epi8(63), low4 = _mm512_set1_epi8(15), bits45 = _mm512_set1_epi8(48);
-    for (int k = 0; k < 4; k++) { /* 256 weights each */
-        __m512 both = _mm512_cvtph_ps(_mm512_cvtepi64_epi32(s[2 * k]));
-        __m512 d = _mm512_moveldup_ps(both), dmin = _mm512_movehdup_ps(both);
-        __m512i a = _mm512_shuffle_epi32(s[2 * k], 0xf5), b = _mm512_shuffle_epi32(s[2 * k + 1], 0xa0);
-        __m512i c = _mm512_shuffle_epi32(s[2 * k + 1], 0xf5); /* in both lanes of the row */
-        __m512i scales[2] = { _mm512_and_si512(a, low6),
-                              _mm512_or_si512(_mm512_and_si512(c, low4),
-                                              _mm512_and_si512(_mm512_srli_epi32(a, 2), bits45)) };
-        __m512i mins[2] = { _mm512_and_si512(b, low6),
-                            _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(c, 4), low4),
-                                            _mm512_and_si512(_mm512_srli_epi32(b, 2), bits45)) };
-        __m512 d16 = _mm512_mul_ps(d, _mm512_set1_ps(1.0f / 16));
-        UNROLL for (int i = 0; i < 8; i++)
-            out->scale[8 * k + i] = _mm512_mul_ps(i % 2 ? d16 : d, bytes_ps(scales[i / 4], i % 4, i % 4));
-        UNROLL for (int i = 0; i < 4; i++)
-            out->min[4 * k + i] = _mm512_mul_ps(dmin, bytes_ps(mins[i / 2], i % 2 * 2, i % 2 * 2 + 1));
-    }
+INLINE __m512 group_scales(__m512 *min, const uint8_t *p, int n) {
+    const __m256i v = _mm256_maskz_loadu_epi64((__mmask8)((1 << n / 4) - 1), p); /* dwords d and dmin, A, B, C; twice */
+    const __m256i c = _mm256_srlv_epi32(_mm256_shuffle_epi32(v, 0xff), _mm256_setr_epi32(0, 0, 4, 0, 0, 0, 4, 0));
+    const __m256i first = _mm256_and_si256(v, _mm256_set1_epi8(63)); /* S[0 .. 3] in dword 1, M[0 .. 3] in dword 2 */
+    const __m256i last = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(v, 2), _mm256_set1_epi8(48)),
+                                         _mm256_and_si256(c, _mm256_set1_epi8(15))); /* and S[4 .. 7], M[4 .. 7] */
+    const __m256i s = _mm256_permute4x64_epi64(_mm256_unpacklo_epi32(first, last), 0x0d);
+    const __m256i m = _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(first, last), 0x08);
+    *min = _mm512_mul_ps(spread_halves(v, 1), _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(m))));
+    return _mm512_mul_ps(spread_halves(v, 0), _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(s))));
 }
