@@ -3,7 +3,7 @@
 #   make            the program, the shared and the static library, in build/
 #   make demo       the bundled model tells a story
 #   make test       every test, sanitizers included        make san    the sanitizer builds alone
-#   make fuzz       the fuzz targets (clang)               make bench  speed on the shape of a 1.1B model
+#   make fuzz       the fuzz targets (clang)               make bench  kernels, then a 1.1B model's shape: some minutes
 #   make install    PREFIX= DESTDIR= LIBDIR=               make deps   installs missing Debian packages
 #   V=1 shows the commands of the build.
 VERSION   := 0.1.0
@@ -32,6 +32,7 @@ LIB_SRC := $(wildcard runtime/*.c kernels/*.c kernels/cpu/*.c loaders/*.c quant/
 CLI_SRC := $(wildcard runtime/cli/*.c)
 LIB_OBJ := $(LIB_SRC:%.c=$(BUILD)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(BUILD)/%.o)
+BENCHES := $(patsubst tests/%.c,$(BUILD)/%,$(wildcard tests/bench/*.c))
 TESTS   := $(patsubst tests/%.c,$(BUILD)/tests/%,$(wildcard tests/test_*.c))
 # Tests that use more than one thread: these are built for the thread sanitizer too.
 THREADED := $(patsubst tests/%.c,$(BUILD)/tests/%,$(shell grep -l 'pthread_create\|lr_threads_' tests/test_*.c))
@@ -75,6 +76,11 @@ $(BUILD)/tests/%: tests/%.c $(BUILD)/libllmrun.a
 	@echo "  compile $<"
 	$(Q)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/libllmrun.a -lcmocka $(LDLIBS)
 
+$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libllmrun.a
+	@mkdir -p $(@D)
+	@echo "  compile $<"
+	$(Q)$(CC) $(CFLAGS) -o $@ $< $(BUILD)/libllmrun.a $(LDLIBS)
+
 # ---- run ----
 
 demo:
@@ -102,7 +108,9 @@ asan-unit:
 tsan-unit:
 	+@$(SUBMAKE) BUILD=$(BUILD)/tsan SAN="-fsanitize=thread" OPT="-O1 -g" threaded
 
-bench: all
+# Each prints the rate at which memory is read in the same run: the measure of what decode can reach.
+bench: all $(BENCHES)
+	@for part in $(BENCHES); do echo "== $${part##*/}"; $$part || exit; echo; done
 	@for quant in f16 q8_0 q4_k; do $(BUILD)/llmrun bench --model tests/bench/tinyllama-1.1b/config.json --quant $$quant || exit; done
 
 -include tests/fuzz/fuzz.mk
@@ -149,4 +157,4 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all demo test san unit threaded asan-unit tsan-unit bench fuzz-deps install uninstall deps clean
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(BUILD)/tests/*.d)
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(BUILD)/tests/*.d $(BUILD)/bench/*.d)
