@@ -16,14 +16,15 @@ fresh() {
     echo 'int llmrun_x(void) { return 1; }' >"$tree/runtime/api.c"
 }
 
-# expect GATE: the gate of that name, and no other, must be red.
+# expect GATE: the gate of that name, and no other, must be red, and the exit status say so.
 expect() {
-    local out
+    local out red
     out=$(cd "$tree" && GATES_ROOT=$tree GIT_DIR=/nonexistent bash "$gates" "$tree/build")
-    if [ "$(printf '%s\n' "$out" | sed -n 's/^gate \([a-z-]*\):.*/\1/p' | sort -u)" = "$1" ]; then
+    red=$?
+    if [ $red -eq $((${#1} > 0)) ] && [ "$(printf '%s\n' "$out" | sed -n 's/^gate \([a-z-]*\):.*/\1/p' | sort -u)" = "$1" ]; then
         echo "ok - ${1:-clean tree}"
     else
-        printf 'not ok - expected "%s", got:\n%s\n' "$1" "$out"
+        printf 'not ok - expected "%s", got status %d:\n%s\n' "$1" $red "$out"
         status=1
     fi
 }

@@ -66,12 +66,18 @@ static void open_model(model *m, const char *path, int n_sessions) {
     llmrun_session_close(s);
 }
 
-/* Runs a check on every model. */
-static void for_models(int n_sessions, void (*check)(model *m)) {
+/* A check that every model passes: the state of its test.                                                            */
+typedef struct on_models {
+    int n_sessions;
+    void (*check)(model *m);
+} on_models;
+
+static void every_model(void **state) {
+    const on_models *c = *state;
     for (size_t i = 0; i < LR_COUNT(models); i++) {
         model m;
-        open_model(&m, models[i], n_sessions);
-        check(&m);
+        open_model(&m, models[i], c->n_sessions);
+        c->check(&m);
         llmrun_engine_close(m.e);
     }
 }
@@ -85,10 +91,6 @@ static void check_chunks(model *m) {
         assert_int_equal(llmrun_session_position(s), N);
         llmrun_session_close(s);
     }
-}
-static void chunks_agree(void **state) {
-    (void)state;
-    for_models(1, check_chunks);
 }
 
 static void check_rewind(model *m) {
@@ -107,10 +109,6 @@ static void check_rewind(model *m) {
     eval(s, m->tokens, N, logits);
     same(logits, m->want);
     llmrun_session_close(s);
-}
-static void rewinds(void **state) {
-    (void)state;
-    for_models(1, check_rewind);
 }
 
 /* A window of 8 with chunks of 8 keeps 16 slots: after 40 tokens position 10 is gone, and saying so beats wrong text. */
@@ -147,10 +145,6 @@ static void check_sync(model *m) {
     assert_int_equal(llmrun_session_position(s), 5);
     llmrun_session_close(s);
 }
-static void syncs(void **state) {
-    (void)state;
-    for_models(1, check_sync);
-}
 
 static void check_copy(model *m) {
     float logits[N_VOCAB];
@@ -167,10 +161,6 @@ static void check_copy(model *m) {
     assert_int_equal(llmrun_session_copy(a, a, &err), LLMRUN_ARG);
     llmrun_session_close(a);
     llmrun_session_close(b);
-}
-static void copies(void **state) {
-    (void)state;
-    for_models(2, check_copy);
 }
 
 static void check_batch(model *m) {
@@ -197,16 +187,6 @@ static void check_batch(model *m) {
     for (int i = 0; i < 3; i++) llmrun_session_close(s[i]);
     llmrun_session_close(single);
 }
-static void batches(void **state) {
-    (void)state;
-    for (size_t i = 0; i < LR_COUNT(models); i++) {
-        model m;
-        open_model(&m, models[i], 4);
-        check_batch(&m);
-        llmrun_engine_close(m.e);
-    }
-}
-
 /* ---- files ---- */
 
 static void check_save(model *m) {
@@ -249,10 +229,6 @@ static void check_save(model *m) {
     assert_int_equal(llmrun_session_save(s, "/nonexistent/file", &err), LLMRUN_IO);
     unlink(path);
     llmrun_session_close(s);
-}
-static void saves(void **state) {
-    (void)state;
-    for_models(1, check_save);
 }
 
 static void foreign_file_is_refused(void **state) {
@@ -394,12 +370,18 @@ static void thread_count_changes_no_bit(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(chunks_agree),        cmocka_unit_test(rewinds),
-        cmocka_unit_test(window_refuses_far_rewind), cmocka_unit_test(syncs),
-        cmocka_unit_test(copies),              cmocka_unit_test(batches),
-        cmocka_unit_test(saves),               cmocka_unit_test(foreign_file_is_refused),
-        cmocka_unit_test(arguments_are_checked), cmocka_unit_test(full_context_ends),
-        cmocka_unit_test(cancel_leaves_the_session_sound), cmocka_unit_test(two_threads_share_an_engine),
+        { "chunks_agree", every_model, NULL, NULL, &(on_models){ 1, check_chunks } },
+        { "rewinds", every_model, NULL, NULL, &(on_models){ 1, check_rewind } },
+        { "syncs", every_model, NULL, NULL, &(on_models){ 1, check_sync } },
+        { "copies", every_model, NULL, NULL, &(on_models){ 2, check_copy } },
+        { "batches", every_model, NULL, NULL, &(on_models){ 4, check_batch } },
+        { "saves", every_model, NULL, NULL, &(on_models){ 1, check_save } },
+        cmocka_unit_test(window_refuses_far_rewind),
+        cmocka_unit_test(foreign_file_is_refused),
+        cmocka_unit_test(arguments_are_checked),
+        cmocka_unit_test(full_context_ends),
+        cmocka_unit_test(cancel_leaves_the_session_sound),
+        cmocka_unit_test(two_threads_share_an_engine),
         cmocka_unit_test(thread_count_changes_no_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,12 +28,16 @@ int exit_code(llmrun_status status) {
     return EXIT_INTERNAL;
 }
 
-int cli_fail(int code, const char *format, ...) {
-    va_list ap;
-    va_start(ap, format);
+static void print_line(const char *format, va_list ap) {
     fputs("llmrun: ", stderr);
     vfprintf(stderr, format, ap);
     fputc('\n', stderr);
+}
+
+int cli_fail(int code, const char *format, ...) {
+    va_list ap;
+    va_start(ap, format);
+    print_line(format, ap);
     va_end(ap);
     return code;
 }
@@ -44,12 +48,9 @@ int cli_fail_error(const llmrun_error *err) {
 }
 
 void cli_note(const cli_options *o, const char *format, ...) {
-    if (o->quiet) return;
     va_list ap;
     va_start(ap, format);
-    fputs("llmrun: ", stderr);
-    vfprintf(stderr, format, ap);
-    fputc('\n', stderr);
+    if (!o->quiet) print_line(format, ap);
     va_end(ap);
 }
 
