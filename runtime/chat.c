@@ -104,10 +104,20 @@ static llmrun_status render(sink *s, const char *pattern, const char *text, size
     return status;
 }
 
+const char *lr_chat_template(const llmrun_engine *e, size_t *n_bytes) {
+    const lr_checkpoint *c = &e->checkpoint;
+    const char *text = lr_config_string(&c->tokenizer_config, "chat_template");
+    if (!text) text = lr_config_string(&c->tokenizer_config, "chat_template.0.template");
+    if (c->chat_template.size) text = (const char *)c->chat_template.data;
+    *n_bytes = c->chat_template.size ? c->chat_template.size : text ? strlen(text) : 0;
+    return text;
+}
+
 static const form *find_form(const llmrun_engine *e) {
-    const char *template = lr_config_string(&e->checkpoint.tokenizer_config, "chat_template");
-    for (size_t i = 0; template && i < LR_COUNT(forms); i++)
-        if (strstr(template, forms[i].marker)) return &forms[i];
+    size_t n;
+    const char *text = lr_chat_template(e, &n);
+    for (size_t i = 0; text && i < LR_COUNT(forms); i++)
+        if (memmem(text, n, forms[i].marker, strlen(forms[i].marker))) return &forms[i];
     return NULL;
 }
 

@@ -101,7 +101,8 @@ static llmrun_status open_checkpoint(llmrun_engine *e, const llmrun_options *o, 
 static llmrun_status open_tokenizer(llmrun_engine *e, llmrun_error *err) {
     const lr_checkpoint *c = &e->checkpoint;
     const lr_hparams *h = &e->binding.hparams;
-    e->has_chat_template = lr_config_string(&c->tokenizer_config, "chat_template") != NULL;
+    size_t n_template;
+    e->has_chat_template = lr_chat_template(e, &n_template) != NULL;
     if (!c->tokenizer_path || c->config_only) return LLMRUN_OK;
     return lr_tokenizer_open(&e->tokenizer, c->tokenizer_path, &c->tokenizer_config, h->eos, h->n_eos, err);
 }

@@ -46,6 +46,10 @@ struct llmrun_engine {
 llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
 void lr_engine_free(llmrun_engine *e);
 
+/* chat.c: the text of the model's chat template (n_bytes), NULL if it has none: chat_template.jinja, else the one in
+ * tokenizer_config.json, else the first of those there.                                                               */
+const char *lr_chat_template(const llmrun_engine *e, size_t *n_bytes);
+
 /* load.c: plans, allocates, brings the weights to where the plan puts them (map, cache or conversion) and fills embed,
  * head, out_norm and layers.  e is prepared.                                                                          */
 llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);

@@ -46,15 +46,17 @@ static void copy_file(const char *from, const char *dir, const char *name) {
     assert_int_equal(fclose(out), 0);
 }
 
-/* A small model that speaks another model's tokens: turns are made without running it.                                */
-static llmrun_engine *open_model(const char *tokenizer, const char *config) {
+/* A small model in a directory of its own, which can be given any tokenizer: turns are made without running it.       */
+static char *new_model(void) {
     char *dir = new_directory();
-    llmrun_engine *e = NULL;
-    llmrun_options o;
     copy_file(MODEL "config.json", dir, "config.json");
     copy_file(MODEL "model.safetensors", dir, "model.safetensors");
-    if (tokenizer) copy_file(tokenizer, dir, "tokenizer.json");
-    if (config) copy_file(config, dir, "tokenizer_config.json");
+    return dir;
+}
+
+static llmrun_engine *open_and_remove(char *dir) {
+    llmrun_engine *e = NULL;
+    llmrun_options o;
     llmrun_options_default(&o);
     o.model = dir;
     o.cache_dir = "";
@@ -104,7 +106,10 @@ static void turns_are_those_of_the_template(void **state) {
             print_message("%s: not here\n", r->tokenizer);
             skip();
         }
-        llmrun_engine *e = open_model(r->tokenizer, r->config);
+        char *dir = new_model();
+        copy_file(r->tokenizer, dir, "tokenizer.json");
+        copy_file(r->config, dir, "tokenizer_config.json");
+        llmrun_engine *e = open_and_remove(dir);
         assert_string_equal(llmrun_chat_form(e), r->form);
         expect_turn(e, true, FIRST, r->first, r->n_first);
         expect_turn(e, false, SECOND, r->second, r->n_second);
@@ -113,10 +118,41 @@ static void turns_are_those_of_the_template(void **state) {
     }
 }
 
+/* Newer models keep the template in a file of its own, older ones a list of named ones.                              */
+static void templates_are_found(void **state) {
+    (void)state;
+    static const struct {
+        const char *file, *text, *form;
+    } places[] = {
+        { "tokenizer_config.json", "{\"chat_template\": \"'<|start_header_id|>'\"}", "Llama 3" },
+        { "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"default\", \"template\": \"[INST]\"}]}", "Mistral" },
+        { "chat_template.jinja", "{{ '<start_of_turn>' }}", "Gemma" },
+        { "chat_template.jinja", "{{ '<|turn>' }}", NULL },
+    };
+    static const char tokenizer[] = "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0}, \"merges\": []},"
+                                    " \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false},"
+                                    " \"decoder\": {\"type\": \"ByteLevel\"}}";
+    for (size_t i = 0; i < LR_COUNT(places); i++) {
+        char *dir = new_model();
+        write_text(dir, "tokenizer.json", tokenizer);
+        write_text(dir, places[i].file, places[i].text);
+        llmrun_engine *e = open_and_remove(dir);
+        llmrun_model_info info = { .struct_size = sizeof info };
+        assert_int_equal(llmrun_engine_info(e, &info), LLMRUN_OK);
+        assert_true(info.has_chat_template);
+        const char *form = llmrun_chat_form(e);
+        if (places[i].form)
+            assert_string_equal(form ? form : "none", places[i].form);
+        else
+            assert_null(form);
+        llmrun_engine_close(e);
+    }
+}
+
 static void no_template_no_form(void **state) {
     (void)state;
     size_t n = 0;
-    llmrun_engine *e = open_model(NULL, NULL);
+    llmrun_engine *e = open_and_remove(new_model());
     assert_null(llmrun_chat_form(e));
     EXPECT_FAIL(llmrun_chat_turn(e, true, NULL, "x", 1, NULL, 0, &n, &err), LLMRUN_UNSUPPORTED, "no chat template");
     EXPECT_FAIL(llmrun_chat_turn(NULL, true, NULL, "x", 1, NULL, 0, &n, &err), LLMRUN_ARG, "engine");
@@ -127,6 +163,7 @@ static void no_template_no_form(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(turns_are_those_of_the_template),
+        cmocka_unit_test(templates_are_found),
         cmocka_unit_test(no_template_no_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
