@@ -21,6 +21,7 @@ INLINE __m512 broadcast_2ps(const float *p) { return _mm512_castsi512_ps(broadca
 /* The same 16 bytes in every 16-byte lane.                                                                           */
 INLINE __m512i broadcast_16(const void *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128(p)); }
 
+INLINE __m128i load_16(const void *p) { return _mm_loadu_si128(p); }
 INLINE __m256i load_32(const void *p) { return _mm256_loadu_si256(p); }
 
 /* table[low nibble] and table[high nibble] of each byte, for a table of 16 bytes in every 16-byte lane: vpermb takes six

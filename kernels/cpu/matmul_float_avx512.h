@@ -1,9 +1,9 @@
 /* Matmul of unquantized weights with f32 activations for few tokens, AVX-512: what these formats share.
  *
  * Four rows are dotted with up to four tokens at once, so a load of activations serves four rows, and the conversion of
- * 16 weights serves four tokens.  The next four rows are prefetched meanwhile, in
- * the order of addresses: four streams at once would cost a third of the bandwidth.  Lanes go
- * to their totals every CHUNK columns, which keeps rounding small in long rows.
+ * 16 weights serves four tokens.  The next four rows are prefetched meanwhile, in the order of addresses: four streams at
+ * once would cost a third of the bandwidth.  Lanes go to their totals every CHUNK columns, which keeps rounding small in
+ * long rows.
  *
  * The includer defines first:
  *   VALUE                  type of a stored weight
@@ -41,7 +41,8 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
         __m512 sum[ROWS][MAX_TOKENS];
         UNROLL for (int i = 0; i < ROWS; i++) UNROLL for (int k = 0; k < tokens; k++) sum[i][k] = _mm512_setzero_ps();
         for (; c + LINE <= end; c += LINE) {
-            UNROLL for (int i = 0; i < ROWS; i++) _mm_prefetch(next + c * (int64_t)sizeof(*w[0]) * ROWS + 64 * i, _MM_HINT_T0);
+            UNROLL for (int i = 0; i < ROWS; i++)
+                _mm_prefetch(next + c * (int64_t)sizeof(*w[0]) * ROWS + 64 * i, _MM_HINT_T0);
             UNROLL for (int k = 0; k < LINE; k += 16) step(sum, w, x, cols, c + k, ALL, tokens);
         }
         for (; c < end; c += 16) {

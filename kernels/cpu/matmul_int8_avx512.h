@@ -22,7 +22,7 @@
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/cpu.h"
 
-enum { MAX_TOKENS = 4, GROUP_BLOCKS = 16, GROUP_LINES = GROUP_BLOCKS / LINE_BLOCKS, VECTORS = SUMS * PARTS };
+enum { ROWS = 8, MAX_TOKENS = 4, GROUP_BLOCKS = 16, GROUP_LINES = GROUP_BLOCKS / LINE_BLOCKS, VECTORS = SUMS * PARTS };
 
 INLINE int column(int v, int c);
 INLINE void unpack(__m512i u[PLANES][VECTORS], __m512i w);
@@ -40,38 +40,39 @@ typedef struct line_input {
     __m512i start[SUMS]; /* -SHIFT * the sum of what each int32 lane is dotted with */
 } line_input;
 
-static void arrange(line_input *out, const int8_t *q, int64_t n_blocks, int64_t n_lines) {
-    for (int64_t line = 0; line < n_lines; line++, out++) {
-        UNROLL for (int v = 0; v < VECTORS; v++) {
-            __m128i parts[4];
-            for (int c = 0; c < 4; c++) {
-                const int64_t at = line * LINE_BLOCKS * 32 + column(v, c);
-                parts[c] = at < n_blocks * 32 ? _mm_loadu_si128((const void *)(q + at)) : _mm_setzero_si128();
-            }
-            memcpy(&out->q[v], parts, 64);
-        }
-        UNROLL for (int s = 0; s < SUMS; s++) {
-            __m512i sum = _mm512_setzero_si512();
-            for (int i = 0; i < PARTS; i++)
-                sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8((char)SHIFT), out->q[s * PARTS + i]);
-            out->start[s] = _mm512_sub_epi32(_mm512_setzero_si512(), sum);
-        }
+INLINE void arrange_line(line_input *out, const int8_t *q) {
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+        __m512i low = _mm512_castsi128_si512(load_16(q + column(v, 0)));
+        __m256i high = _mm256_castsi128_si256(load_16(q + column(v, 2)));
+        low = _mm512_inserti32x4(low, load_16(q + column(v, 1)), 1);
+        high = _mm256_inserti128_si256(high, load_16(q + column(v, 3)), 1);
+        out->q[v] = _mm512_inserti64x4(low, high, 1);
+    }
+    UNROLL for (int s = 0; SHIFT && s < SUMS; s++) {
+        __m512i sum = _mm512_setzero_si512();
+        UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++)
+            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8((char)SHIFT), out->q[v]);
+        out->start[s] = _mm512_sub_epi32(_mm512_setzero_si512(), sum);
     }
 }
 
-/* Dot of the codes of sum s with activations: four products in each lane.  A third plane is converted apart, as the
- * whole would not fit in int32.                                                                                       */
-INLINE __m512 dot(__m512i u[PLANES][VECTORS], const line_input *x, const int s) {
-    __m512i sum = SHIFT ? x->start[s] : _mm512_setzero_si512(), low = _mm512_setzero_si512();
-    UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++) sum = _mm512_dpbusd_epi32(sum, u[0][v], x->q[v]);
-    if (PLANES == 1) return _mm512_cvtepi32_ps(sum);
-
-    sum = _mm512_slli_epi32(sum, PLANE_BITS);
-    UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++) {
-        sum = _mm512_dpbusd_epi32(sum, u[1 % PLANES][v], x->q[v]);
-        low = _mm512_dpbusd_epi32(low, u[2 % PLANES][v], x->q[v]);
+static void arrange(line_input *out, const int8_t *q, int64_t n_blocks) {
+    int64_t block = 0;
+    for (; block + LINE_BLOCKS <= n_blocks; block += LINE_BLOCKS) arrange_line(out++, q + 32 * block);
+    if (block < n_blocks) {
+        int8_t padded[LINE_BLOCKS * 32] = { 0 };
+        arrange_line(out, memcpy(padded, q + 32 * block, (size_t)(n_blocks - block) * 32));
     }
-    return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_set1_ps(1 << PLANE_BITS), _mm512_cvtepi32_ps(low));
+}
+
+/* Dot of the codes of sum s with activations: four products a part in each lane, which int32 holds for every format. */
+INLINE __m512 dot(__m512i u[PLANES][VECTORS], const line_input *x, const int s) {
+    __m512i sum = SHIFT ? x->start[s] : _mm512_setzero_si512();
+    UNROLL for (int plane = 0; plane < PLANES; plane++) {
+        if (plane > 0) sum = _mm512_slli_epi32(sum, PLANE_BITS);
+        UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++) sum = _mm512_dpbusd_epi32(sum, u[plane][v], x->q[v]);
+    }
+    return _mm512_cvtepi32_ps(sum);
 }
 
 /* In each lane of sum s of a group's first line: the block of the group that it belongs to.                           */
@@ -109,27 +110,29 @@ INLINE void group(__m512 sums[MAX_TOKENS][SUMS], const lr_act *act, int64_t t, c
     }
 }
 
-/* Row r times tokens t .. t + tokens - 1.                                                                             */
-INLINE void row(const lr_matmul_args *a, int64_t r, int64_t t, const line_input *x, int64_t x_lines, const int tokens) {
-    const int64_t n_blocks = a->w.cols / 32;
-    const int scale_bytes = lr_formats[a->w.format].scale_bytes * GROUP_BLOCKS * 32 / lr_formats[a->w.format].block;
-    const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
-    __m512 sums[MAX_TOKENS][SUMS];
-    UNROLL for (int k = 0; k < tokens; k++) UNROLL for (int s = 0; s < SUMS; s++) sums[k][s] = _mm512_setzero_ps();
-    x += t * x_lines;
-
-    int64_t first = 0;
-    for (; first + GROUP_BLOCKS <= n_blocks; first += GROUP_BLOCKS) {
-        group(sums, &a->x, t, x, x_lines, quants, scales, first, GROUP_BLOCKS, tokens);
-        quants += 64 * GROUP_LINES;
-        scales += scale_bytes;
-        x += GROUP_LINES;
-    }
-    if (first < n_blocks)
-        group(sums, &a->x, t, x, x_lines, quants, scales, first, (int)(n_blocks - first), tokens);
-    UNROLL for (int k = 0; k < tokens; k++) {
-        UNROLL for (int s = 1; s < SUMS; s++) sums[k][0] = _mm512_add_ps(sums[k][0], sums[k][s]);
-        lr_matmul_store(a, t + k, r, _mm512_reduce_add_ps(sums[k][0]));
+/* Rows r0 .. r1 - 1 times tokens t .. t + tokens - 1.                                                                 */
+INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t, const line_input *x, int64_t x_lines,
+                      const int tokens) {
+    const int64_t n_blocks = a->w.cols / 32, full = n_blocks / GROUP_BLOCKS * GROUP_BLOCKS;
+    const lr_format_traits *f = &lr_formats[a->w.format];
+    const int64_t scale_bytes = (int64_t)f->scale_bytes * GROUP_BLOCKS * 32 / f->block;
+    for (int64_t r = r0; r < r1; r++) {
+        const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
+        const line_input *in = x + t * x_lines;
+        __m512 sums[MAX_TOKENS][SUMS];
+        UNROLL for (int k = 0; k < tokens; k++) UNROLL for (int s = 0; s < SUMS; s++) sums[k][s] = _mm512_setzero_ps();
+        for (int64_t first = 0; first < full; first += GROUP_BLOCKS) {
+            group(sums, &a->x, t, in, x_lines, quants, scales, first, GROUP_BLOCKS, tokens);
+            quants += 64 * GROUP_LINES;
+            scales += scale_bytes;
+            in += GROUP_LINES;
+        }
+        if (full < n_blocks)
+            group(sums, &a->x, t, in, x_lines, quants, scales, full, (int)(n_blocks - full), tokens);
+        UNROLL for (int k = 0; k < tokens; k++) {
+            UNROLL for (int s = 1; s < SUMS; s++) sums[k][0] = _mm512_add_ps(sums[k][0], sums[k][s]);
+            lr_matmul_store(a, t + k, r, _mm512_reduce_add_ps(sums[k][0]));
+        }
     }
 }
 
@@ -138,14 +141,16 @@ void NAME(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const int64_t n_blocks = a->w.cols / 32, x_lines = (n_blocks + LINE_BLOCKS - 1) / LINE_BLOCKS;
     line_input *x = scratch; /* (x.n, x_lines) */
     for (int64_t t = 0; t < a->x.n; t++)
-        arrange(x + t * x_lines, (const int8_t *)a->x.values + t * a->w.cols, n_blocks, x_lines);
-    for (int64_t r = i0; r < i1; r++)
+        arrange(x + t * x_lines, (const int8_t *)a->x.values + t * a->w.cols, n_blocks);
+    for (int64_t r0 = i0; r0 < i1; r0 += ROWS) {
+        const int64_t r1 = lr_min(r0 + ROWS, i1);
         for (int64_t t = 0; t < a->x.n; t += MAX_TOKENS) {
             switch (lr_min(MAX_TOKENS, a->x.n - t)) {
-            case 1: row(a, r, t, x, x_lines, 1); break;
-            case 2: row(a, r, t, x, x_lines, 2); break;
-            case 3: row(a, r, t, x, x_lines, 3); break;
-            case 4: row(a, r, t, x, x_lines, 4); break;
+            case 1: some_rows(a, r0, r1, t, x, x_lines, 1); break;
+            case 2: some_rows(a, r0, r1, t, x, x_lines, 2); break;
+            case 3: some_rows(a, r0, r1, t, x, x_lines, 3); break;
+            case 4: some_rows(a, r0, r1, t, x, x_lines, 4); break;
             }
         }
+    }
 }

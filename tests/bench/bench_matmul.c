@@ -1,6 +1,6 @@
 /* Speed of matmul for few tokens, beside a plain RAM read in the same run.
  *
- *     bench_matmul [--isa NAME] [--only FORMAT] [--tokens N]
+ *     bench_matmul [--isa NAME] [--only FORMAT]
  *
  * The matrices are those of TinyLlama-1.1B, layer after layer and the output matrix, over more than 1 GB, so nothing is
  * found in a cache.  Two threads.  Prints GB/s of weights (quants and scales), best of several passes, and its ratio to
