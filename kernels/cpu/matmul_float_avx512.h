@@ -1,9 +1,9 @@
 /* Matmul of unquantized weights with f32 activations for few tokens, AVX-512: what these formats share.
  *
  * Four rows are dotted with up to four tokens at once, so a load of activations serves four rows, and the conversion of
- * 16 weights serves four tokens.  The next four rows are prefetched meanwhile, in the order of addresses: four streams at
- * once would cost a third of the bandwidth.  Lanes go to their totals every CHUNK columns, which keeps rounding small in
- * long rows.
+ * 16 weights serves four tokens.  The next four rows are prefetched meanwhile, in the order of addresses: four streams
+ * at once would cost a third of the bandwidth.  Lanes go to their totals every CHUNK columns, which keeps rounding small
+ * in long rows.
  *
  * The includer defines first:
  *   VALUE                  type of a stored weight
@@ -31,7 +31,8 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
     const int64_t cols = a->w.cols;
     const float *x = (const float *)a->x.values + t * cols;
     const VALUE *w[ROWS];
-    for (int i = 0; i < ROWS; i++) w[i] = (const VALUE *)(const void *)lr_row_quants(&a->w, lr_min(r + i, a->w.rows - 1));
+    for (int i = 0; i < ROWS; i++)
+        w[i] = (const VALUE *)(const void *)lr_row_quants(&a->w, lr_min(r + i, a->w.rows - 1));
     const char *next = (const char *)lr_row_quants(&a->w, r) + ROWS * a->w.quants_stride;
 
     __m512 total[ROWS][MAX_TOKENS];

@@ -5,8 +5,8 @@
  *
  * Decode waits for memory, so weights are read as memory likes it: row after row, each from end to end, one stream of
  * quants and one of scales.  The processor's own prefetch does this best; prefetch instructions only cost it slots.
- * Activations are laid out once per range of rows in the order in which a row's bytes meet them.  A line (64 bytes of quants) gives one
- * or two vectors of int32 sums; a group of 16 blocks shares one vector of scales.
+ * Activations are laid out once per range of rows in the order in which a row's bytes meet them.  A line (64 bytes of
+ * quants) gives one or two vectors of int32 sums; a group of 16 blocks shares one vector of scales.
  * The sums of a token do not depend on the other tokens, nor on the range.
  *
  * The includer defines first:
@@ -48,7 +48,7 @@ INLINE void arrange_line(line_input *out, const int8_t *q) {
         high = _mm256_inserti128_si256(high, load_16(q + column(v, 3)), 1);
         out->q[v] = _mm512_inserti64x4(low, high, 1);
     }
-    UNROLL for (int s = 0; SHIFT && s < SUMS; s++) {
+    UNROLL for (int s = 0; s < (SHIFT ? SUMS : 0); s++) {
         __m512i sum = _mm512_setzero_si512();
         UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++)
             sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8((char)SHIFT), out->q[v]);
