@@ -142,8 +142,15 @@ int machine_threads(void);        /* processors this process may use */
 uint64_t machine_peak_rss(void);  /* bytes, file mappings included */
 const char *size_text(char buf[32], uint64_t bytes); /* "13.5 GB", decimal */
 double seconds(void);             /* monotonic */
-/* Bytes per second that n_threads read from memory: the best of a few passes over a buffer that no cache holds.
- * 0 if the buffer cannot be had.                                                                                      */
-double measure_read_rate(int n_threads);
+/* Measures how fast n_threads read from memory, over a buffer that no cache holds.                                    */
+#define READ_METER_BYTES ((size_t)1 << 29)
+typedef struct read_meter {
+    int n_threads;
+    char *buffer;
+    struct reader *readers;
+} read_meter;
+bool read_meter_open(read_meter *m, int n_threads); /* false: no memory; then the rate is 0 */
+double read_meter_rate(read_meter *m); /* bytes per second, the best of a few passes: some 50 ms */
+void read_meter_close(read_meter *m);
 
 #endif

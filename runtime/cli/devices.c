@@ -55,7 +55,12 @@ int devices_main(cli_options *o) {
     if (!find_line("/proc/cpuinfo", "model name", name, sizeof name))
         find_line("/proc/cpuinfo", "Model", name, sizeof name);
     list_isa(isa, sizeof isa);
-    double rate = o->measure ? measure_read_rate(threads) : 0;
+    read_meter meter;
+    double rate = 0;
+    if (o->measure && read_meter_open(&meter, threads)) {
+        rate = read_meter_rate(&meter);
+        read_meter_close(&meter);
+    }
     if (o->json) {
         printf("{\"devices\": [{\"kind\": \"cpu\", \"name\": ");
         json_string(stdout, name, strlen(name));

@@ -41,52 +41,63 @@ int machine_threads(void) {
 
 typedef uint64_t lane __attribute__((vector_size(16)));
 
-typedef struct reader {
+struct reader {
     const lane *from;
     size_t n; /* lanes */
     lane sum; /* so that no read is optimized away */
     pthread_t thread;
-} reader;
+};
 
-/* Four streams a thread: more misses are in flight than one stream's prefetch brings.                                 */
+/* One sequential stream a thread: what prefetchers like best, and how decoding reads weights.                         */
 static void *read_lanes(void *user) {
-    reader *r = user;
-    size_t quarter = r->n / 4;
-    const lane *p0 = r->from, *p1 = p0 + quarter, *p2 = p1 + quarter, *p3 = p2 + quarter;
+    struct reader *r = user;
+    const lane *p = r->from;
     lane a = { 0 }, b = { 0 }, c = { 0 }, d = { 0 };
-    for (size_t i = 0; i + 4 <= quarter; i += 4) {
-        a ^= p0[i] ^ p0[i + 1] ^ p0[i + 2] ^ p0[i + 3];
-        b ^= p1[i] ^ p1[i + 1] ^ p1[i + 2] ^ p1[i + 3];
-        c ^= p2[i] ^ p2[i + 1] ^ p2[i + 2] ^ p2[i + 3];
-        d ^= p3[i] ^ p3[i + 1] ^ p3[i + 2] ^ p3[i + 3];
+    for (size_t i = 0; i + 8 <= r->n; i += 8) {
+        a ^= p[i] ^ p[i + 4];
+        b ^= p[i + 1] ^ p[i + 5];
+        c ^= p[i + 2] ^ p[i + 6];
+        d ^= p[i + 3] ^ p[i + 7];
     }
     r->sum = a ^ b ^ c ^ d;
     return NULL;
 }
 
-double measure_read_rate(int n_threads) {
-    enum { MOST_THREADS = 64, PASSES = 5 };
-    const size_t size = (size_t)1 << 29; /* larger than any cache */
-    reader readers[MOST_THREADS];
+bool read_meter_open(read_meter *m, int n_threads) {
+    *m = (read_meter){ .n_threads = n_threads };
+    m->buffer = aligned_alloc(1 << 21, READ_METER_BYTES);
+    m->readers = calloc((size_t)n_threads, sizeof *m->readers);
+    if (!m->buffer || !m->readers) {
+        read_meter_close(m);
+        return false;
+    }
+    madvise(m->buffer, READ_METER_BYTES, MADV_HUGEPAGE);
+    memset(m->buffer, 1, READ_METER_BYTES);
+    return true;
+}
+
+void read_meter_close(read_meter *m) {
+    free(m->buffer);
+    free(m->readers);
+    *m = (read_meter){ 0 };
+}
+
+double read_meter_rate(read_meter *m) {
+    enum { PASSES = 3 };
     double best = 0;
-    if (n_threads > MOST_THREADS) n_threads = MOST_THREADS;
-    size_t share = size / (size_t)n_threads / 256 * 256;
-    char *buffer = aligned_alloc(1 << 21, size);
-    if (!buffer) return 0;
-    madvise(buffer, size, MADV_HUGEPAGE);
-    memset(buffer, 1, size);
+    if (!m->buffer) return 0;
+    size_t share = READ_METER_BYTES / (size_t)m->n_threads / 256 * 256;
     for (int pass = 0; pass < PASSES; pass++) {
         double start = seconds();
         int started = 0;
-        for (int i = 0; i < n_threads; i++) {
-            readers[i] = (reader){ .from = (const lane *)(buffer + (size_t)i * share), .n = share / sizeof(lane) };
-            if (pthread_create(&readers[i].thread, NULL, read_lanes, &readers[i]) != 0) break;
+        for (int i = 0; i < m->n_threads; i++) {
+            m->readers[i] = (struct reader){ .from = (const lane *)(m->buffer + (size_t)i * share), .n = share / sizeof(lane) };
+            if (pthread_create(&m->readers[i].thread, NULL, read_lanes, &m->readers[i]) != 0) break;
             started++;
         }
-        for (int i = 0; i < started; i++) pthread_join(readers[i].thread, NULL);
+        for (int i = 0; i < started; i++) pthread_join(m->readers[i].thread, NULL);
         double rate = (double)started * (double)share / (seconds() - start);
         if (rate > best) best = rate;
     }
-    free(buffer);
     return best;
 }
