@@ -93,7 +93,7 @@ test:
 	@sh tests/deps.sh $(TEST_PACKAGES)
 	+@$(SUBMAKE) -j$(JOBS) all unit
 	+@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
-	@BUILD=$(BUILD) MAKE="$(MAKE)" CC="$(CC)" bash tests/run.sh gates headers unit kernels cli embed asan tsan
+	@BUILD=$(BUILD) MAKE="$(MAKE)" CC="$(CC)" bash tests/run.sh gates headers unit kernels nvcc cli embed asan tsan
 
 san:
 	+@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
@@ -113,6 +113,7 @@ bench: all $(BENCHES)
 	@for part in $(BENCHES); do echo "== $${part##*/}"; $$part || exit; echo; done
 	@for quant in f16 q8_0 q4_k; do $(BUILD)/llmrun bench --model tests/bench/tinyllama-1.1b/config.json --quant $$quant || exit; done
 
+-include kernels/sim/sim.mk
 -include tests/fuzz/fuzz.mk
 $(FUZZ_OBJ): | fuzz-deps
 fuzz-deps:

@@ -19,8 +19,8 @@ fail() { # gate, what is wrong; reads "place: detail" lines
 files=$(git ls-files -co --exclude-standard 2>/dev/null) || files=$(find . -type f -not -path './build/*' | sed 's|^\./||')
 files=$(for f in $files; do [ -f "$f" ] && echo "$f"; done)
 pick() { printf '%s\n' "$files" | grep -E "$1"; }
-code=$(pick '\.(c|h|def|cu|cuh|map)$')
-written=$(pick '\.(c|h|def|cu|cuh|map|sh|py|mk|md|1|bash)$|^Makefile$|^\.ci/')
+code=$(pick '\.(c|h|def|cu|cuh|cpp|map)$')
+written=$(pick '\.(c|h|def|cu|cuh|cpp|map|sh|py|mk|md|1|bash)$|^Makefile$|^\.ci/')
 
 # ---- the tree ----
 
@@ -34,7 +34,7 @@ for f in $written; do awk -v f="$f" 'END { if (NR > 600) print f ": " NR " lines
 # ---- layering: who may include what; the floor is for everybody ----
 
 layer() { # prints lines "file: include" of files under $1 whose include does not match $2
-    pick "$1" | grep -E '\.(c|h|cu|cuh|def)$' | while read -r f; do
+    pick "$1" | grep -E '\.(c|h|cu|cuh|cpp|def)$' | while read -r f; do
         sed -n 's/^[[:space:]]*#[[:space:]]*include "\([^"]*\)".*/\1/p' "$f" |
             grep -vE "$2|^runtime/(base|llmrun)\.h$" | sed "s|^|$f: |"
     done

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the tests that the Makefile built, one line for each program, and ends with "N passed, N failed, N skipped".
-# Usage: BUILD=dir tests/run.sh SECTION..    Sections: gates headers unit kernels cli embed asan tsan
+# Usage: BUILD=dir tests/run.sh SECTION..    Sections: gates headers unit kernels nvcc cli embed asan tsan
 BUILD=${BUILD:-build}
 CC=${CC:-gcc}
 MAKE=${MAKE:-make}
@@ -75,8 +75,8 @@ embed() {
 
 unit() { # directory of the programs, suffix of their names in the report
     local program
-    for program in tests/test_*.c; do
-        program=$(basename "$program" .c)
+    for program in tests/test_*.c tests/sim/test_*.cpp; do
+        program=$(basename "${program%.*}")
         [ -x "$1/tests/$program" ] && cases "$program$2" "$1/tests/$program"
     done
 }
@@ -100,6 +100,7 @@ run_section() {
             check "checkkernels finds: $kind" finds_defect "$BUILD/tests/checkkernels" --plant $kind
         done
         ;;
+    nvcc) check "dialect under nvcc" bash tests/sim/nvcc.sh ;;
     cli) cases cli bash tests/cli.sh "$BUILD" ;;
     embed) check "install and embed" embed ;;
     asan)

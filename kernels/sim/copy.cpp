@@ -1,0 +1,100 @@
+/* Copies and fills.  As in CUDA: pageable host memory is read during the call, and written before the call returns;
+ * pinned memory stays pending until a wait.  On the clock each device copies in and out at once, one at a time each. */
+#include "kernels/sim/instance.h"
+
+namespace simgpu {
+
+/* The side of a copy as its kind states it; wrong: the pointer does not belong there.                                */
+static bool fits_side(const void *p, size_t bytes, bool on_device) {
+    int owner = device_of(p);
+    return on_device ? owner >= 0 && allocated(p, bytes, owner) : owner < 0;
+}
+
+static cost copy_cost(const void *to, const void *from, size_t bytes) {
+    int target = device_of(to), source = device_of(from);
+    if (target < 0 && source < 0) return { nullptr, 0 };
+    device *d = &simulator->devices[(size_t)(target >= 0 ? target : source)];
+    double n = (double)bytes;
+    if (target < 0) return { &d->copy_out_free, seconds_of(n, d->spec.link_rate) };
+    if (source < 0) return { &d->copy_in_free, seconds_of(n, d->spec.link_rate) };
+    if (source == target) return { &d->compute_free, seconds_of(2 * n, d->spec.memory_rate) };
+    const device &s = simulator->devices[(size_t)source];
+    bool direct = (d->peers >> source & 1) || (s.peers >> target & 1);
+    double through_host = seconds_of(n, s.spec.link_rate) + seconds_of(n, d->spec.link_rate);
+    return { &d->copy_in_free, direct ? seconds_of(n, d->spec.peer_rate) : through_host };
+}
+
+static cudaError_t push_copy(void *to, const void *from, size_t bytes, cudaStream_t stream) {
+    cost c = copy_cost(to, from, bytes);
+    std::shared_ptr<std::vector<char>> staged;
+    if (device_of(from) < 0 && !is_pinned(from)) {
+        staged = std::make_shared<std::vector<char>>((const char *)from, (const char *)from + bytes);
+        from = staged->data();
+    }
+    auto work = [to, from, bytes, staged] {
+        open_ranges(-1);
+        memmove(to, from, bytes);
+        return cudaSuccess;
+    };
+    cudaError_t e = push(stream, { WORK, work, {} }, c);
+    if (e != cudaSuccess || device_of(to) >= 0 || is_pinned(to)) return e;
+    simgpu_stream *s = stream_or_null(stream);
+    drain_stream(s);
+    return simulator->devices[(size_t)s->device].sticky;
+}
+
+} // namespace simgpu
+
+using namespace simgpu;
+
+extern "C" {
+
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+    SIMGPU_ENTER();
+    if (cudaError_t e = simulator->devices[(size_t)stream_or_null(stream)->device].sticky) return result(e);
+    if (bytes == 0) return cudaSuccess;
+    SIMGPU_FAULT(SIMGPU_FAULT_COPY);
+    bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+    bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+    if (kind == cudaMemcpyDefault) {
+        to_device = device_of(to) >= 0;
+        from_device = device_of(from) >= 0;
+    }
+    if (!fits_side(to, bytes, to_device) || !fits_side(from, bytes, from_device)) return result(cudaErrorInvalidValue);
+    return result(push_copy(to, from, bytes, stream));
+}
+
+cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, cudaMemcpyKind kind) {
+    return cudaMemcpyAsync(to, from, bytes, kind, nullptr); /* the null stream waits */
+}
+
+cudaError_t cudaMemcpyPeerAsync(void *to, int to_device, const void *from, int from_device, size_t bytes,
+                                cudaStream_t stream) {
+    SIMGPU_ENTER();
+    if (cudaError_t e = simulator->devices[(size_t)stream_or_null(stream)->device].sticky) return result(e);
+    if (bytes == 0) return cudaSuccess;
+    SIMGPU_FAULT(SIMGPU_FAULT_COPY);
+    if (device_of(to) != to_device || device_of(from) != from_device) return result(cudaErrorInvalidValue);
+    if (!fits_side(to, bytes, true) || !fits_side(from, bytes, true)) return result(cudaErrorInvalidValue);
+    return result(push_copy(to, from, bytes, stream));
+}
+
+cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream) {
+    SIMGPU_ENTER();
+    if (cudaError_t e = simulator->devices[(size_t)stream_or_null(stream)->device].sticky) return result(e);
+    if (bytes == 0) return cudaSuccess;
+    SIMGPU_FAULT(SIMGPU_FAULT_COPY);
+    if (!fits_side(p, bytes, true)) return result(cudaErrorInvalidValue);
+    device *d = &simulator->devices[(size_t)device_of(p)];
+    auto work = [p, value, bytes] {
+        open_ranges(-1);
+        memset(p, value, bytes);
+        return cudaSuccess;
+    };
+    return result(
+        push(stream, { WORK, work, {} }, { &d->compute_free, seconds_of((double)bytes, d->spec.memory_rate) }));
+}
+
+cudaError_t cudaMemset(void *p, int value, size_t bytes) { return cudaMemsetAsync(p, value, bytes, nullptr); }
+
+} // extern "C"
