@@ -43,7 +43,7 @@ static double peak_gops(lr_threads *threads, lr_kernel kernel, int ops_per_instr
     const int n_threads = lr_threads_count(threads);
     const peak_args args = { LOOPS };
     double best = 1e30;
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < 40; i++) { /* a second processor may take a while to come fully awake */
         const double start = lr_seconds();
         lr_threads_run(threads, kernel, &args, n_threads, 1);
         const double seconds = lr_seconds() - start;
