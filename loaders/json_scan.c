@@ -1,4 +1,4 @@
-/* A pull reader for large JSON tables, and the three UTF-8 functions it stands on.  See json_scan.h.                  */
+/* A pull reader for large JSON tables, and two UTF-8 functions it stands on.  See json_scan.h.                  */
 #include "loaders/json_scan.h"
 
 #include <string.h>
@@ -6,19 +6,6 @@
 #include "loaders/json.h"
 
 /* ---- UTF-8 ---- */
-
-size_t lr_utf8_length(const char *text, size_t n) {
-    const unsigned char *s = (const unsigned char *)text;
-    if (s[0] < 0x80) return 1;
-    size_t want = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || want > n) return 0;
-    for (size_t i = 1; i < want; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    bool overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool surrogate = s[0] == 0xed && s[1] >= 0xa0;
-    bool beyond = s[0] == 0xf4 && s[1] >= 0x90;
-    return overlong || surrogate || beyond ? 0 : want;
-}
 
 size_t lr_utf8_put(char *out, uint32_t code) {
     if (code < 0x80) {

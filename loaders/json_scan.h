@@ -21,8 +21,6 @@ bool lr_json_scan_int(lr_json_scan *s, int32_t *out);
 /* Any value: brackets are matched (at most LR_JSON_DEPTH deep) and strings delimited; the rest is not looked at.      */
 bool lr_json_scan_skip(lr_json_scan *s);
 
-/* Length of the valid UTF-8 sequence at s, which holds n >= 1 bytes; 0 if it is not one.                              */
-size_t lr_utf8_length(const char *s, size_t n);
 /* Writes a code point (at most 4 bytes); returns its length.                                                          */
 size_t lr_utf8_put(char *out, uint32_t code);
 /* The code point at s, valid UTF-8; *n gets its length.                                                               */

@@ -30,37 +30,35 @@ static llmrun_status hand_over(lr_text *json, lr_text *text, char **json_out, ch
     return LLMRUN_OK;
 }
 
-llmrun_status llmrun_plan(const llmrun_options *o, char **json, char **text, llmrun_error *err) {
+static void plan_json(const llmrun_engine *e, lr_text *out) { lr_plan_json(&e->plan, &e->plan_input, out); }
+static void plan_text(const llmrun_engine *e, lr_text *out) { lr_plan_text(&e->plan, &e->plan_input, out); }
+
+/* Prepares a model, plans it where asked to, and describes it in up to two documents.                                 */
+static llmrun_status describe(const llmrun_options *o, bool plan, void (*to_json)(const llmrun_engine *, lr_text *),
+                              void (*to_text)(const llmrun_engine *, lr_text *), char **json, char **text,
+                              llmrun_error *err) {
     if (json) *json = NULL;
     if (text) *text = NULL;
     llmrun_engine *e = lr_zalloc(1, sizeof *e);
-    if (!e) return lr_fail_nomem(err, "plan", sizeof *e);
+    if (!e) return lr_fail_nomem(err, "report", sizeof *e);
     lr_text j = { 0 }, t = { 0 };
     llmrun_status status = lr_engine_prepare(e, o, err);
-    if (!status) status = lr_plan_make(&e->plan, &e->plan_input, err);
+    if (!status && plan) status = lr_plan_make(&e->plan, &e->plan_input, err);
     if (!status) {
-        if (json) lr_plan_json(&e->plan, &e->plan_input, &j);
-        if (text) lr_plan_text(&e->plan, &e->plan_input, &t);
+        if (json) to_json(e, &j);
+        if (text) to_text(e, &t);
         status = hand_over(&j, &t, json, text, err);
     }
     lr_engine_free(e);
     return status;
 }
 
+llmrun_status llmrun_plan(const llmrun_options *o, char **json, char **text, llmrun_error *err) {
+    return describe(o, true, plan_json, plan_text, json, text, err);
+}
+
 llmrun_status llmrun_info(const llmrun_options *o, char **json, char **text, llmrun_error *err) {
-    if (json) *json = NULL;
-    if (text) *text = NULL;
-    llmrun_engine *e = lr_zalloc(1, sizeof *e);
-    if (!e) return lr_fail_nomem(err, "info", sizeof *e);
-    lr_text j = { 0 }, t = { 0 };
-    llmrun_status status = lr_engine_prepare(e, o, err);
-    if (!status) {
-        if (json) lr_info_json(e, &j);
-        if (text) lr_info_text(e, &t);
-        status = hand_over(&j, &t, json, text, err);
-    }
-    lr_engine_free(e);
-    return status;
+    return describe(o, false, lr_info_json, lr_info_text, json, text, err);
 }
 
 const llmrun_tokenizer *llmrun_engine_tokenizer(const llmrun_engine *e) { return e ? e->tokenizer : NULL; }

@@ -41,20 +41,27 @@ const char *llmrun_status_text(llmrun_status status) {
     return (size_t)status < LR_COUNT(text) ? text[status] : "unknown status";
 }
 
-/* Length of the valid UTF-8 sequence at s, 0 if none.                                                                 */
-static size_t utf8_length(const unsigned char *s, size_t n) {
+int lr_utf8_character(const void *text, size_t n) {
+    const unsigned char *s = text;
     if (s[0] < 0x80) return 1;
-    size_t want = s[0] >= 0xf0 && s[0] <= 0xf4 ? 4 : s[0] >= 0xe0 ? 3 : s[0] >= 0xc2 ? 2 : 0;
-    if (s[0] > 0xf4 || want == 0 || want > n) return 0;
-    for (size_t i = 1; i < want; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
+    int want = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4) return -1;
+    /* The second byte has narrower limits after E0, ED, F0 and F4: no overlong forms, no surrogates, none past 10FFFF. */
+    unsigned lo = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned hi = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    for (int i = 1; i < want; i++) {
+        if ((size_t)i >= n) return 0;
+        if (s[i] < lo || s[i] > hi) return -1;
+        lo = 0x80;
+        hi = 0xbf;
+    }
     return want;
 }
 
 const char *lr_printable(char *buf, size_t size, const char *text, size_t n_bytes) {
     size_t o = 0, i = 0;
     while (i < n_bytes) {
-        size_t k = utf8_length((const unsigned char *)text + i, n_bytes - i);
+        size_t k = lr_utf8_length(text + i, n_bytes - i);
         bool plain = k > 1 || (k == 1 && (unsigned char)text[i] >= 0x20 && text[i] != 0x7f);
         size_t put = plain ? k : 1;
         if (o + put + 4 > size) {
@@ -191,7 +198,7 @@ void lr_text_add_json(lr_text *t, const char *s) {
     lr_text_add_bytes(t, "\"", 1);
     size_t n = strlen(s);
     for (size_t i = 0; i < n;) {
-        size_t k = utf8_length((const unsigned char *)s + i, n - i);
+        size_t k = lr_utf8_length(s + i, n - i);
         if (s[i] == '"' || s[i] == '\\')
             lr_text_add(t, "\\%c", s[i]);
         else if (k == 1 && (unsigned char)s[i] < 0x20)

@@ -89,6 +89,17 @@ typedef struct lr_report {
 void lr_log(const lr_report *r, llmrun_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 bool lr_progress(const lr_report *r, const char *stage, double done); /* false: cancel */
 
+/* ---- UTF-8: the one decoder.  s holds n >= 1 bytes ---- */
+
+/* Length of the character at s: > 0 complete, 0 later bytes may still complete it, -1 invalid (also overlong forms,
+ * surrogates, beyond 10FFFF).                                                                                        */
+int lr_utf8_character(const void *s, size_t n);
+/* The same where no more bytes will come: 0 if there is no complete character.                                       */
+static inline size_t lr_utf8_length(const void *s, size_t n) {
+    int k = lr_utf8_character(s, n);
+    return k > 0 ? (size_t)k : 0;
+}
+
 /* ---- hashing: 64-bit FNV-1a, continued from h; start with LR_HASH_START ---- */
 #define LR_HASH_START 0xcbf29ce484222325u
 uint64_t lr_hash(uint64_t h, const void *bytes, size_t n);

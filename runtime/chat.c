@@ -1,6 +1,5 @@
 /* Chat turns for the common prompt forms.  A model's template is recognised by its marker and rendered by the table
  * below: an approximation, and the caller is told so.  What the user wrote is never read as a special token.          */
-#include <stdio.h>
 #include <string.h>
 
 #include "runtime/engine.h"

@@ -17,27 +17,6 @@ typedef struct stream {
     bool refused; /* the text callback said stop */
 } stream;
 
-/* Length of the character at s: > 0 complete, 0 it may still be completed by later bytes, -1 invalid.                 */
-static int character(const unsigned char *s, size_t n) {
-    if (s[0] < 0x80) return 1;
-    int want = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4) return -1;
-    /* The second byte has narrower limits after E0, ED, F0 and F4: no overlong forms, no surrogates, none past 10FFFF. */
-    unsigned lo = s[0] == 0xe0   ? 0xa0
-                  : s[0] == 0xf0 ? 0x90
-                                 : 0x80,
-             hi = s[0] == 0xed   ? 0x9f
-                  : s[0] == 0xf4 ? 0x8f
-                                 : 0xbf;
-    for (int i = 1; i < want; i++) {
-        if ((size_t)i >= n) return 0;
-        if (s[i] < lo || s[i] > hi) return -1;
-        lo = 0x80;
-        hi = 0xbf;
-    }
-    return want;
-}
-
 static void emit(stream *s, const char *bytes, size_t n) {
     if (n && s->g->text && !s->refused && !s->g->text(s->g->user, bytes, n)) s->refused = true;
 }
@@ -48,7 +27,7 @@ static void hand_out(stream *s, size_t n, bool last) {
     const char *t = s->pending.text;
     size_t at = 0, from = 0;
     while (at < n) {
-        int k = character((const unsigned char *)t + at, n - at);
+        int k = lr_utf8_character(t + at, n - at);
         if (k == 0 && !last) break;
         if (k > 0) {
             at += (size_t)k;
