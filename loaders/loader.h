@@ -69,10 +69,19 @@ bool lr_config_bool(const lr_config *c, const char *key, bool fallback);
 llmrun_status lr_config_read(lr_config *c, const char *path, llmrun_error *err);
 void lr_config_close(lr_config *c);
 
+/* ---- GGUF metadata: read through loaders/gguf.h ---- */
+
+typedef struct lr_gguf_value lr_gguf_value;
+typedef struct lr_gguf {
+    lr_gguf_value *values; /* sorted by key; they point into the first file's map */
+    size_t n_values;
+} lr_gguf;
+
 /* ---- checkpoint: everything found at --model ---- */
 
 typedef struct lr_checkpoint {
-    lr_config config;       /* config.json */
+    lr_gguf gguf;           /* metadata of a GGUF model; no values: it is none */
+    lr_config config;       /* config.json; of a GGUF model its metadata, long arrays by their length alone */
     lr_config generation;   /* generation_config.json, empty if absent */
     lr_config tokenizer_config; /* tokenizer_config.json, empty if absent */
     lr_tensor *tensors;     /* sorted by name */
