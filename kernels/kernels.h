@@ -19,15 +19,17 @@ typedef void (*lr_kernel)(const void *args, int64_t i0, int64_t i1, void *scratc
 typedef enum lr_act_format {
     LR_ACT_F32,  /* values */
     LR_ACT_BF16, /* values */
+    LR_ACT_F16,  /* x = d[row] * value; d is 1 but where a value of the row would leave the range of f16 */
     LR_ACT_Q8,   /* int8 in blocks of 32: x = d * q, |q| <= 127; cols must be a multiple of 32 */
-    LR_N_ACT_FORMATS
+    LR_N_ACT_FORMATS,
+    LR_ACT_NONE = -1
 } lr_act_format;
 
 typedef struct lr_act {
     lr_act_format format;
     int64_t n, cols;
-    const void *values; /* F32: float (n, cols).  BF16: uint16_t (n, cols).  Q8: int8_t (n, cols) */
-    const float *d;     /* Q8: (n, cols / 32) scales */
+    const void *values; /* F32: float (n, cols).  BF16, F16: uint16_t (n, cols).  Q8: int8_t (n, cols) */
+    const float *d;     /* Q8: (n, cols / 32) scales.  F16: (n) scales, powers of two */
     const float *s;     /* Q8: (n, cols / 32) d * sum of the block's q */
 } lr_act;
 

@@ -1,0 +1,38 @@
+/* Facts about the GPU kernels that the planner and the backends share.  See backend.h.                               */
+#include "kernels/backend.h"
+
+/* Few tokens: what keeps up with reading the weights (int8 products for the blocks of 32 integers).  Many: tensor
+ * cores, on weights that a tile decodes to f16, or bf16 as they are; f32 weights keep their precision.                */
+lr_act_format lr_gpu_act(lr_format weights, int64_t n) {
+    static const lr_act_format few[LR_N_FORMATS] = {
+        [LR_F32] = LR_ACT_F32, [LR_F16] = LR_ACT_F16,  [LR_BF16] = LR_ACT_F32,  [LR_Q8_0] = LR_ACT_Q8,
+        [LR_Q4_K] = LR_ACT_Q8, [LR_IQ4_NL] = LR_ACT_Q8, [LR_NF4] = LR_ACT_F16,
+    };
+    static const lr_act_format many[LR_N_FORMATS] = {
+        [LR_F32] = LR_ACT_F32,  [LR_F16] = LR_ACT_F16,   [LR_BF16] = LR_ACT_BF16, [LR_Q8_0] = LR_ACT_F16,
+        [LR_Q4_K] = LR_ACT_F16, [LR_IQ4_NL] = LR_ACT_F16, [LR_NF4] = LR_ACT_F16,
+    };
+    if (weights < 0 || weights > LR_NF4) return LR_ACT_NONE;
+    return n <= LR_GPU_FEW ? few[weights] : many[weights];
+}
+
+enum { SPLITS_MOST = 64, SPLIT_LEAST = 64, BLOCKS_WANTED = 256 };
+
+/* Enough blocks to fill a large GPU, none shorter than SPLIT_LEAST positions where the context is full.               */
+int32_t lr_gpu_attention_splits(int32_t n_kv_heads, int32_t n_ctx) {
+    int64_t wanted = (BLOCKS_WANTED + n_kv_heads - 1) / lr_max(1, n_kv_heads);
+    int64_t most = lr_min(SPLITS_MOST, (n_ctx + SPLIT_LEAST - 1) / SPLIT_LEAST);
+    return (int32_t)lr_max(1, lr_min(wanted, most));
+}
+
+/* Each split of a few rows leaves its maximum, its sum and its weighted values.                                       */
+size_t lr_gpu_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads,
+                                      int32_t head_dim) {
+    size_t splits = (size_t)lr_gpu_attention_splits(n_kv_heads, n_ctx), rows = (size_t)lr_min(n_rows, LR_GPU_FEW);
+    return splits > 1 ? splits * rows * (size_t)n_heads * (size_t)(head_dim + 2) * sizeof(float) : 0;
+}
+
+bool lr_gpu_attention_takes(lr_format kv, int32_t head_dim) {
+    return (kv == LR_F16 || kv == LR_Q8_0 || kv == LR_F32) && head_dim > 0 && head_dim <= 256 &&
+           head_dim % lr_formats[kv].block == 0;
+}
