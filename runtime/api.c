@@ -14,7 +14,8 @@ const char *llmrun_version(void) {
 void llmrun_options_default(llmrun_options *o) {
     if (!o) return;
     *o = (llmrun_options){
-        .struct_size = sizeof *o, .quant = "auto", .kv = "auto", .n_sessions = 1, .cpu_isa = "auto", .use_mmap = true
+        .struct_size = sizeof *o, .quant = "auto", .kv = "auto", .prefer = "auto", .device = "auto", .n_sessions = 1,
+        .cpu_isa = "auto", .use_mmap = true
     };
 }
 

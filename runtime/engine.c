@@ -19,12 +19,14 @@ static llmrun_status parse_quant(lr_plan_input *in, const char *text, llmrun_err
         return LLMRUN_OK;
     }
     in->quant = lr_format_by_name(text);
-    if (in->quant != LR_FORMAT_NONE) return LLMRUN_OK;
+    if (in->quant != LR_FORMAT_NONE && lr_formats[in->quant].encode) return LLMRUN_OK;
     lr_text names = { 0 };
-    for (int i = 0; i < LR_N_FORMATS; i++) lr_text_add(&names, ", %s", lr_formats[i].name);
+    for (int i = 0; i < LR_N_FORMATS; i++)
+        if (lr_formats[i].encode) lr_text_add(&names, ", %s", lr_formats[i].name);
     char shown[40];
-    lr_fail(err, LLMRUN_ARG, "--quant \"%s\": expected auto, 8bit, 4bit%s",
-            lr_printable(shown, sizeof shown, text, strlen(text)), names.text ? names.text : "");
+    lr_fail(err, LLMRUN_ARG, "--quant \"%s\"%s: expected auto, 8bit, 4bit%s",
+            lr_printable(shown, sizeof shown, text, strlen(text)),
+            in->quant != LR_FORMAT_NONE ? " is only read from files" : "", names.text ? names.text : "");
     lr_free(names.text);
     return LLMRUN_ARG;
 }
@@ -35,6 +37,19 @@ static llmrun_status parse_kv(lr_plan_input *in, const char *text, llmrun_error 
     char shown[40];
     if (known) return LLMRUN_OK;
     return lr_fail(err, LLMRUN_ARG, "--kv \"%s\": expected auto, f32, f16, q8_0",
+                   lr_printable(shown, sizeof shown, text, strlen(text)));
+}
+
+static llmrun_status parse_prefer(lr_plan_input *in, const char *text, llmrun_error *err) {
+    static const char *const names[] = { [LR_PREFER_AUTO] = "auto", [LR_PREFER_QUALITY] = "quality",
+                                         [LR_PREFER_SPEED] = "speed" };
+    char shown[40];
+    for (size_t i = 0; i < LR_COUNT(names); i++)
+        if (!text || strcmp(text, names[i]) == 0) {
+            in->prefer = (lr_prefer)i;
+            return LLMRUN_OK;
+        }
+    return lr_fail(err, LLMRUN_ARG, "--prefer \"%s\": expected auto, quality or speed",
                    lr_printable(shown, sizeof shown, text, strlen(text)));
 }
 
@@ -72,7 +87,6 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->n_batch = o->n_batch;
     in->n_sessions = o->n_sessions;
     in->n_threads = o->n_threads ? o->n_threads : lr_threads_default();
-    in->prefer_speed = o->prefer_speed;
     in->use_mmap = o->use_mmap && !o->random_weights;
     in->ops = &e->ops;
     in->model_path = o->model;
@@ -84,7 +98,8 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
                                  .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(),
                                  .granule_bytes = LR_ALIGN };
     llmrun_status status = parse_quant(in, o->quant, err);
-    return status ? status : parse_kv(in, o->kv, err);
+    if (!status) status = parse_kv(in, o->kv, err);
+    return status ? status : parse_prefer(in, o->prefer, err);
 }
 
 /* ---- preparing ---- */

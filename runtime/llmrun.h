@@ -71,6 +71,8 @@ LLMRUN_API void llmrun_set_allocator(void *(*realloc)(void *user, void *old, siz
 
 /* ---- options ------------------------------------------------------------------------------------------------ */
 
+#define LLMRUN_MAX_GPUS 16
+
 typedef enum llmrun_log_level { LLMRUN_LOG_ERROR, LLMRUN_LOG_WARN, LLMRUN_LOG_INFO, LLMRUN_LOG_DEBUG } llmrun_log_level;
 
 /* How to open an engine.  Fill with llmrun_options_default, then change what you need.  Strings are read during the
@@ -90,13 +92,29 @@ typedef struct llmrun_options {
     const char *cache_dir; /* directory for converted weights; "" = none; NULL = the user's cache directory */
     bool use_mmap;        /* default true; false reads the weights into memory */
     bool mlock;           /* default false; true pins weights in RAM */
-    bool prefer_speed;    /* default false: keep quality first, then speed */
+    const char *prefer;   /* "auto": file's precision if it fits, else 8-bit, 4-bit, then offload; "quality": offload before
+                           * fewer bits; "speed": 4-bit at once */
     bool random_weights;  /* default false; true: fill a bare config.json with random weights (benchmarks) */
 
     void (*log)(void *user, llmrun_log_level level, const char *text); /* one line, no newline; NULL: silence */
     bool (*progress)(void *user, const char *stage, double done);      /* done 0..1; return false to cancel; or NULL */
     void *user;                                                        /* first argument of both callbacks */
+
+    const char *device;   /* "auto" (GPUs where they work, else the CPU, one line says which) "cpu" "cuda" "sim" */
+    uint64_t vram_bytes[LLMRUN_MAX_GPUS]; /* cap of what llmrun adds to each GPU, context and libraries included */
+    int32_t n_vram;       /* 0: what is free less a margin; 1: for each GPU; else one for each */
+    const char *sim_gpus; /* device "sim": "2x512M", "1G:900:80:25,512M" = size[:GB/s[:TFLOP/s[:link GB/s]]] */
+    const struct llmrun_card *cards; /* (n_cards) llmrun_plan only: plan for these GPUs, which need not be there */
+    int32_t n_cards;
+    const char *plan_json; /* text of an earlier plan (llmrun_plan): replay it exactly, or fail; NULL: make one */
+    bool disk;            /* weights beyond ram_bytes may be read from disk for every token; default false */
 } llmrun_options;
+
+/* A GPU to plan for.  A rate of 0: an assumed one, which the plan states.                                             */
+typedef struct llmrun_card {
+    uint64_t bytes;                                               /* what llmrun may use of it */
+    double read_bytes_per_s, flops_per_s, link_bytes_per_s;       /* memory, f16 matrix products, link to the host */
+} llmrun_card;
 
 LLMRUN_API void llmrun_options_default(llmrun_options *o);
 
@@ -113,6 +131,11 @@ LLMRUN_API llmrun_status llmrun_plan(const llmrun_options *o, char **json, char 
 /* Describes a model file or directory: family, shapes, tensors per format, what is supported.  As llmrun_plan otherwise.
  * [errors: ARG IO FORMAT UNSUPPORTED NOMEM]                                                                           */
 LLMRUN_API llmrun_status llmrun_info(const llmrun_options *o, char **json, char **text, llmrun_error *err);
+
+/* What there is to run on: the CPU, and the GPUs that o->device allows ("auto": those of the CUDA driver): memory in
+ * total, free and used by others, measured rates (cached per machine), and why a GPU cannot be used.
+ * [errors: ARG NOMEM DEVICE]   Cost: milliseconds; the first time about half a second a device, for measuring.       */
+LLMRUN_API llmrun_status llmrun_devices(const llmrun_options *o, char **json, char **text, llmrun_error *err);
 
 /* Releases a string that the library returned.  NULL is fine.                                       [errors: none] */
 LLMRUN_API void llmrun_free(void *p);
@@ -149,10 +172,26 @@ typedef struct llmrun_model_info {
     int32_t eos_id;                  /* first end-of-text id, -1: none */
     bool has_chat_template;
     const char *cpu_isa;             /* level the kernels run at, "avx512" */
+    int32_t n_gpus;                  /* in use; 0: all on the CPU */
+    int32_t n_host_layers;           /* layers that the CPU computes at least a part of */
 } llmrun_model_info;
 
 /* [errors: ARG] */
 LLMRUN_API llmrun_status llmrun_engine_info(const llmrun_engine *e, llmrun_model_info *info);
+
+/* Memory of GPU `gpu` (0 .. n_gpus - 1), or of the host (-1).                                                         */
+typedef struct llmrun_memory {
+    size_t struct_size; /* set by the caller to sizeof(llmrun_memory) */
+    char name[64];
+    uint64_t budget_bytes;
+    uint64_t planned_bytes;  /* <= budget: arena and overhead; host: also pinned memory, mapped weights not counted */
+    uint64_t arena_bytes, overhead_bytes;
+    uint64_t peak_bytes;     /* seen so far: of this process on the device as the driver says; host: resident set */
+    uint64_t weights_bytes, kv_bytes, activation_bytes, staging_bytes; /* the arena by class */
+} llmrun_memory;
+
+/* [errors: ARG] */
+LLMRUN_API llmrun_status llmrun_engine_memory(const llmrun_engine *e, int32_t gpu, llmrun_memory *memory);
 
 /* ---- tokens -------------------------------------------------------------------------------------------------- */
 

@@ -109,7 +109,7 @@ static void explain_quant(lr_plan *plan, const lr_plan_input *in, const lr_plan_
         while (t < end && (t->cols == 1 || plan->placements[t - in->tensors].format != plan->quant)) t++;
         if (t < end && t->file_format != plan->quant) SAY(" for a file in %s", file_name(t->file_format));
         else SAY(", the file's precision");
-    } else if (in->prefer_speed) {
+    } else if (in->prefer == LR_PREFER_SPEED) {
         SAY(" for speed");
     } else {
         for (int i = 0; i < found->n_tried && found->tried[i] != plan->quant; i++)

@@ -3,16 +3,33 @@
 #ifndef LR_PLAN_H
 #define LR_PLAN_H
 
-#include "kernels/kernels.h"
+#include "kernels/backend.h"
 #include "models/model.h"
 
-#define LR_PLAN_MAX_DEVICES 16
+#define LR_PLAN_MAX_GPUS 16
+#define LR_PLACE_HOST (-1) /* place of a tensor or group: the CPU; 0 and above: that GPU */
+
+/* What is placed as one: the tensors that one step of a layer reads.                                                  */
+typedef enum lr_group {
+    LR_GROUP_ATTN,    /* attn_norm, wq, wk, wv, wo, their biases, q_norm, k_norm; and the layer's KV cache */
+    LR_GROUP_GATE_UP, /* ffn_norm, w_gate, w_up, biases */
+    LR_GROUP_DOWN,    /* w_down, bias */
+    LR_N_GROUPS,      /* of a layer; group g of layer l has index l * LR_N_GROUPS + g */
+    LR_GROUP_EMBED = LR_N_GROUPS, /* with the head where they are tied */
+    LR_GROUP_HEAD     /* out_norm, head */
+} lr_group;
+lr_group lr_plan_group(lr_role role);
+
+typedef enum lr_prefer {
+    LR_PREFER_AUTO,    /* the file's precision if it fits on the GPUs, else 8-bit, else 4-bit, else offload */
+    LR_PREFER_QUALITY, /* the file's precision as long as GPUs and host together hold it: offload before fewer bits */
+    LR_PREFER_SPEED    /* 4-bit at once: fewest bytes a token */
+} lr_prefer;
 
 typedef enum lr_tier {
-    LR_TIER_RESIDENT, /* converted: in the device's arena */
+    LR_TIER_RESIDENT, /* in the arena of its place */
     LR_TIER_MAPPED,   /* used straight from the file's mapping (host), no arena bytes */
-    LR_TIER_HOST,     /* computed by the CPU although a GPU was asked for */
-    LR_TIER_STREAMED, /* copied to the GPU when needed */
+    LR_TIER_STREAMED, /* of the host; passes of lr_plan.stream_from tokens or more copy it to a GPU */
     LR_TIER_DISK      /* mapped, larger than RAM: read from disk in layer order */
 } lr_tier;
 
@@ -31,6 +48,7 @@ typedef struct lr_plan_device {
     uint64_t overhead_bytes; /* context, libraries: measured or estimated; 0 on the simulated GPU */
     uint64_t granule_bytes; /* the arena is a multiple of this */
     double read_bytes_per_s, flops_per_s, link_bytes_per_s; /* measured or stated rates; 0: unknown */
+    bool rates_stated;      /* not of a device that is there: from --gpu or a table of cards */
 } lr_plan_device;
 
 typedef struct lr_plan_input {
@@ -44,10 +62,13 @@ typedef struct lr_plan_input {
     int32_t n_ctx_most;     /* upper limit for auto, 0: n_ctx_train */
     int32_t n_batch;        /* 0: auto (512, lowered to 32 to fit); never above n_ctx, never below n_sessions */
     int32_t n_sessions, n_threads;
-    bool prefer_speed;      /* auto goes to 4-bit at once: fewest bytes a token */
+    lr_prefer prefer;
+    bool disk;              /* mapped weights may exceed the host budget: every token then reads from disk */
     bool use_mmap;          /* mapped weights possible */
     bool cached;            /* converted weights come from the on-disk cache: mapped, not in the arena */
     lr_plan_device host;    /* the CPU */
+    const lr_plan_device *gpus; /* (n_gpus) in the order in which layers go through them */
+    int32_t n_gpus;         /* 0: everything on the CPU */
     uint64_t host_fixed_bytes;   /* tokenizer, directory, threads: known before planning */
     const lr_ops *ops;      /* which activation format each matmul reads; NULL: f32 */
     const char *model_path; /* for the command that repeats the plan; NULL: "MODEL" */
@@ -66,20 +87,49 @@ typedef struct lr_plan_region {
 typedef struct lr_plan_placement {
     lr_format format;       /* it runs in */
     lr_tier tier;
-    uint64_t offset, bytes; /* converted: in the weights block; used from the model's file: 0, bytes of the mapping */
-    bool converted;         /* lives in the weights block: in the arena, or (lr_plan_input.cached) in the cache file */
+    int8_t place;           /* LR_PLACE_HOST or the GPU whose arena holds it */
+    uint64_t bytes;         /* in the run layout; used from the model's file on the host: of the mapping */
+    uint64_t offset;        /* in its arena; 0 where it is used from a mapping */
+    uint64_t block_offset;  /* converted: in the block of all converted tensors, which is what the cache file holds */
+    bool converted;         /* its bytes are not those of the model's file */
     bool fell_back;         /* rows do not divide by the asked format's block */
 } lr_plan_placement;
 
-/* Activation buffers of a pass, offsets in the host arena.                                                            */
+/* Activation buffers of a pass, offsets in the arena of the CPU or of one GPU.                                         */
 typedef struct lr_plan_buffers {
     uint64_t x, y, q, k, v, att, gate, up;    /* float rows of dim, dim, q_dim, kv_dim, kv_dim, q_dim, hidden, hidden */
     uint64_t act;                             /* packed activations, widest needed */
     uint64_t cos_sin, partial, logits;        /* logits: logit_rows x n_vocab */
-    uint64_t seqs;                            /* n_sessions x lr_seq */
-    uint64_t tokens;                          /* n_sessions x n_ctx ids */
-    uint64_t scratch, scratch_stride;         /* per thread */
+    uint64_t seqs;                            /* CPU: n_sessions x lr_seq.  GPU: that for each of its layers */
+    uint64_t tokens;                          /* CPU: n_sessions x n_ctx ids */
+    uint64_t ids;                             /* GPU that embeds: n_batch ids */
+    uint64_t scratch, scratch_stride;         /* CPU: per thread */
 } lr_plan_buffers;
+
+/* What a plan takes of one GPU.  seqs, ids and cos_sin follow each other in the arena, in this order: the header of a
+ * pass, sent in one copy.                                                                                             */
+typedef struct lr_plan_gpu {
+    lr_plan_region *regions; /* (n_regions) all of the arena */
+    size_t n_regions;
+    lr_plan_buffers buffers;
+    int32_t n_layers;        /* layers whose attention it ever computes, streamed ones too: lists of seqs, in layer order */
+    uint64_t arena_bytes, overhead_bytes, total_bytes; /* total <= budget */
+    uint64_t weights_bytes, kv_bytes, activation_bytes, staging_bytes; /* of the arena, by class */
+    uint64_t weight_bytes_per_token;
+    uint64_t header, header_bytes; /* the whole of it */
+    uint64_t slot[2], slot_bytes;       /* staging: weights of a streamed group; 0 bytes: this GPU streams nothing */
+    uint64_t kv_slot[2], kv_slot_bytes; /* staging: one layer's cache of one session */
+    /* One block of pinned host memory: offsets.                                                                       */
+    uint64_t pinned_bytes;
+    uint64_t pinned_header[2]; /* header_bytes each */
+    uint64_t pinned_x;         /* n_batch rows of dim: boundary to the host */
+    uint64_t pinned_hidden;    /* n_batch rows of hidden, where a feed-forward is split between it and the host */
+    uint64_t pinned_logits;    /* logit_rows x n_vocab, where it has the head */
+    uint64_t pinned_slot[2];   /* slot_bytes each; also what loading sends weights through */
+    uint64_t pinned_slot_bytes; /* at least LR_PLAN_LOAD_SLOT */
+    uint64_t pinned_kv[2];     /* kv_slot_bytes each */
+} lr_plan_gpu;
+#define LR_PLAN_LOAD_SLOT ((uint64_t)1 << 20) /* smallest slot that loading works with; a row must fit */
 
 typedef struct lr_plan {
     int32_t n_ctx, n_batch, n_sessions, n_threads, logit_rows;
@@ -89,15 +139,24 @@ typedef struct lr_plan {
     bool n_ctx_lowered;     /* auto context had to shrink below the model's own */
     lr_plan_placement *placements; /* (n_tensors), same order as the input */
     size_t n_tensors;
-    lr_plan_region *regions;
+    int8_t *place;           /* (n_layers x LR_N_GROUPS) where each group is computed */
+    int8_t *stream;          /* (the same) host groups: the GPU that long passes stream them to, or LR_PLACE_HOST */
+    int8_t embed_place, head_place;
+    int32_t stream_from;     /* passes of at least so many tokens stream; 0: none does */
+    int32_t n_host_layers;   /* layers of which any group is computed by the CPU at decode */
+    lr_plan_gpu *gpus;       /* (n_gpus) */
+    int32_t n_gpus;
+    uint64_t block_bytes;    /* of all converted tensors: the cache file */
+    uint64_t pinned_bytes;   /* of all GPUs: host memory, part of total_bytes */
+    lr_plan_region *regions; /* of the host arena */
     size_t n_regions;
     lr_plan_buffers buffers;
     uint64_t arena_bytes;    /* host arena: ends the last region, rounded up to the granule */
-    uint64_t weights_bytes;  /* the weights block: all converted tensors; starts the arena, or is the cache file */
+    uint64_t weights_bytes;  /* host tensors in the arena, at its start */
     uint64_t mapped_bytes;   /* weights used from mappings, read by every token; counted apart */
     uint64_t mapped_rows_bytes; /* embedding beside an own head: mapped, a token reads one row; not in needed_bytes */
     uint64_t fixed_bytes;    /* host_fixed_bytes + device overhead */
-    uint64_t total_bytes;    /* arena + fixed: planned peak beside the mappings */
+    uint64_t total_bytes;    /* arena + pinned + fixed: planned peak of host memory beside the mappings */
     uint64_t needed_bytes;   /* total + mapped: what the budget must hold */
     uint64_t weight_bytes;   /* all weights in their run formats, file padding not counted */
     uint64_t format_bytes[LR_N_FORMATS]; /* weight_bytes by format */
@@ -105,7 +164,7 @@ typedef struct lr_plan {
     uint64_t kv_bytes_per_token;     /* all layers, one session */
     uint64_t kv_slot_bytes;          /* one session's cache, its pages rounded up to LR_ALIGN */
     uint64_t kv_bytes, activation_bytes; /* regions of that class, rounded up to LR_ALIGN; with weights: the arena */
-    uint64_t *kv_offset;     /* (n_sessions x n_layers) in the arena: session * n_layers + layer */
+    uint64_t *kv_offset;     /* (n_sessions x n_layers) in the arena of the layer's attention: session * n_layers + layer */
     uint64_t *kv_page_bytes; /* (n_layers) */
     int32_t *kv_slots;       /* (n_layers) positions the layer keeps */
     uint64_t n_params;

@@ -22,10 +22,10 @@ static int precisions(const lr_plan_input *in, lr_format quants[3]) {
         quants[0] = in->quant_bits == 8 ? LR_Q8_0 : LR_Q4_K;
         return 1;
     }
-    quants[0] = in->quant != LR_FORMAT_NONE ? in->quant : in->prefer_speed ? LR_Q4_K : LR_FORMAT_NONE;
+    quants[0] = in->quant != LR_FORMAT_NONE ? in->quant : in->prefer == LR_PREFER_SPEED ? LR_Q4_K : LR_FORMAT_NONE;
     quants[1] = LR_Q8_0;
     quants[2] = LR_Q4_K;
-    return in->quant != LR_FORMAT_NONE || in->prefer_speed ? 1 : 3;
+    return in->quant != LR_FORMAT_NONE || in->prefer == LR_PREFER_SPEED ? 1 : 3;
 }
 
 /* Context that auto wants, and the full range it may use.                                                             */

@@ -157,10 +157,10 @@ static llmrun_status place_weights(lr_plan *plan, const lr_plan_input *in, lr_fo
         lr_plan_placement *p = &plan->placements[i];
         if (!p->converted) continue;
         uint64_t *cursor = &ends[group_of(in, &in->tensors[i])];
-        p->offset = *cursor;
+        p->offset = p->block_offset = *cursor;
         *cursor += p->bytes;
     }
-    plan->weights_bytes = at;
+    plan->weights_bytes = plan->block_bytes = at;
     return LLMRUN_OK;
 }
 

@@ -58,8 +58,8 @@ static uint64_t act_bytes(const lr_plan *plan, const lr_plan_input *in) {
         lr_format f = plan->placements[i].format;
         if (t->cols == 1 || (t->role == LR_EMBED && in->tensors[in->n_tensors - 1].role == LR_HEAD)) continue;
         uint64_t cols = (uint64_t)t->cols, n = (uint64_t)plan->n_batch, few = n < 8 ? n : 8;
-        uint64_t many = f == LR_F32 ? up(4 * n * cols) : lr_formats[f].scale_bytes
-                        ? up(n * cols) + 2 * up(n * cols / 32 * 4) : up(2 * n * cols);
+        uint64_t many = f == LR_F32 ? up(4 * n * cols) : lr_format_is_plain(f)
+                        ? up(2 * n * cols) : up(n * cols) + 2 * up(n * cols / 32 * 4);
         uint64_t a = up(4 * few * cols) > many ? up(4 * few * cols) : many;
         if (a > most) most = a;
     }
@@ -309,7 +309,7 @@ static void test_grid(void **state) {
             in.n_threads = 1 + (int32_t)draw(&rng, 8);
             in.use_mmap = draw(&rng, 4) > 0;
             in.cached = draw(&rng, 5) == 0;
-            in.prefer_speed = draw(&rng, 6) == 0;
+            in.prefer = draw(&rng, 6) == 0 ? LR_PREFER_SPEED : LR_PREFER_AUTO;
             if (draw(&rng, 6) == 0) list[2].aligned = false;
             lr_plan plan;
             llmrun_status status = lr_plan_make(&plan, &in, NULL);

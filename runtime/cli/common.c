@@ -118,7 +118,7 @@ int cli_prepare(cli_options *o) {
     if (o->vram) cli_note(o, "--vram: this build computes on the CPU and uses no GPU memory; --ram is the budget");
     if (!o->engine.model) o->engine.model = demo_model();
     if (!o->engine.model) return cli_fail(EXIT_USAGE, "no model: give --model PATH (the bundled demo model is not here)");
-    o->engine.prefer_speed = strcmp(o->prefer, "speed") == 0;
+    o->engine.prefer = o->prefer;
     if (o->no_cache) o->engine.cache_dir = "";
     o->engine.log = log_line;
     o->engine.progress = show_progress;

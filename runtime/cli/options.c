@@ -49,7 +49,7 @@ static const option options[] = {
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_MODEL, MODEL_GROUP,
       "weights: auto f16 8bit 4bit f32 bf16 q8_0 q4_k iq4_nl nf4" },
     { "--kv", OPT_TEXT, "T", AT(engine.kv), 0, 0, CMD_MODEL, MODEL_GROUP, "KV cache: auto f32 f16 q8_0" },
-    { "--prefer", OPT_TEXT, "speed|quality", AT(prefer), 0, 0, CMD_MODEL, MODEL_GROUP, "what auto gives up last" },
+    { "--prefer", OPT_TEXT, "auto|speed|quality", AT(prefer), 0, 0, CMD_MODEL, MODEL_GROUP, "what auto gives up last" },
     { "--no-mmap", OPT_OFF, NULL, AT(engine.use_mmap), 0, 0, CMD_MODEL, MODEL_GROUP,
       "read weights into memory instead of mapping the file" },
     { "--mlock", OPT_ON, NULL, AT(engine.mlock), 0, 0, CMD_MODEL, MODEL_GROUP, "pin the weights in memory" },
@@ -284,7 +284,7 @@ void cli_options_default(cli_options *o) {
     llmrun_sampling_default(&o->sampling);
     o->max_tokens = -1;
     o->device = "auto";
-    o->prefer = "quality";
+    o->prefer = "auto";
     o->bench_prompt = 512;
     o->bench_generate = 128;
     o->bench_repeat = 5;
