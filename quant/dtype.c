@@ -30,6 +30,10 @@ bool lr_dtype_to_f32(float *x, lr_dtype dtype, const void *src, int64_t n) {
     case LR_DT_F8_E5M2: /* the upper half of an f16 */
         for (int64_t i = 0; i < n; i++) x[i] = lr_f16_to_f32((uint16_t)(p[i] << 8));
         return true;
-    default: return false;
+    default: break;
     }
+    lr_format format = lr_format_of_dtype(dtype);
+    if (format == LR_FORMAT_NONE) return false;
+    lr_formats[format].decode(x, src, NULL, n);
+    return true;
 }

@@ -1,23 +1,13 @@
 /* q4_k: super-blocks of 256 with f16 d and dmin; 8 sub-blocks of 32 codes with a 6-bit scale S and a 6-bit min M each,
  * x = d * S * q - dmin * M.  The order of nibbles and the packing of S and M are ggml's.  The encoder is in
  * q4_k_lanes.h.                                                                                                       */
+#include "quant/blocks.h"
 #include "quant/encoders.h"
 
 #include <string.h>
 
 void lr_q4_k_encode(void *quants, void *scales, const float *x, int64_t n) {
     lr_encoders_best()->q4_k(quants, scales, x, n);
-}
-
-/* S and M of sub-block s from the 12 packed bytes.                                                                   */
-static void unpack(const uint8_t *packed, int s, int *scale, int *min) {
-    if (s < 4) {
-        *scale = packed[s] & 63;
-        *min = packed[s + 4] & 63;
-    } else {
-        *scale = (packed[s + 4] & 15) | packed[s - 4] >> 6 << 4;
-        *min = packed[s + 4] >> 4 | packed[s] >> 6 << 4;
-    }
 }
 
 void lr_q4_k_decode(float *x, const void *quants, const void *scales, int64_t n) {
@@ -28,7 +18,7 @@ void lr_q4_k_decode(float *x, const void *quants, const void *scales, int64_t n)
         float d = lr_f16_to_f32(half[0]), dmin = lr_f16_to_f32(half[1]);
         for (int s = 0; s < 8; s++) {
             int scale, min;
-            unpack(p + 4, s, &scale, &min);
+            lr_unpack_six_bits(p + 4, s, &scale, &min);
             float step = d * (float)scale, offset = dmin * (float)min;
             for (int l = 0; l < 32; l++) {
                 int byte = q[32 * (s / 2) + l];

@@ -1,7 +1,9 @@
 /* Number formats of weights, KV cache and activations: sizes, encoders, decoders.  One file per format.
  *
  * A matrix of a format has rows of cols values.  It is stored as two planes, quants first, scales after, each starting
- * at a multiple of LR_ALIGN.  Unquantized formats have no scale plane.  This run layout is the same on CPU and GPU.   */
+ * at a multiple of LR_ALIGN.  This run layout is the same on CPU and GPU.  Two kinds of formats have no scale plane, so
+ * that a matrix in a file serves as it is: plain ones (f32 f16 bf16), and the block formats of GGUF files, whose scales
+ * lie inside the blocks.                                                                                              */
 #ifndef LR_QUANT_H
 #define LR_QUANT_H
 
@@ -19,16 +21,22 @@ typedef struct lr_format_traits {
     const char *name;         /* "q8_0" */
     int32_t block;            /* values in a block; 1 for unquantized formats */
     int32_t quant_bytes;      /* of one block in the quants plane */
-    int32_t scale_bytes;      /* of one block in the scales plane, 0 for unquantized formats */
-    int32_t bits;             /* nominal: 32, 16, 8, 4 */
+    int32_t scale_bytes;      /* of one block in the scales plane, 0 where there is none */
+    int32_t bits;             /* nominal: 32, 16, 8, 6, 5, 4, 3, 2 */
     /* Encodes n values (a multiple of block) of f32 into the two planes.  scales may be NULL when scale_bytes is 0.
-     * Values must be finite (upload.c refuses others): NaN and infinity get codes without meaning.                     */
+     * Values must be finite (upload.c refuses others): NaN and infinity get codes without meaning.
+     * NULL: a block format that is only read from files.                                                              */
     void (*encode)(void *quants, void *scales, const float *x, int64_t n);
     /* Decodes n values (a multiple of block).  Exact: what a kernel computes with is exactly this.                    */
     void (*decode)(float *x, const void *quants, const void *scales, int64_t n);
 } lr_format_traits;
 
 extern const lr_format_traits lr_formats[LR_N_FORMATS];
+
+/* f32 f16 bf16.                                                                                                       */
+static inline bool lr_format_is_plain(lr_format f) { return lr_formats[f].block == 1; }
+/* Scales inside the blocks, as in GGUF files.                                                                         */
+static inline bool lr_format_is_blocks(lr_format f) { return lr_formats[f].block > 1 && lr_formats[f].scale_bytes == 0; }
 
 /* LR_FORMAT_NONE if unknown. */
 lr_format lr_format_by_name(const char *name);
@@ -59,18 +67,28 @@ lr_format lr_format_fallback(lr_format want, int64_t cols);
 /* A matrix over memory at base that was sized by lr_format_measure.                                                   */
 lr_matrix lr_matrix_at(lr_format format, int64_t rows, int64_t cols, const void *base);
 
-/* Element types of tensors in files (safetensors; GGUF adds its block types later).                                  */
+/* Element types of tensors in files: those of safetensors, then the block types of GGUF.                             */
 typedef enum lr_dtype {
     LR_DT_BOOL, LR_DT_U8, LR_DT_I8, LR_DT_F8_E4M3, LR_DT_F8_E5M2, LR_DT_F8_E8M0, LR_DT_I16, LR_DT_U16, LR_DT_F16,
     LR_DT_BF16, LR_DT_I32, LR_DT_U32, LR_DT_F32, LR_DT_I64, LR_DT_U64, LR_DT_F64, LR_DT_C64, LR_DT_F4, LR_DT_F6_E2M3,
-    LR_DT_F6_E3M2, LR_N_DTYPES, LR_DT_UNKNOWN = -1
+    LR_DT_F6_E3M2, LR_DT_Q4_0, LR_DT_Q4_1, LR_DT_Q5_0, LR_DT_Q5_1, LR_DT_Q8_0, LR_DT_Q8_1, LR_DT_Q2_K, LR_DT_Q3_K,
+    LR_DT_Q4_K, LR_DT_Q5_K, LR_DT_Q6_K, LR_DT_Q8_K, LR_DT_IQ2_XXS, LR_DT_IQ2_XS, LR_DT_IQ3_XXS, LR_DT_IQ1_S,
+    LR_DT_IQ4_NL, LR_DT_IQ3_S, LR_DT_IQ2_S, LR_DT_IQ4_XS, LR_DT_IQ1_M, LR_DT_TQ1_0, LR_DT_TQ2_0, LR_DT_MXFP4,
+    LR_DT_NVFP4, LR_DT_Q1_0, LR_DT_Q2_0, LR_N_DTYPES, LR_DT_UNKNOWN = -1
 } lr_dtype;
-extern const struct lr_dtype_traits { const char *name; int32_t bits; } lr_dtypes[LR_N_DTYPES];
+/* block: values that share their bytes, 1 for all but GGUF's block types.  bits: of a block.                          */
+extern const struct lr_dtype_traits { const char *name; int32_t bits, block; } lr_dtypes[LR_N_DTYPES];
 
-/* The run format whose quants plane is exactly this file type (f32, f16, bf16), else LR_FORMAT_NONE.                  */
+/* Bytes of n values; n a multiple of the block, no overflow.                                                          */
+static inline uint64_t lr_dtype_bytes(lr_dtype dtype, uint64_t n) {
+    return n / (uint64_t)lr_dtypes[dtype].block * (uint64_t)lr_dtypes[dtype].bits / 8;
+}
+
+/* The run format whose quants plane is exactly this file type (f32 f16 bf16 and blocks), else LR_FORMAT_NONE.         */
 lr_format lr_format_of_dtype(lr_dtype dtype);
 
-/* Converts n values of a file type (f32 f16 bf16 f64 f8) to f32; src may be unaligned.  False: no such conversion.    */
+/* Converts n values of a file type (f32 f16 bf16 f64 f8, or n / block blocks that are a format) to f32; src may be
+ * unaligned.  False: no such conversion.                                                                              */
 LR_MUST_CHECK bool lr_dtype_to_f32(float *x, lr_dtype dtype, const void *src, int64_t n);
 
 /* f16 and bf16, round to nearest even; NaN stays NaN.                                                                */

@@ -15,7 +15,8 @@ static void count_types(const llmrun_engine *e, tally by_format[LR_N_FORMATS]) {
         const lr_plan_tensor *t = &e->binding.tensors[i];
         tally *f = &by_format[t->file_format];
         f->tensors++;
-        f->bytes += (uint64_t)t->rows * (uint64_t)t->cols * (uint64_t)lr_formats[t->file_format].quant_bytes;
+        const lr_format_traits *traits = &lr_formats[t->file_format];
+        f->bytes += (uint64_t)t->rows * (uint64_t)t->cols / (uint64_t)traits->block * (uint64_t)traits->quant_bytes;
     }
 }
 

@@ -4,7 +4,6 @@
 #include "runtime/plan_layout.h"
 
 static bool is_vector(const lr_plan_tensor *t) { return t->cols == 1; }
-static bool is_plain(lr_format f) { return lr_formats[f].scale_bytes == 0; }
 
 bool lr_plan_tied(const lr_plan_input *in) {
     bool embed = false, head = false;
@@ -20,6 +19,12 @@ static lr_format kept_format(const lr_plan_tensor *t) {
     return t->file_format == LR_FORMAT_NONE || t->file_format == LR_F32 ? LR_F16 : t->file_format;
 }
 
+/* A quantized file format of no more bits than those asked for stays: quantizing again would only lose.              */
+static bool already_as_small(const lr_plan_tensor *t, lr_format quant) {
+    return t->file_format != LR_FORMAT_NONE && !lr_format_is_plain(t->file_format) && !lr_format_is_plain(quant) &&
+           lr_formats[t->file_format].bits <= lr_formats[quant].bits;
+}
+
 /* The format to ask for, before the fallback for row lengths that do not divide.
  *   norms, biases          f32: a few KB, and every kernel reads them so
  *   embedding, own head    one row a token: stays in the file where that is possible
@@ -30,8 +35,8 @@ static lr_format wanted_format(const lr_plan_input *in, bool tied, lr_format qua
     bool mappable = in->use_mmap && t->aligned && t->file_format != LR_FORMAT_NONE;
     if (t->role == LR_EMBED && !tied && mappable) return t->file_format;
     if (quant == LR_FORMAT_NONE) return kept_format(t);
-    if (tied && (t->role == LR_EMBED || t->role == LR_HEAD) && lr_formats[quant].bits == 4) return LR_Q8_0;
-    return quant;
+    if (tied && (t->role == LR_EMBED || t->role == LR_HEAD) && lr_formats[quant].bits == 4) quant = LR_Q8_0;
+    return already_as_small(t, quant) ? t->file_format : quant;
 }
 
 bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
@@ -40,7 +45,7 @@ bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr
     lr_format want = wanted_format(in, tied, quant, t);
     out->format = lr_format_fallback(want, t->cols);
     out->fell_back = out->format != want;
-    if (out->fell_back && is_plain(out->format)) out->format = kept_format(t);
+    if (out->fell_back && lr_format_is_plain(out->format)) out->format = kept_format(t);
 
     out->converted = out->format != t->file_format || !t->aligned || !in->use_mmap;
     out->tier = !out->converted || in->cached ? LR_TIER_MAPPED : LR_TIER_RESIDENT;
@@ -49,16 +54,19 @@ bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr
         if (!lr_format_measure(out->format, (uint64_t)t->rows, (uint64_t)t->cols, &size)) return false;
         out->bytes = size.bytes;
     } else {
+        const lr_format_traits *f = &lr_formats[out->format]; /* plain, or blocks: bytes without a scale plane */
         uint64_t values;
         if (!lr_mul_u64((uint64_t)t->rows, (uint64_t)t->cols, &values)) return false;
-        if (!lr_mul_u64(values, (uint64_t)lr_formats[out->format].quant_bytes, &out->bytes)) return false;
+        if (!lr_mul_u64(values / (uint64_t)f->block, (uint64_t)f->quant_bytes, &out->bytes)) return false;
     }
     return out->bytes <= LR_PLAN_MOST;
 }
 
 /* Source bytes of a tensor that is converted; types no kernel reads count as two bytes a value.                       */
 static uint64_t source_bytes(const lr_plan_tensor *t, uint64_t values) {
-    return values * (uint64_t)(t->file_format == LR_FORMAT_NONE ? 2 : lr_formats[t->file_format].quant_bytes);
+    if (t->file_format == LR_FORMAT_NONE) return 2 * values;
+    const lr_format_traits *f = &lr_formats[t->file_format];
+    return values / (uint64_t)f->block * (uint64_t)f->quant_bytes;
 }
 
 static void widen(int64_t *widest, int64_t cols) { *widest = lr_max(*widest, cols); }

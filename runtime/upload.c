@@ -24,7 +24,7 @@ typedef struct round_args {
 static int64_t job_values(const lr_upload_job *j) { return j->rows * j->cols; }
 
 static const char *job_src(const lr_upload_job *j, int64_t value) {
-    return (const char *)j->src + value * (lr_dtypes[j->dtype].bits / 8);
+    return (const char *)j->src + lr_dtype_bytes(j->dtype, (uint64_t)value);
 }
 
 /* First value whose bits say Inf or NaN.                                                                             */
@@ -64,6 +64,10 @@ static void convert_item(lr_upload_job *j, int64_t item, float *x) {
     int64_t end = lr_min((item + 1) * ITEM, job_values(j));
     for (int64_t at = item * ITEM; at < end; at += PIECE) {
         int64_t n = lr_min(PIECE, end - at), block = at / t->block;
+        if (lr_format_is_blocks(j->format) && lr_format_of_dtype(j->dtype) == j->format) { /* encoding again would lose */
+            memcpy((char *)m.quants + block * t->quant_bytes, job_src(j, at), (size_t)lr_dtype_bytes(j->dtype, (uint64_t)n));
+            continue;
+        }
         bool known = lr_dtype_to_f32(x, j->dtype, job_src(j, at), n);
         uint32_t bits = known ? encoders->abs_max_bits(x, n) : 0;
         abs_max = bits > abs_max ? bits : abs_max;
@@ -120,7 +124,11 @@ static float format_limit(lr_format format) {
     case LR_F16: return 65519.996f; /* the last value that rounds to 65504 */
     case LR_Q8_0:
     case LR_Q4_K:
-    case LR_IQ4_NL: return 65504.0f * 113.0f;
+    case LR_IQ4_NL:
+    case LR_BLOCK_Q8_0:
+    case LR_BLOCK_Q4_K:
+    case LR_BLOCK_IQ4_NL: return 65504.0f * 113.0f;
+    case LR_BLOCK_Q4_0: return 65504.0f * 8;
     default: return 3.402823466e+38f;
     }
 }
@@ -135,6 +143,7 @@ static llmrun_status check_job(const lr_upload_job *j, llmrun_error *err) {
         return lr_fail(err, LLMRUN_UNSUPPORTED, "tensor \"%s\": expected floating-point weights, got element type %s", name,
                        j->dtype < 0 || j->dtype >= LR_N_DTYPES ? "unknown" : lr_dtypes[j->dtype].name);
     if (j->rows < 0 || j->cols < 0 || __builtin_mul_overflow(j->rows, j->cols, &values) ||
+        j->cols % lr_dtypes[j->dtype].block ||
         !lr_format_measure(j->format, (uint64_t)j->rows, (uint64_t)j->cols, &size))
         return lr_fail(err, LLMRUN_INTERNAL, "tensor \"%s\": %lld x %lld does not fit its format", name,
                        (long long)j->rows, (long long)j->cols);
@@ -162,9 +171,10 @@ static llmrun_status run(lr_upload_job *jobs, size_t n, int64_t n_items, lr_thre
         for (size_t i = checked; i < n && jobs[i].first_item < last; i++) {
             if (jobs[i].first_item + jobs[i].n_items <= last) checked = i + 1;
             if (jobs[i].bad == NOT_BAD) continue;
-            float x;
-            bool known = lr_dtype_to_f32(&x, jobs[i].dtype, job_src(&jobs[i], (int64_t)jobs[i].bad), 1);
-            return known ? fail_bad(jobs[i].name, jobs[i].bad, &x, err) : LLMRUN_INTERNAL;
+            float x[256]; /* the block of the value */
+            int64_t block = lr_dtypes[jobs[i].dtype].block, in_block = (int64_t)jobs[i].bad % block;
+            bool known = lr_dtype_to_f32(x, jobs[i].dtype, job_src(&jobs[i], (int64_t)jobs[i].bad - in_block), block);
+            return known ? fail_bad(jobs[i].name, jobs[i].bad, x + in_block, err) : LLMRUN_INTERNAL;
         }
     }
     return LLMRUN_OK;

@@ -149,11 +149,13 @@ static float *filled(int64_t n, pattern p) {
     return x;
 }
 
+static void release_last(void) {
+    n_blocks--;
+    munmap(blocks[n_blocks].at, blocks[n_blocks].bytes);
+}
+
 static void release_all(void) {
-    while (n_blocks > 0) {
-        n_blocks--;
-        munmap(blocks[n_blocks].at, blocks[n_blocks].bytes);
-    }
+    while (n_blocks > 0) release_last();
 }
 
 /* Output rows: everything starts as this NaN; what lies between and around the rows must still be it afterwards.     */

@@ -2,6 +2,7 @@
 #ifndef CHECKKERNELS_MATMUL_H
 #define CHECKKERNELS_MATMUL_H
 
+#include "tests/blocks.h"
 #include "tests/checkkernels.h"
 
 typedef struct weights {
@@ -10,14 +11,29 @@ typedef struct weights {
     float *magnitude;  /* (rows, cols) of the terms of each value: q4_k is a difference */
 } weights;
 
-/* A matrix whose planes end where the format says: float formats without padding, as they lie in a mapped file.      */
+/* The part of each value that comes from the mins: the value less what it is with a min of zero.                      */
+static void decode_mins(float *mins, lr_format format, const uint8_t *quants, int64_t cols, uint8_t *copy) {
+    const lr_format_traits *f = &lr_formats[format];
+    float *x = floats(cols);
+    int at = block_field(format, true);
+    memcpy(copy, quants, (size_t)(cols / f->block * f->quant_bytes));
+    for (int64_t b = 0; b < cols / f->block; b++) memset(copy + b * f->quant_bytes + at, 0, 2);
+    f->decode(x, copy, NULL, cols);
+    f->decode(mins, quants, NULL, cols);
+    for (int64_t c = 0; c < cols; c++) mins[c] -= x[c];
+    release_last();
+}
+
+/* A matrix whose planes end where the format says: plain and block formats without padding, at the alignment of their
+ * elements, as they lie in a mapped file.  Block formats get random codes where they have no encoder.                 */
 static weights make_weights(lr_format format, int64_t rows, int64_t cols, pattern p) {
     const lr_format_traits *f = &lr_formats[format];
     lr_format_size size;
     if (!lr_format_measure(format, (uint64_t)rows, (uint64_t)cols, &size)) fail("lr_format_measure refused the shape");
-    bool plain = f->scale_bytes == 0;
-    uint8_t *base = plain ? guarded((size_t)(rows * cols * f->quant_bytes), (size_t)f->quant_bytes)
-                          : guarded(size.bytes, LR_ALIGN);
+    bool plain = lr_format_is_plain(format), in_blocks = lr_format_is_blocks(format);
+    uint8_t *base = plain    ? guarded((size_t)(rows * cols * f->quant_bytes), (size_t)f->quant_bytes)
+                    : in_blocks ? guarded((size_t)rows * size.quants_stride, 1)
+                                : guarded(size.bytes, LR_ALIGN);
     weights w = {.m = lr_matrix_at(format, rows, cols, base)};
     float *x = filled(rows * cols, p), *zero = floats(cols);
     w.decoded = floats(rows * cols);
@@ -25,12 +41,16 @@ static weights make_weights(lr_format format, int64_t rows, int64_t cols, patter
     uint8_t *none = guarded(w.m.quants_stride, LR_ALIGN);
     for (int64_t r = 0; r < rows; r++) {
         uint8_t *quants = (uint8_t *)w.m.quants + (size_t)r * w.m.quants_stride;
-        uint8_t *scales = plain ? NULL : (uint8_t *)w.m.scales + (size_t)r * w.m.scales_stride;
-        f->encode(quants, scales, x + r * cols, cols);
-        if (p == P_BYTES && !plain)
+        uint8_t *scales = f->scale_bytes ? (uint8_t *)w.m.scales + (size_t)r * w.m.scales_stride : NULL;
+        if (in_blocks && (!f->encode || p == P_BYTES))
+            random_blocks(format, quants, cols, &check.rng);
+        else
+            f->encode(quants, scales, x + r * cols, cols);
+        if (p == P_BYTES && f->scale_bytes)
             for (size_t i = 0; i < w.m.quants_stride; i++) quants[i] = (uint8_t)random_u64();
         f->decode(w.decoded + r * cols, quants, scales, cols);
         if (format == LR_Q4_K) f->decode(zero, none, scales, cols); /* the part that is subtracted */
+        if (in_blocks && block_field(format, true) >= 0) decode_mins(zero, format, quants, cols, none);
         for (int64_t c = 0; c < cols; c++)
             w.magnitude[r * cols + c] = fabsf(w.decoded[r * cols + c] - zero[c]) + fabsf(zero[c]);
     }

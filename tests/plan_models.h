@@ -94,7 +94,7 @@ static const lr_ops *test_ops(void) {
     static lr_ops ops = { .few_tokens = 8 };
     for (int f = 0; f < LR_N_FORMATS; f++) {
         ops.matmul_few[f].act = LR_ACT_F32;
-        ops.matmul_many[f].act = f == LR_F32 ? LR_ACT_F32 : lr_formats[f].scale_bytes ? LR_ACT_Q8 : LR_ACT_BF16;
+        ops.matmul_many[f].act = f == LR_F32 ? LR_ACT_F32 : lr_format_is_plain((lr_format)f) ? LR_ACT_BF16 : LR_ACT_Q8;
     }
     return &ops;
 }

@@ -114,6 +114,7 @@ int main(int argc, char **argv) {
     for (int s = 0; s < n_sets; s++) printf(" %8s", sets[s]->isa);
     printf(" %12s %12s\n", "lr_upload", "per CPU s");
     for (int f = LR_F32; f < LR_N_FORMATS; f++) {
+        if (!lr_formats[f].encode) continue;
         printf("%-8s", lr_formats[f].name);
         for (int s = 0; s < n_sets; s++) {
             int64_t part = n / 16 / PIECE * PIECE; /* one core of a slow set need not see it all */

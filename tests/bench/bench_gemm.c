@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "runtime/threads.h"
+#include "tests/blocks.h"
 
 static const struct { int64_t rows, cols; int per_block; } shapes[] = {
     { 2048, 2048, 2 }, /* Q, O */
@@ -76,12 +77,16 @@ static lr_matrix random_matrix(lr_format format, int64_t rows, int64_t cols, voi
     if (!lr_format_measure(format, (uint64_t)rows, (uint64_t)cols, &size)) exit(1);
     uint8_t *base = *memory = allocate(size.bytes);
     float *row = allocate((size_t)cols * sizeof *row);
+    uint64_t state = 1;
     for (int64_t r = 0; r < rows; r++) {
         uint8_t *quants = base + (size_t)r * size.quants_stride;
         uint8_t *scales = base + size.scales_offset + (size_t)r * size.scales_stride;
         if (r < 8) {
             for (int64_t c = 0; c < cols; c++) row[c] = 0.05f * random_value();
-            f->encode(quants, scales, row, cols);
+            if (f->encode)
+                f->encode(quants, scales, row, cols);
+            else
+                random_blocks(format, quants, cols, &state);
         } else {
             memcpy(quants, quants - 8 * size.quants_stride, size.quants_stride);
             memcpy(scales, scales - 8 * size.scales_stride, size.scales_stride);
