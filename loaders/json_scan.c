@@ -1,6 +1,9 @@
 /* A pull reader for large JSON tables, and two UTF-8 functions it stands on.  See json_scan.h.                  */
 #include "loaders/json_scan.h"
 
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "loaders/json.h"
@@ -116,6 +119,65 @@ bool lr_json_scan_int(lr_json_scan *s, int32_t *out) {
     *out = (int32_t)(negative ? -v : v);
     s->at = p;
     return true;
+}
+
+/* Reads digits into *value while they fit; returns how many did, *n_all counts all of them.                            */
+static int scan_digits(lr_json_scan *s, uint64_t *value, int *n_all) {
+    int taken = 0, all = 0;
+    for (; s->at < s->end && *s->at >= '0' && *s->at <= '9' && all < 1 << 20; s->at++, all++) {
+        uint64_t next;
+        bool fits = taken == all && !__builtin_mul_overflow(*value, UINT64_C(10), &next) &&
+                    !__builtin_add_overflow(next, (uint64_t)(*s->at - '0'), &next);
+        if (!fits) continue;
+        *value = next;
+        taken++;
+    }
+    *n_all = all;
+    return taken;
+}
+
+/* value * 10^exponent with one rounding for each factor.                                                              */
+static double scale(uint64_t value, int exponent) {
+    double f = (double)value;
+    for (; exponent < -308 && f != 0; exponent += 308) f /= 1e308;
+    if (f == 0) return 0;
+    if (exponent > 308) return INFINITY;
+    char power[16];
+    snprintf(power, sizeof power, "1e%d", exponent < 0 ? -exponent : exponent);
+    return exponent < 0 ? f / strtod(power, NULL) : f * strtod(power, NULL);
+}
+
+bool lr_json_scan_number(lr_json_scan *s, double *out) {
+    uint64_t value = 0;
+    int n_all, taken, exponent = 0;
+    bool negative = lr_json_scan_take(s, '-');
+    taken = scan_digits(s, &value, &n_all);
+    bool full = taken < n_all;
+    exponent = n_all - taken;
+    if (n_all == 0) return false;
+    if (s->at < s->end && *s->at == '.') {
+        s->at++;
+        if (full) {
+            uint64_t ignored = UINT64_MAX;
+            scan_digits(s, &ignored, &n_all);
+        } else {
+            exponent -= scan_digits(s, &value, &n_all);
+        }
+        if (n_all == 0) return false;
+    }
+    if (s->at < s->end && (*s->at == 'e' || *s->at == 'E')) {
+        uint64_t power = 0;
+        s->at++;
+        bool below = s->at < s->end && *s->at == '-';
+        if (s->at < s->end && (*s->at == '+' || *s->at == '-')) s->at++;
+        scan_digits(s, &power, &n_all);
+        if (n_all == 0) return false;
+        if (power > 1 << 20) power = 1 << 20;
+        exponent += below ? -(int)power : (int)power;
+    }
+    *out = scale(value, exponent);
+    if (negative) *out = -*out;
+    return isfinite(*out);
 }
 
 /* Moves past a string without decoding it.                                                                            */

@@ -18,6 +18,9 @@ bool lr_json_scan_peek(lr_json_scan *s, char c);
 bool lr_json_scan_string(lr_json_scan *s, lr_text *out);
 /* An integer without fraction or exponent that fits in 32 bits.                                                       */
 bool lr_json_scan_int(lr_json_scan *s, int32_t *out);
+/* A finite number, rounded as the JSON reader of HF tokenizers rounds: 19 digits as an integer, then one multiplication
+ * or division by a power of ten.  It may be off by one in the last place; scores must tie where theirs tie.           */
+bool lr_json_scan_number(lr_json_scan *s, double *out);
 /* Any value: brackets are matched (at most LR_JSON_DEPTH deep) and strings delimited; the rest is not looked at.      */
 bool lr_json_scan_skip(lr_json_scan *s);
 

@@ -1,6 +1,6 @@
 /* tokenizer.json.  The two tables that make up nearly all of it (model.vocab, model.merges) are cut
  * out and read in one pass, the small rest goes through the strict JSON wrapper.                                      */
-#include "loaders/tokenizer_json.h"
+#include "loaders/tokenizer_vocab.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,14 +66,32 @@ static const char *model_type(const cJSON *model, const lr_vocab_tables *t) {
     return t->merges ? "BPE" : "WordPiece or WordLevel";
 }
 
+static llmrun_status read_unigram(lr_vocab *v, const cJSON *model, const lr_vocab_tables *t, const char *where,
+                                  llmrun_error *err) {
+    int64_t unk;
+    v->kind = LR_VOCAB_UNIGRAM;
+    v->byte_fallback = cJSON_IsTrue(lr_json_get(model, "byte_fallback"));
+    if (!t->vocab) return lr_fail(err, LLMRUN_FORMAT, "%s: model.vocab is missing", where);
+    llmrun_status status = lr_vocab_read_scored(v, t, where, err);
+    if (status) return status;
+    const cJSON *item = lr_json_get(model, "unk_id");
+    if (!item || cJSON_IsNull(item))
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: model type \"Unigram\" without unk_id is not supported", where);
+    if (!lr_json_int(item, 0, v->n_model - 1, &unk))
+        return lr_fail(err, LLMRUN_FORMAT, "%s: model.unk_id: expected an id in 0..%d", where, v->n_model - 1);
+    v->unk = (int32_t)unk;
+    return LLMRUN_OK;
+}
+
 static llmrun_status read_model(lr_vocab *v, const cJSON *root, const lr_vocab_tables *t, const char *where,
                                 llmrun_error *err) {
     const cJSON *model = lr_json_get(root, "model");
     char shown[64];
     if (!cJSON_IsObject(model)) return lr_fail(err, LLMRUN_FORMAT, "%s: model: expected an object", where);
     const char *type = model_type(model, t);
+    if (!strcmp(type, "Unigram")) return read_unigram(v, model, t, where, err);
     if (strcmp(type, "BPE"))
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: model type \"%s\" is not supported; only BPE is", where,
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: model type \"%s\" is not supported; BPE and Unigram are", where,
                        lr_printable(shown, sizeof shown, type, strlen(type)));
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
     for (size_t i = 0; i < LR_COUNT(affixes); i++) {
@@ -213,6 +231,9 @@ void lr_vocab_close(lr_vocab *v) {
     lr_free(v->text);
     lr_free(v->tokens);
     lr_free(v->merges);
+    lr_free(v->scores);
+    lr_free(v->types);
+    lr_charsmap_close(&v->charsmap);
     lr_free(v->slots);
     lr_free(v->prefix);
     lr_free(v->suffix);

@@ -1,6 +1,6 @@
 /* The lists of steps in a tokenizer.json (normalizer, pre_tokenizer, decoder) and the ids that its post_processor puts
  * around a text.  Each list is one step or a Sequence of steps, nested or not; it is flattened here.                  */
-#include "loaders/tokenizer_json.h"
+#include "loaders/tokenizer_vocab.h"
 
 #include <string.h>
 
@@ -15,6 +15,7 @@ typedef struct reader {
     const cJSON *node;        /* the step being read */
     const char *type;
     lr_steps *steps;
+    lr_charsmap *charsmap; /* of the tokenizer */
     llmrun_error *err;
 } reader;
 
@@ -78,6 +79,14 @@ static llmrun_status no_room(const reader *r) {
 
 /* ---- normalizers ---- */
 
+static llmrun_status read_precompiled(const reader *r) {
+    const cJSON *map = lr_json_get(r->node, "precompiled_charsmap");
+    if (r->charsmap->n_units) return unsupported(r, " for the second time");
+    if (!cJSON_IsString(map)) return wrong(r, "precompiled_charsmap", "a string");
+    if (!add_step(r, LR_STEP_PRECOMPILED)) return no_room(r);
+    return lr_charsmap_read_base64(r->charsmap, map->valuestring, r->where, r->err);
+}
+
 static llmrun_status read_normalizer(const reader *r) {
     static const struct {
         const char *type;
@@ -87,6 +96,7 @@ static llmrun_status read_normalizer(const reader *r) {
                  {"Lowercase", LR_STEP_LOWERCASE}, {"Prepend", LR_STEP_PREPEND},
                  {"Replace", LR_STEP_REPLACE},     {"Strip", LR_STEP_STRIP}};
     size_t i = 0;
+    if (!strcmp(r->type, "Precompiled")) return read_precompiled(r);
     while (i < LR_COUNT(known) && strcmp(known[i].type, r->type)) i++;
     if (i == LR_COUNT(known)) return unsupported(r, "");
     lr_step *step = add_step(r, known[i].kind);
@@ -165,6 +175,7 @@ static llmrun_status read_pre_tokenizer(const reader *r) {
     if (!strcmp(r->type, "Metaspace")) return read_metaspace(r);
     if (!strcmp(r->type, "Digits"))
         return add_split(r, "\\p{N}", take_bool(r, "individual_digits", false) ? LR_SPLIT_ISOLATED : LR_SPLIT_CONTIGUOUS);
+    if (!strcmp(r->type, "WhitespaceSplit")) return add_split(r, "\\s", LR_SPLIT_REMOVED);
     if (strcmp(r->type, "Split")) return unsupported(r, "");
     lr_step *step = add_step(r, LR_STEP_SPLIT);
     if (!step) return no_room(r);
@@ -232,7 +243,8 @@ llmrun_status lr_vocab_read_steps(lr_vocab *v, const cJSON *root, const char *wh
                  {"decoder", &v->decoder, read_decoder}};
     llmrun_status status = LLMRUN_OK;
     for (size_t i = 0; i < LR_COUNT(lists) && !status; i++) {
-        reader r = {.where = where, .list = lists[i].list, .steps = lists[i].steps, .err = err};
+        reader r = {.where = where, .list = lists[i].list, .steps = lists[i].steps,
+                    .charsmap = &v->charsmap, .err = err};
         status = walk(&r, lr_json_get(root, lists[i].list), lists[i].read);
     }
     return status;

@@ -1,6 +1,7 @@
-/* The two large tables of a tokenizer.json, read in one pass: the vocabulary {text: id} and the merges, either "a b" or
- * ["a", "b"].  Both may be hostile: ids are bounded, texts and ids unique, and every merge joins tokens that exist.   */
-#include "loaders/tokenizer_json.h"
+/* The two large tables of a tokenizer.json, read in one pass: the vocabulary, {text: id} or [[text, score], ...], and the
+ * merges, either "a b" or ["a", "b"].  Both may be hostile: ids are bounded, texts and ids unique, and every merge joins
+ * tokens that exist.                                                                                                  */
+#include "loaders/tokenizer_vocab.h"
 
 #include <string.h>
 
@@ -88,6 +89,17 @@ static llmrun_status place(lr_vocab *v, size_t *cap, int32_t id, lr_token token,
     return LLMRUN_OK;
 }
 
+/* All tokens are placed: their text moves from the pool to the vocabulary.                                            */
+static llmrun_status finish_tokens(lr_vocab *v, const lr_text *pool, size_t n_entries, const char *where,
+                                   llmrun_error *err) {
+    if (n_entries == 0) return lr_fail(err, LLMRUN_FORMAT, "%s: model.vocab is empty", where);
+    char *text = lr_realloc(pool->text, pool->n + 1);
+    v->text = text ? text : pool->text;
+    v->n_text = pool->n;
+    v->n_model = v->n_tokens;
+    return build_map(v, n_entries, where, err);
+}
+
 llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err) {
     lr_json_scan s = {t->vocab, t->vocab, t->vocab + t->n_vocab};
     lr_text pool = {0};
@@ -107,13 +119,40 @@ llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const 
     }
     v->text = pool.text;
     if (!status && !(ok && lr_json_scan_take(&s, '}'))) status = malformed(&s, &pool, where, "vocab", err);
-    if (!status && n_entries == 0) status = lr_fail(err, LLMRUN_FORMAT, "%s: model.vocab is empty", where);
-    if (status) return status;
-    char *text = lr_realloc(pool.text, pool.n + 1);
-    v->text = text ? text : pool.text;
-    v->n_text = pool.n;
-    v->n_model = v->n_tokens;
-    return build_map(v, n_entries, where, err);
+    return status ? status : finish_tokens(v, &pool, n_entries, where, err);
+}
+
+/* One ["text", score] of a Unigram vocabulary.                                                                        */
+static bool scan_scored(lr_json_scan *s, lr_text *pool, lr_token *token, double *score) {
+    *token = (lr_token){(uint32_t)pool->n, 0};
+    if (!lr_json_scan_take(s, '[') || !lr_json_scan_string(s, pool)) return false;
+    token->n = (uint32_t)pool->n - token->start;
+    return lr_json_scan_take(s, ',') && lr_json_scan_number(s, score) && lr_json_scan_take(s, ']');
+}
+
+llmrun_status lr_vocab_read_scored(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err) {
+    lr_json_scan s = {t->vocab, t->vocab, t->vocab + t->n_vocab};
+    lr_text pool = {0};
+    size_t cap = 0, score_cap = 0;
+    llmrun_status status = LLMRUN_OK;
+    if (t->n_vocab >= UINT32_MAX / 2) return lr_fail(err, LLMRUN_FORMAT, "%s: model.vocab: over 2 GiB", where);
+    bool ok = lr_json_scan_take(&s, '[');
+    for (bool more = ok && !lr_json_scan_peek(&s, ']'); ok && more && !status;) {
+        lr_token token;
+        double score;
+        ok = scan_scored(&s, &pool, &token, &score);
+        if (!ok) break;
+        v->text = pool.text;
+        int32_t id = v->n_tokens;
+        status = place(v, &cap, id, token, where, err);
+        if (!status && !lr_grow(&v->scores, &score_cap, (size_t)id + 1, sizeof *v->scores))
+            status = lr_fail_nomem(err, where, ((size_t)id + 1) * sizeof *v->scores);
+        if (!status) v->scores[id] = score;
+        more = lr_json_scan_take(&s, ',');
+    }
+    v->text = pool.text;
+    if (!status && !(ok && lr_json_scan_take(&s, ']'))) status = malformed(&s, &pool, where, "vocab", err);
+    return status ? status : finish_tokens(v, &pool, (size_t)v->n_tokens, where, err);
 }
 
 /* ---- merges ---- */

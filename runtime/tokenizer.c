@@ -45,7 +45,7 @@ static llmrun_status check_first_prefix(const lr_vocab *v, const char *where, ll
         if (metaspace->kind != LR_STEP_METASPACE || metaspace->prefix != LR_PREFIX_FIRST) continue;
         for (size_t k = 0; k < v->normalizer.n; k++) {
             const lr_step *step = &v->normalizer.items[k];
-            bool moves = (step->kind == LR_STEP_STRIP && step->left) || (step->kind == LR_STEP_REPLACE && !*step->content);
+            bool moves = (step->kind == LR_STEP_STRIP && step->left) || step->kind == LR_STEP_PRECOMPILED || (step->kind == LR_STEP_REPLACE && !*step->content);
             if (moves || i > 0)
                 return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: pre_tokenizer Metaspace with prepend_scheme first %s is not "
                                "supported", where, moves ? "after a normalizer that removes text" : "after a split");
@@ -119,7 +119,7 @@ llmrun_status lr_tokenizer_parse(llmrun_tokenizer **out, const char *json, size_
     if (!status) status = check_first_prefix(&t->vocab, where, err);
     if (!status) status = open_stages(&t->normalizer, &t->vocab.normalizer, where, "normalizer", err);
     if (!status) status = open_stages(&t->pre_tokenizer, pre, where, "pre_tokenizer", err);
-    if (!status) status = lr_bpe_open(t, where, err);
+    if (!status) status = lr_model_open(t, where, err);
     if (!status) status = lr_decode_open(t, where, err);
     if (!status) status = lr_added_open(&t->raw, t, false, err);
     if (!status) status = lr_added_open(&t->normalized, t, true, err);
@@ -177,6 +177,7 @@ void llmrun_tokenizer_close(llmrun_tokenizer *t) {
     lr_added_close(&t->raw);
     lr_added_close(&t->normalized);
     lr_free(t->merge_slots);
+    lr_free(t->trie.nodes);
     lr_free(t->out);
     lr_free(t->out_of);
     lr_free(t->strip);
@@ -189,7 +190,7 @@ size_t lr_tokenizer_bytes(const llmrun_tokenizer *t) {
     const lr_vocab *v = &t->vocab;
     size_t n = (size_t)v->n_tokens;
     return sizeof *t + v->n_text + t->n_out + n * (2 * sizeof(lr_token) + 1) + v->n_slots * sizeof *v->slots +
-           v->n_merges * sizeof *v->merges + t->n_merge_slots * sizeof *t->merge_slots +
+           v->n_merges * sizeof *v->merges + lr_unigram_bytes(t) + t->n_merge_slots * sizeof *t->merge_slots +
            v->n_added * (sizeof *v->added + sizeof *t->raw.items);
 }
 
@@ -267,6 +268,7 @@ void lr_encode_close(lr_encode *e) {
     lr_free(e->mapped);
     lr_free(e->symbols);
     lr_free(e->heap);
+    lr_free(e->best);
     lr_free(e->code);
 }
 

@@ -6,7 +6,6 @@
 #include "runtime/tokenizer_parts.h"
 
 #define NO_RANK UINT32_MAX
-#define MARK "\xe2\x96\x81" /* U+2581, which stands for a space */
 
 typedef struct lr_symbol {
     int32_t id;     /* -1: merged into the symbol before it */
@@ -51,41 +50,12 @@ static llmrun_status build_merges(llmrun_tokenizer *t, const char *where, llmrun
     return LLMRUN_OK;
 }
 
-static bool starts_with_mark(const char *text, size_t n) { return n >= 3 && !memcmp(text, MARK, 3); }
-
-/* True if no merge puts a mark behind anything but a mark.  Then merges never cross the start of a word, and a piece
- * may be cut there: SentencePiece models hand over whole prompts as one piece.                                        */
-static bool merges_stay_in_words(const lr_vocab *v) {
-    for (size_t i = 0; i < v->n_merges; i++) {
-        lr_token left = v->tokens[v->merges[i].left], right = v->tokens[v->merges[i].right];
-        if (!starts_with_mark(v->text + right.start, right.n)) continue;
-        if (left.n < 3 || !starts_with_mark(v->text + left.start + left.n - 3, 3)) return false;
-    }
-    return lr_vocab_find(v, MARK, 3) >= 0;
-}
-
 llmrun_status lr_bpe_open(llmrun_tokenizer *t, const char *where, llmrun_error *err) {
-    const lr_vocab *v = &t->vocab;
-    char text[8];
-    bool complete = true;
-    for (unsigned byte = 0; byte < 256; byte++) {
-        static const char hex[] = "0123456789ABCDEF";
-        size_t n = 6;
-        if (t->byte_level) {
-            n = lr_decode_byte_text(byte, text);
-        } else {
-            memcpy(text, "<0x..>", 6);
-            text[3] = hex[byte >> 4];
-            text[4] = hex[byte & 15];
-        }
-        t->byte_id[byte] = lr_vocab_find(v, text, n);
-        complete &= t->byte_id[byte] >= 0;
-        if (byte < 128) t->ascii_id[byte] = lr_vocab_find(v, &(char){(char)byte}, 1);
-    }
-    if (t->byte_level && v->byte_fallback && !complete)
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: byte_fallback with a ByteLevel pre_tokenizer that lacks bytes is not "
-                       "supported", where);
-    t->cut_words = !t->byte_level && !v->ignore_merges && merges_stay_in_words(v);
+    if (t->byte_level && t->vocab.byte_fallback)
+        for (int byte = 0; byte < 256; byte++)
+            if (t->byte_id[byte] < 0)
+                return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: byte_fallback with a ByteLevel pre_tokenizer that lacks bytes "
+                               "is not supported", where);
     return build_merges(t, where, err);
 }
 
@@ -220,18 +190,10 @@ static llmrun_status run_word(lr_encode *e, const char *piece, size_t n) {
     return LLMRUN_OK;
 }
 
-/* Length of the first word: up to a mark that follows something else.                                                 */
-static size_t word_length(const char *piece, size_t n) {
-    size_t i = 0;
-    while (starts_with_mark(piece + i, n - i)) i += 3;
-    const char *next = memmem(piece + i, n - i, MARK, 3);
-    return next ? (size_t)(next - piece) : n;
-}
-
 llmrun_status lr_bpe_run(lr_encode *e, const char *piece, size_t n) {
     llmrun_status status = LLMRUN_OK;
     for (size_t k; n > 0 && !status; piece += k, n -= k) {
-        k = e->t->cut_words ? word_length(piece, n) : n;
+        k = lr_model_word_length(e->t, piece, n);
         status = run_word(e, piece, k);
     }
     return status;

@@ -43,8 +43,7 @@ static void decode_byte_level(const char *text, size_t n, lr_text *to) {
 
 /* ---- the other steps ---- */
 
-/* The byte of "<0xHH>", -1 if the text is no byte token.                                                              */
-static int byte_token(const char *text, size_t n) {
+int lr_decode_byte_token(const char *text, size_t n) {
     int value = 0;
     if (n != 6 || memcmp(text, "<0x", 3) || text[5] != '>') return -1;
     for (int i = 3; i < 5; i++) {
@@ -69,7 +68,7 @@ static void replace(const char *text, size_t n, const char *pattern, const char 
 
 /* One step on one token's text.                                                                                       */
 static void run_step(const lr_step *step, bool fused, const char *text, size_t n, lr_text *to) {
-    int byte = step->kind == LR_STEP_BYTE_FALLBACK ? byte_token(text, n) : -1;
+    int byte = step->kind == LR_STEP_BYTE_FALLBACK ? lr_decode_byte_token(text, n) : -1;
     size_t n_content = step->content ? strlen(step->content) : 0;
     bool strips = step->kind == LR_STEP_STRIP && step->left && !fused;
     if (step->kind == LR_STEP_BYTE_LEVEL)
@@ -122,7 +121,7 @@ static llmrun_status check_byte_token(const llmrun_tokenizer *t, const char *tex
     bool fallback = t->vocab.byte_fallback;
     for (size_t i = 0; i < t->vocab.decoder.n; i++) fallback |= t->vocab.decoder.items[i].kind == LR_STEP_BYTE_FALLBACK;
     char shown[32];
-    if (!fallback || n != 6 || memcmp(text, "<0x", 3) || text[5] != '>' || byte_token(text, n) >= 0) return LLMRUN_OK;
+    if (!fallback || n != 6 || memcmp(text, "<0x", 3) || text[5] != '>' || lr_decode_byte_token(text, n) >= 0) return LLMRUN_OK;
     return lr_fail(err, LLMRUN_FORMAT, "%s: byte token \"%s\" is malformed", where, lr_printable(shown, sizeof shown, text, n));
 }
 

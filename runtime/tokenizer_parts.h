@@ -1,14 +1,15 @@
 /* The parts of the tokenizer: a constant side that is built at open, and a per-call side.
  *
  *   text -> valid UTF-8 -> added tokens (tokenizer_added.c) -> normalizer (tokenizer_normalize.c)
- *        -> pre-tokenizer (tokenizer_split.c, patterns: tokenizer_pattern.c) -> merges (tokenizer_bpe.c) -> ids
+ *        -> pre-tokenizer (tokenizer_split.c, patterns: tokenizer_pattern.c)
+ *        -> the model (tokenizer_bpe.c, tokenizer_scores.c, tokenizer_unigram.c) -> ids
  *
  * Nothing here recurses on text or backtracks without bound: patterns run in windows with a budget of work that is a
  * multiple of the text's length, merges run on a heap.  All state of a call is in lr_encode; the tokenizer is const.  */
 #ifndef LR_TOKENIZER_PARTS_H
 #define LR_TOKENIZER_PARTS_H
 
-#include "loaders/tokenizer_json.h"
+#include "loaders/tokenizer_vocab.h"
 #include "runtime/tokenizer.h"
 
 typedef struct lr_pattern lr_pattern; /* a compiled regular expression */
@@ -35,6 +36,12 @@ typedef struct lr_added_set {
     uint8_t starts[256]; /* 1 if a text begins with this byte */
 } lr_added_set;
 
+/* Tokens by their bytes, from the start of a text.                                                                    */
+typedef struct lr_trie {
+    struct lr_trie_node *nodes; /* (n) the first is the root */
+    size_t n;
+} lr_trie;
+
 enum { LR_TOKEN_END = 1, LR_TOKEN_CONTROL = 2 };
 
 struct llmrun_tokenizer {
@@ -43,8 +50,10 @@ struct llmrun_tokenizer {
     lr_added_set raw, normalized; /* searched before and after the normalizer */
     uint32_t *merge_slots;        /* (left, right) -> rank: open addressing, UINT32_MAX empty */
     uint32_t n_merge_slots;
+    lr_trie trie;                 /* Unigram: of all tokens */
+    double unknown_score;         /* Unigram: of a character that no token covers */
     bool byte_level;
-    bool cut_words;               /* merges never cross the start of a word, so pieces are cut there */
+    bool cut_words;               /* tokens never cross the start of a word, so pieces are cut there */
     int32_t byte_id[256];         /* byte level: id of a byte; else id of its <0xHH> token; -1: none */
     int32_t ascii_id[128];        /* id of an ASCII character, -1: none (not byte level) */
     char *out;                    /* (n_out) bytes of all tokens as they are printed */
@@ -70,8 +79,9 @@ typedef struct lr_encode {
     char *mapped;                /* byte-level spelling of a piece */
     struct lr_symbol *symbols;   /* of the piece being merged */
     uint64_t *heap;
+    struct lr_best *best;        /* Unigram: of the piece being cut */
     int32_t *code;               /* normalizer: code points */
-    size_t mapped_cap, symbols_cap, heap_cap, code_cap;
+    size_t mapped_cap, symbols_cap, heap_cap, code_cap, best_cap;
     llmrun_error *err;
 } lr_encode;
 
@@ -120,12 +130,27 @@ llmrun_status lr_normalize_run(lr_encode *e, const char *text, size_t n, const c
 /* Splits a normalized text and encodes the pieces.  first: it opens the whole text.                                   */
 llmrun_status lr_split_run(lr_encode *e, const char *text, size_t n, bool first);
 
+/* The charsmap as HF tokenizers applies it.                                                                           */
+void lr_rewrite_precompiled(const lr_charsmap *map, const char *text, size_t n, lr_text *out);
+
+/* ---- tokenizer_model.c: what the models share, and the choice of one ---- */
+
+llmrun_status lr_model_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);
+llmrun_status lr_model_run(lr_encode *e, const char *piece, size_t n);
+/* Bytes of piece that no token crosses the end of: its first word in models that mark words, else all of it.          */
+size_t lr_model_word_length(const llmrun_tokenizer *t, const char *piece, size_t n);
+
 llmrun_status lr_bpe_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);
 llmrun_status lr_bpe_run(lr_encode *e, const char *piece, size_t n);
+llmrun_status lr_unigram_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);
+llmrun_status lr_unigram_run(lr_encode *e, const char *piece, size_t n);
+size_t lr_unigram_bytes(const llmrun_tokenizer *t); /* heap of its trie and scores */
 
 /* Builds out, out_of, strip from the decoder.                                                                         */
 llmrun_status lr_decode_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);
 /* The character that stands for a byte in a byte-level vocabulary: its UTF-8 (at most 2 bytes); returns its length.   */
 size_t lr_decode_byte_text(unsigned byte, char *out);
+/* The byte of "<0xHH>", -1 if the text is no byte token.                                                              */
+int lr_decode_byte_token(const char *text, size_t n);
 
 #endif

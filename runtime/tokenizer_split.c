@@ -100,7 +100,7 @@ static llmrun_status run_byte_level(lr_encode *e, size_t stage, const char *text
 
 /* Runs one stage and, through it, the ones after it: as deep as there are stages, at most LR_STEPS_MAX.               */
 static llmrun_status run_stage(lr_encode *e, size_t stage, const char *text, size_t n, bool first) {
-    if (stage == e->t->pre_tokenizer.n) return lr_bpe_run(e, text, n);
+    if (stage == e->t->pre_tokenizer.n) return lr_model_run(e, text, n);
     const lr_stage *s = &e->t->pre_tokenizer.items[stage];
     if (s->step->kind == LR_STEP_METASPACE) return run_metaspace(e, stage, text, n, first);
     if (s->step->kind == LR_STEP_BYTE_LEVEL) return run_byte_level(e, stage, text, n, first);

@@ -11,6 +11,8 @@
 #define VOCAB "\"a\":0,\"b\":1,\"-\":2,\"ab\":3,\"a-\":4,\"-a\":5,\"--\":6"
 #define MODEL(vocab, merges) "\"model\":{\"type\":\"BPE\",\"vocab\":{" vocab "},\"merges\":[" merges "]}"
 #define BPE MODEL(VOCAB, "\"a b\",\"a -\",\"- a\",\"- -\"")
+#define UNIGRAM(unk, vocab) "\"model\":{\"type\":\"Unigram\",\"unk_id\":" unk ",\"vocab\":[" vocab "]}"
+#define PRECOMPILED(map) "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":" map "},"
 
 static llmrun_status parse(llmrun_tokenizer **t, const char *json) {
     size_t n = strlen(json);
@@ -177,8 +179,19 @@ static void hostile_files(void **state) {
         { "{\"decoder\":{\"type\":\"ByteFallback\"}," MODEL("\"<0x-1>\":0", "") "}", LLMRUN_FORMAT,
           "byte token \"<0x-1>\" is malformed" },
         { "{" FUSED "\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", LLMRUN_UNSUPPORTED, "model type \"WordPiece\"" },
-        { "{" FUSED "\"model\":{\"unk_id\":2,\"vocab\":[[\"a\",0]]}}", LLMRUN_UNSUPPORTED, "model type \"Unigram\"" },
-        { "{" FUSED "\"normalizer\":{\"type\":\"Precompiled\"}," BPE "}", LLMRUN_UNSUPPORTED, "normalizer type \"Precompiled\"" },
+        { "{" FUSED UNIGRAM("2", "[\"a\",0]") "}", LLMRUN_FORMAT, "model.unk_id: expected an id in 0..0" },
+        { "{" FUSED UNIGRAM("-1", "[\"a\",0]") "}", LLMRUN_FORMAT, "model.unk_id: expected an id in 0..0" },
+        { "{" FUSED UNIGRAM("null", "[\"a\",0]") "}", LLMRUN_UNSUPPORTED, "\"Unigram\" without unk_id" },
+        { "{" FUSED UNIGRAM("0", "") "}", LLMRUN_FORMAT, "model.vocab is empty" },
+        { "{" FUSED UNIGRAM("0", "[\"a\",1e999]") "}", LLMRUN_FORMAT, "model.vocab: malformed at byte" },
+        { "{" FUSED UNIGRAM("0", "[\"a\"]") "}", LLMRUN_FORMAT, "model.vocab: malformed at byte" },
+        { "{" FUSED UNIGRAM("0", "[\"a\",0],[\"a\",1]") "}", LLMRUN_FORMAT, "token \"a\" has two ids, 0 and 1" },
+        { "{" FUSED PRECOMPILED("7") BPE "}", LLMRUN_FORMAT, "precompiled_charsmap: expected a string, got 7" },
+        { "{" FUSED PRECOMPILED("\"AAA\"") BPE "}", LLMRUN_FORMAT, "malformed base 64" },
+        { "{" FUSED PRECOMPILED("\"A?==\"") BPE "}", LLMRUN_FORMAT, "malformed base 64" },
+        { "{" FUSED PRECOMPILED("\"AAAA\"") BPE "}", LLMRUN_FORMAT, "3 bytes with a trie of 0" },
+        { "{" FUSED PRECOMPILED("\"/////wAAAAA=\"") BPE "}", LLMRUN_FORMAT, "8 bytes with a trie of 4294967295" },
+        { "{" FUSED PRECOMPILED("\"BAAAAAAAAAD/\"") BPE "}", LLMRUN_FORMAT, "expected strings in UTF-8" },
         { "{" FUSED "\"pre_tokenizer\":{\"type\":\"UnicodeScripts\"}," BPE "}", LLMRUN_UNSUPPORTED, "\"UnicodeScripts\"" },
         { "{" FUSED "\"post_processor\":{\"type\":\"Zzz\"}," BPE "}", LLMRUN_UNSUPPORTED, "post_processor type \"Zzz\"" },
         { "{\"decoder\":{\"type\":\"CTC\"}," BPE "}", LLMRUN_UNSUPPORTED, "decoder type \"CTC\"" },

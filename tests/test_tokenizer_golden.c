@@ -230,6 +230,7 @@ int main(void) {
         GOLDEN("tests/corpus/tokenizer/splits.json"),
         SHARED("models/stories260K"),
         SHARED("models/TinyStories-656K"),
+        SHARED("tokenizers/t5-small"),
         SHARED("tokenizers/gpt2"),
         SHARED("tokenizers/llama2"),
         SHARED("tokenizers/llama3"),

@@ -21,7 +21,7 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizers")
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 NAMES = {name: "../shared/data/%s/%s/tokenizer.json" % (kind, name) for kind, names in {
     "models": ["stories260K", "TinyStories-656K"],
-    "tokenizers": ["gpt2", "llama2", "llama3", "qwen2.5", "qwen3", "phi-3-mini", "smollm", "gpt-oss-o200k"],
+    "tokenizers": ["t5-small", "gpt2", "llama2", "llama3", "qwen2.5", "qwen3", "phi-3-mini", "smollm", "gpt-oss-o200k"],
 }.items() for name in names}
 NAMES |= {name: "tests/corpus/tokenizer/%s.json" % name for name in ["byte_level", "sentencepiece", "metaspace", "digits",
                                                                        "splits"]}
@@ -75,7 +75,7 @@ def load(path):
     space that divides it into two tokens counts."""
     from tokenizers import Tokenizer
     d = json.load(open(os.path.join(ROOT, path)))
-    vocab, merges = d["model"]["vocab"], d["model"]["merges"]
+    vocab, merges = d["model"]["vocab"], d["model"].get("merges", [])
     for i, m in enumerate(merges):
         if isinstance(m, str):
             cuts = [k for k, c in enumerate(m) if c == " "]

@@ -1,8 +1,8 @@
-/* tokenizer.json as neutral tables: tokens, merges as id pairs, added tokens, and the steps of normalizer, pre-tokenizer,
- * post-processor and decoder.  What the steps do is runtime/tokenizer*.c; here they are only read and checked.  What the
- * runtime has no exact rule for is UNSUPPORTED with its name, never a guess.                                          */
-#ifndef LR_TOKENIZER_JSON_H
-#define LR_TOKENIZER_JSON_H
+/* A tokenizer's files as neutral tables: tokens, merges as id pairs or scores, added tokens, and the steps of normalizer,
+ * pre-tokenizer, post-processor and decoder.  What the steps do is runtime/tokenizer*.c; here they are only read and
+ * checked.  What the runtime has no exact rule for is UNSUPPORTED with its name, never a guess.                       */
+#ifndef LR_TOKENIZER_VOCAB_H
+#define LR_TOKENIZER_VOCAB_H
 
 #include "runtime/base.h"
 
@@ -11,6 +11,7 @@ enum {
     LR_VOCAB_PROBES = 1024,      /* most slots a lookup may visit: a file made to collide is refused */
     LR_ADDED_MAX_BYTES = 256,    /* of an added token's text */
     LR_STEPS_MAX = 16,           /* in one of the lists below */
+    LR_PIECE_MAX_BYTES = 1024,   /* of a token that is found in the text itself, not by merging: encoding looks as far */
 };
 
 #define LR_NO_TOKEN UINT32_MAX
@@ -23,6 +24,18 @@ typedef struct lr_merge {
     int32_t left, right, result; /* rank: index in the list */
 } lr_merge;
 
+/* How a piece of text becomes tokens.                                                                                 */
+typedef enum lr_vocab_kind {
+    LR_VOCAB_MERGES, /* BPE: adjacent tokens merge in the order of a list */
+    LR_VOCAB_SCORES, /* BPE of SentencePiece: adjacent texts merge where the result is a token, highest score first */
+    LR_VOCAB_UNIGRAM /* the tokens whose scores have the largest sum */
+} lr_vocab_kind;
+
+/* What a token is; the numbers of SentencePiece and GGUF.                                                             */
+typedef enum lr_token_type {
+    LR_TYPE_NORMAL = 1, LR_TYPE_UNKNOWN, LR_TYPE_CONTROL, LR_TYPE_USER_DEFINED, LR_TYPE_UNUSED, LR_TYPE_BYTE
+} lr_token_type;
+
 typedef struct lr_added {
     int32_t id;
     char *text; /* NUL-terminated, n bytes, n >= 1 */
@@ -33,6 +46,8 @@ typedef struct lr_added {
 typedef enum lr_step_kind {
     LR_STEP_NFC, LR_STEP_NFD, LR_STEP_NFKC, LR_STEP_NFKD, /* normalizers */
     LR_STEP_LOWERCASE, LR_STEP_PREPEND,
+    LR_STEP_PRECOMPILED,   /* normalizer: the charsmap as HF tokenizers applies it, by grapheme */
+    LR_STEP_SENTENCEPIECE, /* normalizer: charsmap, white space and prefix as SentencePiece does; prefix, trim */
     LR_STEP_REPLACE,   /* normalizer and decoder */
     LR_STEP_STRIP,     /* normalizer: white space; decoder: the character in content */
     LR_STEP_SPLIT,     /* pre-tokenizers */
@@ -55,8 +70,9 @@ typedef struct lr_step {
     bool invert;   /* SPLIT: what the pattern does not match counts as the match */
     bool left, right;  /* STRIP: sides */
     bool split;        /* METASPACE: cut before each replacement */
+    bool trim;         /* SENTENCEPIECE: no white space at the ends, runs of it are one */
     lr_split_behavior behavior;
-    lr_prefix prefix;  /* METASPACE: when to put the replacement in front; BYTE_LEVEL: always = a space, else never */
+    lr_prefix prefix;  /* METASPACE: when to put the replacement in front; BYTE_LEVEL, SENTENCEPIECE: always or never */
 } lr_step;
 
 typedef struct lr_steps {
@@ -64,7 +80,16 @@ typedef struct lr_steps {
     size_t n, cap;
 } lr_steps;
 
+/* The rules of a SentencePiece normalizer, its "precompiled charsmap": a double-array trie of what they replace, whose
+ * values point at what they put.                                                                                      */
+typedef struct lr_charsmap {
+    uint32_t *units; /* (n_units); none: no rules */
+    char *text;      /* (n_text) NUL-terminated strings, valid UTF-8 */
+    size_t n_units, n_text;
+} lr_charsmap;
+
 typedef struct lr_vocab {
+    lr_vocab_kind kind;
     char *text;         /* (n_text) of all tokens, as the file spells them */
     size_t n_text;
     lr_token *tokens;   /* (n_tokens) by id */
@@ -72,6 +97,9 @@ typedef struct lr_vocab {
     int32_t n_model;    /* the same without added tokens */
     lr_merge *merges;   /* (n_merges) by rank */
     size_t n_merges;
+    double *scores;     /* (n_model) SCORES, UNIGRAM: finite; NULL: none */
+    uint8_t *types;     /* (n_model) lr_token_type; NULL: the file does not say */
+    lr_charsmap charsmap;
     int32_t *slots;     /* text -> id: open addressing, -1 empty; a power of two */
     uint32_t n_slots;
     lr_added *added;    /* (n_added) sorted by text */
@@ -81,6 +109,7 @@ typedef struct lr_vocab {
     size_t n_prefix, n_suffix;
     bool has_template;  /* the file says which ids those are, even if none */
     bool byte_fallback, fuse_unk, ignore_merges;
+    bool single_precision; /* UNIGRAM: sums are rounded to float, as SentencePiece keeps them */
     int32_t unk;        /* -1: none */
 } lr_vocab;
 
@@ -89,10 +118,21 @@ typedef struct lr_vocab {
 llmrun_status lr_vocab_parse(lr_vocab *v, const char *json, size_t n, const char *where, llmrun_error *err);
 void lr_vocab_close(lr_vocab *v);
 
-/* Id of a text among the model's own tokens (added tokens that are not in the model's table are not found), or -1.    */
+/* Id of a text among the tokens that text may become by the model itself (of added tokens, those in the model's table;
+ * of tokens with a type, the normal and user-defined ones), or -1.                                                    */
 int32_t lr_vocab_find(const lr_vocab *v, const char *text, size_t n);
 
-/* ---- tokenizer_vocab.c: the two large tables ---- */
+/* ---- tokenizer_charsmap.c ---- */
+
+/* bytes: u32 size of the trie, the trie, the strings.  where: "FILE: normalizer".         [errors: FORMAT NOMEM]      */
+llmrun_status lr_charsmap_read(lr_charsmap *m, const void *bytes, size_t n, const char *where, llmrun_error *err);
+llmrun_status lr_charsmap_read_base64(lr_charsmap *m, const char *text, const char *where, llmrun_error *err);
+void lr_charsmap_close(lr_charsmap *m);
+/* The rule whose left side begins text (n bytes of valid UTF-8): the longest such, or the shortest.  Returns how many
+ * bytes it replaces, 0 if there is none; *to (n_to) is what it puts.  Looks at no more than 256 bytes.                 */
+size_t lr_charsmap_find(const lr_charsmap *m, const char *text, size_t n, bool longest, const char **to, size_t *n_to);
+
+/* ---- tokenizer_vocab.c: the large tables ---- */
 
 /* Bytes of the JSON values of model.vocab and model.merges; {NULL, 0} where the file has none.                        */
 typedef struct lr_vocab_tables {
@@ -102,6 +142,8 @@ typedef struct lr_vocab_tables {
 
 llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
 llmrun_status lr_vocab_read_merges(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
+/* [["text", score], ...], ids in order.                                                                               */
+llmrun_status lr_vocab_read_scored(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
 /* Makes room for ids up to id; new ones have no text.                                                                 */
 llmrun_status lr_vocab_reserve(lr_vocab *v, int32_t id, llmrun_error *err);
 
