@@ -79,8 +79,10 @@ typedef struct lr_device_ops {
     llmrun_status (*matmul)(lr_device *d, const lr_matmul_args *m, int count, llmrun_error *err);
     /* out = silu(m[0]) * m[1]; m[0].y and m[1].y are buffers of x.n rows that the op may use.                          */
     llmrun_status (*matmul_swiglu)(lr_device *d, const lr_matmul_args m[2], const lr_act *out, llmrun_error *err);
+    /* Where gate and up are not one op; y may be gate or up. */
+    llmrun_status (*swiglu)(lr_device *d, const lr_swiglu_args *a, int64_t rows, const lr_act *out, llmrun_error *err);
     llmrun_status (*qkv)(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s, llmrun_error *err);
-    /* a->out is written too where out is NULL or not LR_ACT_F32 over the same memory; a->partial as the shape needs. */
+    /* a->out, the rows as floats, may be NULL where out is given; a->partial as the shape needs. */
     llmrun_status (*attention)(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out,
                                llmrun_error *err);
 } lr_device_ops;

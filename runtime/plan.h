@@ -99,6 +99,7 @@ typedef struct lr_plan_placement {
 typedef struct lr_plan_buffers {
     uint64_t x, y, q, k, v, att, gate, up;    /* float rows of dim, dim, q_dim, kv_dim, kv_dim, q_dim, hidden, hidden */
     uint64_t act;                             /* packed activations, widest needed */
+    uint64_t act_hidden;                      /* GPU: packed input of w_down, beside act; CPU: 0, act serves */
     uint64_t cos_sin, partial, logits;        /* logits: logit_rows x n_vocab */
     uint64_t seqs;                            /* CPU: n_sessions x lr_seq.  GPU: that for each of its layers */
     uint64_t tokens;                          /* CPU: n_sessions x n_ctx ids */

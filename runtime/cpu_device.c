@@ -1,0 +1,183 @@
+/* See cpu_device.h.                                                                                                    */
+#include "runtime/cpu_device.h"
+
+#include <string.h>
+
+static const lr_cpu_device *cpu_of(const lr_device *d) { return (const lr_cpu_device *)d; }
+
+static void run(const lr_device *d, lr_kernel kernel, const void *args, int64_t n, int64_t step) {
+    lr_threads_run(cpu_of(d)->threads, kernel, args, n, step);
+}
+
+/* Moves the simulated GPUs' clock: an op takes as long as reading its bytes, or as its arithmetic.                     */
+static void spend(const lr_cpu_device *cpu, double bytes, double flops) {
+    if (!cpu->host_work) return;
+    double reading = cpu->read_bytes_per_s > 0 ? bytes / cpu->read_bytes_per_s : 0;
+    double computing = cpu->flops_per_s > 0 ? flops / cpu->flops_per_s : 0;
+    cpu->host_work(reading > computing ? reading : computing);
+}
+
+/* Packs rows where the format asked for is another than floats in place.                                              */
+static void pack_rows(const lr_device *d, const float *x, const lr_act *out) {
+    if (!out || out->format == LR_ACT_F32) return;
+    lr_pack_args a = { .x = x, .out = *out };
+    run(d, cpu_of(d)->ops->pack, &a, out->n, 1);
+}
+
+static lr_act_format act(const lr_device *d, lr_format w, int64_t n) { return lr_ops_matmul(cpu_of(d)->ops, w, n)->act; }
+
+static llmrun_status embed(lr_device *d, const lr_embed_args *a, int64_t n, llmrun_error *err) {
+    (void)err;
+    run(d, cpu_of(d)->ops->embed, a, n, 1);
+    return LLMRUN_OK;
+}
+
+static llmrun_status rmsnorm(lr_device *d, const lr_rmsnorm_args *a, int64_t rows, const lr_act *out,
+                             llmrun_error *err) {
+    (void)err;
+    run(d, cpu_of(d)->ops->rmsnorm, a, rows, 1);
+    pack_rows(d, a->y, out);
+    return LLMRUN_OK;
+}
+
+static llmrun_status pack(lr_device *d, const lr_pack_args *a, llmrun_error *err) {
+    (void)err;
+    pack_rows(d, a->x, &a->out);
+    return LLMRUN_OK;
+}
+
+static llmrun_status swiglu(lr_device *d, const lr_swiglu_args *a, int64_t rows, const lr_act *out,
+                            llmrun_error *err) {
+    (void)err;
+    run(d, cpu_of(d)->ops->swiglu, a, rows, 1);
+    pack_rows(d, a->y, out);
+    return LLMRUN_OK;
+}
+
+/* ---- matmuls ---- */
+
+/* Up to three matmuls that read the same activations, run as one op: their rows are laid end to end.                  */
+typedef struct group {
+    const lr_matmul_args *m;
+    const lr_matmul_kernel *kernel[3];
+    int64_t start[4]; /* first item of each, multiples of step */
+    int n;
+    int64_t step;
+} group;
+
+static void run_group(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    const group *g = args;
+    for (int i = 0; i < g->n; i++) {
+        int64_t a = lr_max(i0, g->start[i]) - g->start[i];
+        int64_t b = lr_min(lr_min(i1, g->start[i + 1]) - g->start[i], g->m[i].w.rows);
+        if (a < b) g->kernel[i]->run(&g->m[i], a, b, scratch);
+    }
+}
+
+static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int count, llmrun_error *err) {
+    (void)err;
+    group g = { .m = m, .n = count, .step = 1 };
+    double bytes = 0, values = 0;
+    for (int i = 0; i < count; i++) {
+        g.kernel[i] = lr_ops_matmul(cpu_of(d)->ops, m[i].w.format, m[i].x.n);
+        g.step = lr_max(g.step, g.kernel[i]->row_step); /* row steps are powers of two: the largest serves all */
+        bytes += (double)m[i].w.rows * (double)(m[i].w.quants_stride + m[i].w.scales_stride);
+        values += (double)m[i].w.rows * (double)m[i].w.cols;
+    }
+    for (int i = 0; i < count; i++) g.start[i + 1] = g.start[i] + (m[i].w.rows + g.step - 1) / g.step * g.step;
+    run(d, run_group, &g, g.start[count], g.step);
+    spend(cpu_of(d), bytes, 2 * values * (double)m->x.n);
+    return LLMRUN_OK;
+}
+
+static llmrun_status matmul_swiglu(lr_device *d, const lr_matmul_args m[2], const lr_act *out, llmrun_error *err) {
+    llmrun_status status = matmul(d, m, 2, err);
+    lr_swiglu_args a = { .y = m[0].y, .gate = m[0].y, .up = m[1].y, .dim = m[0].w.rows, .y_stride = m[0].y_stride,
+                         .in_stride = m[0].y_stride };
+    return status ? status : swiglu(d, &a, m[0].x.n, out, err);
+}
+
+/* ---- attention ---- */
+
+static void norm_heads(lr_device *d, float *x, const float *w, int64_t rows, const lr_qkv_args *a) {
+    if (!w) return;
+    lr_rmsnorm_args norm = { .y = x, .x = x, .w = w, .dim = a->head_dim, .x_stride = a->head_dim,
+                             .y_stride = a->head_dim, .eps = a->norm_eps };
+    run(d, cpu_of(d)->ops->rmsnorm, &norm, rows, 1);
+}
+
+static void rotate(lr_device *d, float *x, int32_t n_heads, int64_t n, const lr_qkv_args *a) {
+    lr_rope_args rope = { .x = x, .x_stride = (int64_t)n_heads * a->head_dim, .cos_sin = a->cos_sin,
+                          .n_heads = n_heads, .head_dim = a->head_dim, .n_rot = a->n_rot, .adjacent = a->rope_adjacent };
+    run(d, cpu_of(d)->ops->rope, &rope, n, 1);
+}
+
+static llmrun_status qkv(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s, llmrun_error *err) {
+    (void)err;
+    norm_heads(d, a->q, a->q_norm, s->n * a->n_heads, a);
+    norm_heads(d, a->k, a->k_norm, s->n * a->n_kv_heads, a);
+    rotate(d, a->q, a->n_heads, s->n, a);
+    rotate(d, a->k, a->n_kv_heads, s->n, a);
+    int64_t kv_dim = (int64_t)a->n_kv_heads * a->head_dim;
+    lr_kv_write_args write = { .k = a->k, .v = a->v, .k_stride = kv_dim, .v_stride = kv_dim, .seqs = a->seqs,
+                               .n_seqs = s->n_seqs };
+    run(d, cpu_of(d)->ops->kv_write, &write, s->n, 1);
+    return LLMRUN_OK;
+}
+
+/* Reads of the caches, and two products for each score.                                                               */
+static void spend_attention(const lr_cpu_device *cpu, const lr_attention_args *a) {
+    double bytes = 0, flops = 0;
+    for (int32_t i = 0; i < a->n_seqs && cpu->host_work; i++) {
+        const lr_kv_layer *kv = &a->seqs[i].kv;
+        double seen = (double)lr_min(a->seqs[i].position + a->seqs[i].n, kv->n_slots);
+        bytes += (double)kv->page_bytes * seen / kv->page_slots;
+        flops += 4 * seen * (double)a->seqs[i].n * a->n_heads * a->head_dim;
+    }
+    spend(cpu, bytes, flops);
+}
+
+static llmrun_status attention(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out,
+                               llmrun_error *err) {
+    (void)err;
+    const lr_ops *ops = cpu_of(d)->ops;
+    run(d, ops->attention, a, lr_attention_items(a), 1);
+    if (lr_attention_is_split(a)) run(d, ops->attention_merge, a, s->n * a->n_heads, 1);
+    pack_rows(d, a->out, out);
+    spend_attention(cpu_of(d), a);
+    return LLMRUN_OK;
+}
+
+const lr_device_ops lr_cpu_device_ops = { .act = act,
+                                          .embed = embed,
+                                          .rmsnorm = rmsnorm,
+                                          .pack = pack,
+                                          .matmul = matmul,
+                                          .matmul_swiglu = matmul_swiglu,
+                                          .swiglu = swiglu,
+                                          .qkv = qkv,
+                                          .attention = attention };
+
+/* ---- copying ---- */
+
+typedef struct copy_args {
+    char *dst;
+    const char *src;
+    size_t bytes;
+} copy_args;
+
+enum { COPY_PIECE = 1 << 18 };
+
+static void copy_pieces(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    (void)scratch;
+    const copy_args *a = args;
+    size_t from = (size_t)i0 * COPY_PIECE, to = (size_t)i1 * COPY_PIECE;
+    if (to > a->bytes) to = a->bytes;
+    memcpy(a->dst + from, a->src + from, to - from);
+}
+
+void lr_cpu_copy(lr_cpu_device *cpu, void *dst, const void *src, size_t bytes) {
+    copy_args a = { .dst = dst, .src = src, .bytes = bytes };
+    lr_threads_run(cpu->threads, copy_pieces, &a, (int64_t)((bytes + COPY_PIECE - 1) / COPY_PIECE), 1);
+    spend(cpu, (double)bytes, 0);
+}

@@ -1,0 +1,22 @@
+/* The CPU as a device: lr_device_ops over the kernels of lr_ops and the thread pool.  Its memory is the host's, its
+ * queue is the calling thread: every op is done when the call returns.                                               */
+#ifndef LR_CPU_DEVICE_H
+#define LR_CPU_DEVICE_H
+
+#include "kernels/backend.h"
+#include "runtime/threads.h"
+
+typedef struct lr_cpu_device {
+    const lr_ops *ops;
+    lr_threads *threads;
+    /* Beside simulated GPUs: tells their clock what the CPU's work would take at the planned rates; else NULL.        */
+    void (*host_work)(double seconds);
+    double read_bytes_per_s, flops_per_s; /* 0: costs no time */
+} lr_cpu_device;
+
+extern const lr_device_ops lr_cpu_device_ops; /* each takes an lr_cpu_device as its lr_device */
+
+/* dst = src on all threads.                                                                                           */
+void lr_cpu_copy(lr_cpu_device *cpu, void *dst, const void *src, size_t bytes);
+
+#endif
