@@ -45,6 +45,7 @@ static void close_instance(instance *sim) {
     if (!sim) return;
     while (!sim->streams.empty()) free_stream(sim->streams.back());
     for (simgpu_event *e : sim->events) delete e;
+    for (simgpu_graph_exec *g : sim->graphs) delete g;
     for (device &d : sim->devices) release_range(&d);
     for (auto &[start, bytes] : sim->pinned) free((void *)start);
     if (sim->blocks) {
@@ -57,6 +58,7 @@ static void close_instance(instance *sim) {
 static bool open_instance(instance *sim, int n_devices, const simgpu_device *devices) {
     sim->blocks = (scheduler *)calloc(1, sizeof *sim->blocks);
     if (!sim->blocks) return false;
+    sim->blocks->watchdog_seconds = 60;
     sim->devices.resize((size_t)n_devices);
     for (int i = 0; i < n_devices; i++) {
         device *d = &sim->devices[(size_t)i];
@@ -113,8 +115,8 @@ cudaError_t enqueue(launch &&l, cudaStream_t stream) {
     if (l.shared_bytes > (limit == simulator->dynamic_limit.end() ? 48u << 10 : (size_t)limit->second))
         return result(cudaErrorInvalidValue);
     double memory = seconds_of(l.bytes, dev.spec.memory_rate), compute = seconds_of(l.flops, dev.spec.flop_rate);
-    cost c = { &simulator->devices[(size_t)d].compute_free,
-               dev.spec.launch_seconds + (memory > compute ? memory : compute) };
+    cost c = { &simulator->devices[(size_t)d].compute_free, memory > compute ? memory : compute,
+               dev.spec.launch_seconds };
     auto kept = std::make_shared<launch>(std::move(l));
     return result(push(stream, { WORK, [kept, d] { return run_launch(*kept, d); }, {} }, c));
 }
@@ -166,6 +168,7 @@ void simgpu_schedule(simgpu_order order, uint64_t seed) {
     simulator->blocks->random.state = (seed + 1) * 0x9E3779B97F4A7C15u | 1;
 }
 
+void simgpu_watchdog(double seconds) { simulator->blocks->watchdog_seconds = seconds; }
 void simgpu_allow_peers(int allowed) { simulator->peers_allowed = allowed != 0; }
 void simgpu_fail(simgpu_fault kind, int nth, int error) { simulator->faults[kind] = { nth, (cudaError_t)error }; }
 const char *simgpu_report(void) { return simulator ? simulator->report.c_str() : ""; }
@@ -182,6 +185,7 @@ simgpu_stats simgpu_stat(void) {
     stats.live_pinned = simulator->pinned.size();
     stats.live_streams = simulator->live_streams;
     stats.live_events = simulator->events.size();
+    stats.live_graphs = simulator->graphs.size();
     stats.faults_fired = simulator->faults_fired;
     return stats;
 }
@@ -263,27 +267,42 @@ cudaError_t cudaGetLastError(void) {
 }
 cudaError_t cudaPeekAtLastError(void) { return thread_error; }
 
+/* name, the driver's sentence                                                                                        */
+#define ERRORS(E)                                                                                                      \
+    E(cudaSuccess, "no error")                                                                                         \
+    E(cudaErrorInvalidValue, "invalid argument")                                                                       \
+    E(cudaErrorMemoryAllocation, "out of memory")                                                                      \
+    E(cudaErrorInvalidConfiguration, "invalid configuration argument")                                                 \
+    E(cudaErrorInvalidPitchValue, "invalid pitch argument")                                                            \
+    E(cudaErrorInsufficientDriver, "CUDA driver version is insufficient for CUDA runtime version")                     \
+    E(cudaErrorNoDevice, "no CUDA-capable device is detected")                                                         \
+    E(cudaErrorInvalidDevice, "invalid device ordinal")                                                                \
+    E(cudaErrorInvalidResourceHandle, "invalid resource handle")                                                       \
+    E(cudaErrorNotReady, "device not ready")                                                                           \
+    E(cudaErrorIllegalAddress, "an illegal memory access was encountered")                                             \
+    E(cudaErrorPeerAccessAlreadyEnabled, "peer access is already enabled")                                             \
+    E(cudaErrorLaunchFailure, "unspecified launch failure")                                                            \
+    E(cudaErrorStreamCaptureUnsupported, "operation not permitted when stream is capturing")                           \
+    E(cudaErrorStreamCaptureInvalidated, "operation failed due to a previous error during capture")                    \
+    E(cudaErrorUnknown, "unknown error")
+
 const char *cudaGetErrorName(cudaError_t e) {
     switch (e) {
-#define NAME(error) \
-    case error: return #error
-        NAME(cudaSuccess);
-        NAME(cudaErrorInvalidValue);
-        NAME(cudaErrorMemoryAllocation);
-        NAME(cudaErrorInvalidConfiguration);
-        NAME(cudaErrorInsufficientDriver);
-        NAME(cudaErrorNoDevice);
-        NAME(cudaErrorInvalidDevice);
-        NAME(cudaErrorInvalidResourceHandle);
-        NAME(cudaErrorNotReady);
-        NAME(cudaErrorIllegalAddress);
-        NAME(cudaErrorPeerAccessAlreadyEnabled);
-        NAME(cudaErrorLaunchFailure);
-        NAME(cudaErrorUnknown);
+#define NAME(error, sentence) \
+    case error: return #error;
+        ERRORS(NAME)
 #undef NAME
     }
     return "unrecognized error code";
 }
-const char *cudaGetErrorString(cudaError_t e) { return cudaGetErrorName(e); }
+const char *cudaGetErrorString(cudaError_t e) {
+    switch (e) {
+#define SENTENCE(error, sentence) \
+    case error: return sentence;
+        ERRORS(SENTENCE)
+#undef SENTENCE
+    }
+    return "unrecognized error code";
+}
 
 } // extern "C"

@@ -2,9 +2,9 @@
  * stack releases block barriers.  A thread that ends hands its stack to the next one, so that kernels without barriers
  * never switch.                                                                                                      */
 #include "kernels/sim/block.h"
+#include "kernels/sim/guard.h"
 
 #include <numeric>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -255,41 +255,6 @@ static void describe(const scheduler *s, std::string *text) {
     add(text, "  %u of %u threads have exited\n", exited, s->n_threads);
 }
 
-/* A fault on a fiber is a defect of the kernel; any other ends the process, as without the simulator.                */
-static void on_fault(int number, siginfo_t *info, void *) {
-    if (active && active->current)
-        kernel_defect("invalid memory access at %p: memory of another device, of the host, freed, or no stack left",
-                      info->si_addr);
-    signal(number, SIG_DFL);
-}
-
-/* Handles faults while it lives; the sanitizers have handlers of their own.                                          */
-struct fault_guard {
-#if !defined(SIMGPU_ASAN) && !defined(SIMGPU_TSAN)
-    struct sigaction segv_before, bus_before;
-    stack_t stack_before;
-    char stack[32 << 10];
-    fault_guard() {
-        stack_t alternate = {};
-        struct sigaction action = {};
-        alternate.ss_sp = stack;
-        alternate.ss_size = sizeof stack;
-        sigaltstack(&alternate, &stack_before);
-        action.sa_sigaction = on_fault;
-        action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER; /* the handler does not return */
-        sigaction(SIGSEGV, &action, &segv_before);
-        sigaction(SIGBUS, &action, &bus_before);
-    }
-    ~fault_guard() {
-        sigaction(SIGSEGV, &segv_before, nullptr);
-        sigaction(SIGBUS, &bus_before, nullptr);
-        sigaltstack(&stack_before, nullptr);
-    }
-#else
-    fault_guard() { (void)on_fault; }
-#endif
-};
-
 /* ---- a kernel ---- */
 
 bool scheduler_reserve(scheduler *s, int n_threads) {
@@ -312,7 +277,7 @@ void scheduler_close(scheduler *s) {
 bool scheduler_run(scheduler *s, const launch &l, std::string *report) {
     bool ok = true;
     uint64_t n_blocks = (uint64_t)l.grid.x * l.grid.y * l.grid.z, start = 0, step = 1;
-    fault_guard guard;
+    signal_guard guard(s->watchdog_seconds);
     active = s;
     s->running = &l;
     s->failed = false;

@@ -79,6 +79,7 @@ struct scheduler {
     async_copies copies[MAX_THREADS];
     uint64_t block_serial;
     unsigned barrier_generation;
+    double watchdog_seconds; /* processor time of a kernel that never ends; 0: no limit */
     bool failed; /* the kernel is being abandoned because of: */
     char failure[512];
     simgpu_stats stats;

@@ -8,7 +8,7 @@ namespace simgpu {
 double seconds_of(double amount, double rate) { return rate > 0 ? amount / rate : 0; }
 
 void clock_push(simgpu_stream *s, const op &o, cost c) {
-    s->timeline.push_back({ o.kind, simulator->n_calls++, simulator->host_seconds, c.seconds, c.engine, o.event });
+    s->timeline.push_back({ o.kind, simulator->n_calls++, simulator->host_seconds, c.seconds + c.launch, c.engine, o.event });
 }
 
 /* When the first op of the stream could start; false: it waits for an event that is not timed yet.                   */

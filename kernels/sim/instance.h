@@ -36,6 +36,12 @@ struct timed_op {
 struct cost {
     double *engine;
     double seconds;
+    double launch; /* of a kernel: paid by the launch, so once for a whole graph */
+};
+/* A piece of a graph.                                                                                                */
+struct node {
+    op o;
+    cost c;
 };
 
 struct allocation {
@@ -64,6 +70,7 @@ struct instance {
     std::vector<device> devices; /* never resized: the clock points into it */
     std::vector<simgpu_stream *> streams; /* made by the caller, and the null streams */
     std::set<simgpu_event *> events;
+    std::set<simgpu_graph_exec *> graphs; /* ready to launch */
     std::map<const char *, size_t> pinned;
     std::map<const void *, int> dynamic_limit; /* of kernels that asked for more than 48 KiB */
     fault faults[SIMGPU_FAULT_KINDS];
@@ -113,12 +120,20 @@ void close_ranges();
 /* ---- stream.cpp ---- */
 
 simgpu_stream *stream_or_null(cudaStream_t stream);
-/* Queues an op; the null stream does it at once, after all blocking streams.                                         */
+/* Queues an op, or adds it to the graph that the stream is recorded in.  The null stream does it at once, after all
+ * blocking streams.                                                                                                  */
 cudaError_t push(cudaStream_t stream, op o, cost c);
 void drain_stream(simgpu_stream *s); /* runs all of it, and moves the host's clock to its end */
 void drain_device(int d);
 simgpu_stream *make_stream(int d, unsigned flags);
 void free_stream(simgpu_stream *s);
+
+/* ---- graph.cpp ---- */
+
+/* What may not happen to a stream while it is recorded: the recording is spoiled.                                    */
+cudaError_t spoil_capture(simgpu_stream *s);
+cudaError_t capture(simgpu_stream *s, op o, cost c);
+void free_capture(simgpu_stream *s);
 
 /* ---- clock.cpp ---- */
 
@@ -135,6 +150,15 @@ struct simgpu_stream {
     std::deque<simgpu::op> work;
     std::deque<simgpu::timed_op> timeline;
     double seconds; /* end of the last timed op */
+    simgpu_graph *capture; /* NULL: work is queued.  Else it goes there. */
+};
+struct simgpu_graph {
+    int device;
+    bool spoiled;
+    std::vector<simgpu::node> nodes;
+};
+struct simgpu_graph_exec {
+    simgpu_graph graph;
 };
 struct simgpu_event {
     int device;

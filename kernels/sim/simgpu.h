@@ -9,6 +9,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default) /* tests reach these in a shared object too */
 
 /* One device.  A rate of 0 costs no time.                                                                            */
 typedef struct simgpu_device {
@@ -29,6 +30,9 @@ int simgpu_config(int n_devices, size_t bytes); /* equal devices, all rates 0 */
 typedef enum simgpu_order { SIMGPU_FORWARD, SIMGPU_REVERSE, SIMGPU_RANDOM } simgpu_order;
 void simgpu_schedule(simgpu_order order, uint64_t seed);
 
+/* A kernel that runs for so many seconds of processor time never ends, it is a defect (default 60; 0: no limit).      */
+void simgpu_watchdog(double seconds);
+
 void simgpu_allow_peers(int allowed); /* what cudaDeviceCanAccessPeer answers */
 
 /* ---- faults: the nth call from now (1 = the next) fails with this cudaError_t; nth 0 disarms ---- */
@@ -36,8 +40,8 @@ void simgpu_allow_peers(int allowed); /* what cudaDeviceCanAccessPeer answers */
 typedef enum simgpu_fault {
     SIMGPU_FAULT_MALLOC,      /* cudaMalloc */
     SIMGPU_FAULT_HOST_MALLOC, /* cudaMallocHost */
-    SIMGPU_FAULT_CREATE,      /* streams and events */
-    SIMGPU_FAULT_LAUNCH,      /* the launch call itself */
+    SIMGPU_FAULT_CREATE,      /* streams, events and graphs */
+    SIMGPU_FAULT_LAUNCH,      /* the launch of a kernel or a graph: the call itself */
     SIMGPU_FAULT_COPY,        /* cudaMemcpy*, cudaMemset*: the call itself */
     SIMGPU_FAULT_KERNEL,      /* a kernel while it runs: the error is sticky and shows at a later call */
     SIMGPU_FAULT_KINDS
@@ -55,7 +59,7 @@ void simgpu_host_work(double seconds);
 
 typedef struct simgpu_stats {
     uint64_t launches, blocks, threads, switches, barriers, collectives;
-    uint64_t live_allocations, live_pinned, live_streams, live_events; /* 0 when nothing leaks */
+    uint64_t live_allocations, live_pinned, live_streams, live_events, live_graphs; /* 0 when nothing leaks */
     uint64_t faults_fired;
 } simgpu_stats;
 simgpu_stats simgpu_stat(void);
@@ -66,6 +70,7 @@ uint64_t simgpu_peak_bytes(int device); /* most bytes allocated at one time */
 const char *simgpu_report(void);
 void simgpu_on_report(void (*callback)(void *user, const char *text), void *user);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

@@ -70,6 +70,7 @@ simgpu_stream *stream_or_null(cudaStream_t stream) {
 
 cudaError_t push(cudaStream_t stream, op o, cost c) {
     simgpu_stream *s = stream_or_null(stream);
+    if (s->capture) return capture(s, std::move(o), c);
     bool is_null_stream = s == simulator->devices[(size_t)s->device].null_stream;
     if (is_null_stream) {
         std::vector<simgpu_stream *> all = simulator->streams;
@@ -83,7 +84,7 @@ cudaError_t push(cudaStream_t stream, op o, cost c) {
 }
 
 simgpu_stream *make_stream(int d, unsigned flags) {
-    simgpu_stream *s = new simgpu_stream{ d, flags, {}, {}, 0 };
+    simgpu_stream *s = new simgpu_stream{ d, flags, {}, {}, 0, nullptr };
     simulator->streams.push_back(s);
     return s;
 }
@@ -91,6 +92,7 @@ simgpu_stream *make_stream(int d, unsigned flags) {
 void free_stream(simgpu_stream *s) {
     auto &all = simulator->streams;
     all.erase(std::remove(all.begin(), all.end(), s), all.end());
+    free_capture(s);
     delete s;
 }
 
@@ -126,6 +128,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     SIMGPU_ENTER();
     simgpu_stream *s = stream_or_null(stream);
+    if (s->capture) return result(spoil_capture(s));
     drain_stream(s);
     return sticky(s->device);
 }
@@ -144,11 +147,13 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     SIMGPU_ENTER();
     if (!event) return result(cudaErrorInvalidResourceHandle);
     if (!event->last) return cudaSuccess; /* never recorded: nothing to wait for */
-    return push(stream, { WAIT, {}, event->last }, { nullptr, 0 });
+    return result(push(stream, { WAIT, {}, event->last }, {}));
 }
 
 cudaError_t cudaDeviceSynchronize(void) {
     SIMGPU_ENTER();
+    for (simgpu_stream *s : simulator->streams)
+        if (s->device == current_device() && s->capture) return result(spoil_capture(s));
     drain_device(current_device());
     return sticky(current_device());
 }
@@ -173,8 +178,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     SIMGPU_ENTER();
     if (!event || stream_or_null(stream)->device != event->device) return result(cudaErrorInvalidResourceHandle);
-    event->last = std::make_shared<mark>(mark{ false, false, 0 });
-    return push(stream, { RECORD, {}, event->last }, { nullptr, 0 });
+    auto reached = std::make_shared<mark>(mark{ false, false, 0 });
+    cudaError_t e = push(stream, { RECORD, {}, reached }, {});
+    if (e == cudaSuccess) event->last = reached;
+    return result(e);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {

@@ -229,6 +229,10 @@ template <int DEFECT> __global__ void k_defect(float *p, int n) {
     }
     if (DEFECT == FAR_AWAY && tid == 0) p[1] = p[(size_t)n << 34];
     if (DEFECT == CROSS_BLOCK_RACE && tid == 0) p[0] = (float)blockIdx.x;
+    volatile float *flag = p; /* fresh memory: NaN */
+    while (DEFECT == SPIN && *flag != 1) {
+    }
+    while (DEFECT == SPIN_TOGETHER && *flag != 1) __syncwarp();
 }
 
 __global__ void k_shape(float *p) {
@@ -299,6 +303,7 @@ cudaError_t launch_defect(defect d, float *p, int n, cudaStream_t stream) {
         k_defect<FOREIGN_MASK>,      k_defect<TRAP>,           k_defect<UNALIGNED_COPY>,
         k_defect<GLOBAL_ROW>,        k_defect<READ_UNWRITTEN>, k_defect<PAST_GLOBAL>,
         k_defect<PAST_SHARED>,       k_defect<FAR_AWAY>,       k_defect<CROSS_BLOCK_RACE>,
+        k_defect<SPIN>,              k_defect<SPIN_TOGETHER>,
     };
     return GPU_LAUNCH(kernel[d], dim3(2), dim3(64), 0, stream, p, n);
 }

@@ -62,6 +62,8 @@ enum defect {
     PAST_SHARED,
     FAR_AWAY,         /* an address that nothing has */
     CROSS_BLOCK_RACE, /* two blocks write one word */
+    SPIN,             /* a thread waits for a value that never comes */
+    SPIN_TOGETHER,    /* a warp does, in a loop of collectives */
     DEFECTS
 };
 cudaError_t launch_defect(defect d, float *p, int n, cudaStream_t stream);

@@ -63,6 +63,7 @@ static void blocks_race_for_one_word() {
 static void is_reported(defect d, const char *words, const char *more) {
     for (const schedule &order : schedules) {
         new_devices(order);
+        simgpu_watchdog(0.05);
         cudaStream_t s = new_stream();
         float *p = device_array<float>(64);
         CHECK(launch_defect(d, p, 64, s) == cudaSuccess);
@@ -88,6 +89,12 @@ static void foreign_mask() { is_reported(FOREIGN_MASK, "does not name the callin
 static void trap() { is_reported(TRAP, "__trap() executed", "thread (3,0,0)"); }
 static void unaligned_copy() { is_reported(UNALIGNED_COPY, "cp.async", "misaligned"); }
 static void matrix_row_in_global_memory() { is_reported(GLOBAL_ROW, "ldmatrix", "not in shared memory"); }
+
+static void kernels_that_never_end() {
+    if (with_asan || with_tsan) return;
+    is_reported(SPIN, "does not end", "of processor time");
+    is_reported(SPIN_TOGETHER, "does not end", "thread (");
+}
 
 /* Runs body in a child of its own; true when it did not end well.  The child's words are dropped.                    */
 static bool dies(void (*body)()) {
@@ -215,6 +222,7 @@ int main() {
     RUN(trap);
     RUN(unaligned_copy);
     RUN(matrix_row_in_global_memory);
+    RUN(kernels_that_never_end);
     RUN(invalid_address);
     RUN(unwritten_shared_memory_is_nan);
     RUN(wrong_pointers_are_refused);

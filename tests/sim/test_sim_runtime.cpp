@@ -50,6 +50,33 @@ static void copies_are_checked() {
     CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice);
 }
 
+static void rows_are_copied_between_pitches() {
+    simgpu_config(1, 1 << 20);
+    cudaStream_t s = new_stream();
+    float *d = upload(std::vector<float>(40)), *pinned;
+    std::vector<float> pageable = { 1, 2, 3, 4, 5, 6 };
+    CHECK(cudaMallocHost(&pinned, 12 * sizeof *pinned) == cudaSuccess);
+    for (int i = 0; i < 12; i++) pinned[i] = (float)(10 + i);
+    CHECK(cudaMemcpy2DAsync(d, 40, pinned, 16, 12, 3, cudaMemcpyHostToDevice, s) == cudaSuccess);
+    CHECK(cudaMemcpy2DAsync(d + 5, 40, pageable.data(), 8, 8, 3, cudaMemcpyHostToDevice, s) == cudaSuccess);
+    pageable.assign(6, 99.f); /* the call has read it */
+    CHECK(cudaMemcpy2DAsync(d + 32, 8, d + 20, 8, 8, 2, cudaMemcpyDeviceToDevice, s) == cudaSuccess);
+    CHECK(cudaMemcpy2DAsync(pinned, 8, d + 10, 40, 8, 2, cudaMemcpyDeviceToHost, s) == cudaSuccess);
+    CHECK(cudaStreamSynchronize(s) == cudaSuccess);
+    std::vector<float> got = download(d, 40), want(40);
+    for (int i = 0; i < 30; i++) {
+        int row = i / 10, at = i % 10;
+        want[(size_t)i] = at < 3 ? (float)(10 + 4 * row + at) : at == 5 || at == 6 ? (float)(2 * row + at - 4) : 0;
+    }
+    want[32] = 18, want[33] = 19, want[34] = 20;
+    CHECK(got == want);
+    CHECK(pinned[0] == 14 && pinned[1] == 15 && pinned[2] == 18 && pinned[3] == 19);
+    CHECK(cudaMemcpy2DAsync(d, 40, pinned, 8, 12, 1, cudaMemcpyHostToDevice, s) == cudaErrorInvalidPitchValue);
+    CHECK(cudaMemcpy2DAsync(d, 80, d, 80, 4, 3, cudaMemcpyDeviceToDevice, s) == cudaErrorInvalidValue);
+    CHECK(cudaMemcpy2DAsync(d, 80, d, 80, 4, 0, cudaMemcpyDeviceToDevice, s) == cudaSuccess);
+    CHECK(cudaFreeHost(pinned) == cudaSuccess);
+}
+
 /* A pinned buffer holds poison until the wait; a pageable one is written at once, and read at once.                  */
 static void pinned_copies_wait_for_the_wait() {
     simgpu_config(1, 1 << 20);
@@ -229,6 +256,7 @@ int main() {
     RUN(memory_is_a_hard_limit);
     RUN(fresh_memory_is_poison);
     RUN(copies_are_checked);
+    RUN(rows_are_copied_between_pitches);
     RUN(pinned_copies_wait_for_the_wait);
     RUN(events_order_streams);
     RUN(an_event_means_its_latest_record);
