@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "loaders/gguf.h"
 #include "loaders/hf_cache.h"
 #include "loaders/path.h"
 #include "loaders/weights.h"
@@ -12,33 +13,48 @@
 
 /* ---- a directory ---- */
 
-/* No file of the usual name: one other .safetensors file will do (*path, from lr_alloc); else say what is there.     */
+/* A GGUF model among the files of a directory: whole, or the first part.  Vision towers are no model.                */
+static bool is_gguf_model(const char *name) {
+    int no = 1, count;
+    lr_gguf_part_of(name, &no, &count);
+    return lr_path_ends_with(name, ".gguf") && no == 1 && strncasecmp(name, "mmproj", 6) != 0;
+}
+
+/* No file of the usual name: one other .safetensors file will do, else one GGUF model (*path, from lr_alloc); else say
+ * what is there.                                                                                                      */
 static llmrun_status find_other_weights(const lr_checkpoint *c, char **path, llmrun_error *err) {
-    lr_text only = { 0 }, foreign = { 0 };
-    size_t n = 0;
+    lr_text only = { 0 }, gguf = { 0 }, foreign = { 0 };
+    size_t n = 0, n_gguf = 0;
     llmrun_status status = LLMRUN_OK;
     DIR *d = opendir(c->dir);
     if (!d) return lr_fail(err, LLMRUN_IO, "%s: cannot list: %s", c->dir, strerror(errno));
     for (struct dirent *e; (e = readdir(d));) {
         if (lr_path_ends_with(e->d_name, ".safetensors")) {
             if (n++ == 0) lr_text_add(&only, "%s/%s", c->dir, e->d_name);
+        } else if (is_gguf_model(e->d_name)) {
+            if (n_gguf++ == 0) lr_text_add(&gguf, "%s/%s", c->dir, e->d_name);
         } else if (lr_weights_foreign(e->d_name) && !foreign.text && strcmp(e->d_name, "training_args.bin") != 0) {
             lr_text_add(&foreign, "%s/%s", c->dir, e->d_name);
         }
     }
     closedir(d);
-    if (only.failed || foreign.failed)
+    if (only.failed || gguf.failed || foreign.failed)
         status = lr_fail_nomem(err, c->dir, strlen(c->dir));
     else if (n > 1)
         status = lr_fail(err, LLMRUN_FORMAT, "%s: %zu .safetensors files and no %s; download incomplete?", c->dir, n,
                          INDEX_NAME);
-    else if (n == 0 && foreign.text)
+    else if (n == 0 && n_gguf > 1)
+        status = lr_fail(err, LLMRUN_ARG, "%s: %zu GGUF models; give the path of one", c->dir, n_gguf);
+    else if (n == 0 && n_gguf == 0 && foreign.text)
         status = lr_weights_refuse(foreign.text, lr_weights_foreign(foreign.text), err);
-    else if (n == 0)
+    else if (n == 0 && n_gguf == 0)
         status = lr_fail(err, LLMRUN_IO, "%s: no weights: expected model.safetensors or %s; to plan without them give "
                          "a config.json", c->dir, INDEX_NAME);
-    *path = status ? NULL : only.text;
-    if (status) lr_free(only.text);
+    lr_text *found = n ? &only : &gguf;
+    *path = status ? NULL : found->text;
+    if (!status) *found = (lr_text){ 0 };
+    lr_free(only.text);
+    lr_free(gguf.text);
     lr_free(foreign.text);
     return status;
 }
@@ -80,6 +96,10 @@ static llmrun_status read_directory(lr_checkpoint *c, const char *weights, llmru
         status = find_other_weights(c, &other, err);
         weights = other;
     }
+    if (!status && weights && lr_path_ends_with(weights, ".gguf")) {
+        status = lr_gguf_open(c, weights, err);
+        goto done;
+    }
     /* Foreign weights are the better sentence: such directories often have no config.json either. */
     if (status != LLMRUN_UNSUPPORTED && status != LLMRUN_NOMEM && !lr_path_exists(config))
         status = lr_fail(err, LLMRUN_IO, "%s: no such file; weights need their config.json beside them", config);
@@ -105,7 +125,8 @@ static char *directory_of(const char *path) {
 
 /* "model.safetensors" has the form of a repo id too; nobody names a repository like that.                            */
 static bool is_file_name(const char *model) {
-    return lr_path_ends_with(model, ".safetensors") || lr_path_ends_with(model, ".json") || lr_weights_foreign(model);
+    return lr_path_ends_with(model, ".safetensors") || lr_path_ends_with(model, ".gguf") ||
+           lr_path_ends_with(model, ".json") || lr_weights_foreign(model);
 }
 
 /* A file: weights, a config, or something foreign.                                                                   */
@@ -124,8 +145,9 @@ static llmrun_status open_file(lr_checkpoint *c, const char *model, llmrun_error
     llmrun_status status = lr_map_open(&m, model, false, err);
     if (status) return status;
     status = lr_weights_refuse_bytes(&m, err);
+    bool gguf = lr_weights_are_gguf(&m) || lr_path_ends_with(name, ".gguf");
     lr_map_close(&m);
-    return status ? status : read_directory(c, model, err);
+    return status ? status : gguf ? lr_gguf_open(c, model, err) : read_directory(c, model, err);
 }
 
 llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char *const *cache_dirs, llmrun_error *err) {
@@ -148,6 +170,7 @@ llmrun_status lr_checkpoint_open(lr_checkpoint *c, const char *model, const char
 }
 
 void lr_checkpoint_close(lr_checkpoint *c) {
+    lr_gguf_close(&c->gguf);
     lr_config_close(&c->config);
     lr_config_close(&c->generation);
     lr_config_close(&c->tokenizer_config);

@@ -55,6 +55,12 @@ llmrun_status lr_gguf_read(lr_gguf *g, const lr_map *m, int32_t file, lr_tensor 
                            uint64_t *n_header, llmrun_error *err);
 void lr_gguf_close(lr_gguf *g); /* accepts a zeroed one; zeroes it */
 
+/* Fills c->files, tensors (sorted by name), gguf, config and header_hash from a file; of a split model from all its
+ * parts.  On failure c is as lr_checkpoint_close wants it.                      [errors: IO FORMAT UNSUPPORTED NOMEM] */
+llmrun_status lr_gguf_open(lr_checkpoint *c, const char *path, llmrun_error *err);
+/* True for a name like NAME-00002-of-00005.gguf: its numbers.                                                        */
+bool lr_gguf_part_of(const char *path, int *no, int *count);
+
 /* The neutral form of the values: every number, bool and string under its own key, arrays of at most 1024 elements as
  * key.0, key.1 ..., longer ones as their length alone.  path is copied, for messages. [errors: FORMAT NOMEM]         */
 llmrun_status lr_gguf_config(lr_config *c, const lr_gguf *g, const char *path, llmrun_error *err);

@@ -73,7 +73,7 @@ static int by_key(const void *a, const void *b) {
     return strcmp(((const lr_value *)a)->key, ((const lr_value *)b)->key);
 }
 
-static llmrun_status sort_values(lr_config *c, llmrun_error *err) {
+llmrun_status lr_config_sort(lr_config *c, llmrun_error *err) {
     char shown[128];
     if (c->n_values) qsort(c->values, c->n_values, sizeof *c->values, by_key);
     for (size_t i = 1; i < c->n_values; i++) {
@@ -95,7 +95,7 @@ llmrun_status lr_config_read(lr_config *c, const char *path, llmrun_error *err) 
         flattener f = { .c = c, .err = err };
         status = add_members(&f, json, 0);
     }
-    if (!status) status = sort_values(c, err);
+    if (!status) status = lr_config_sort(c, err);
     lr_json_close(json);
     if (status) lr_config_close(c);
     return status;

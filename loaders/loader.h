@@ -68,6 +68,8 @@ bool lr_config_bool(const lr_config *c, const char *key, bool fallback);
 /* Reads a JSON file (config.json, generation_config.json) into flat key-values.                                      */
 llmrun_status lr_config_read(lr_config *c, const char *path, llmrun_error *err);
 void lr_config_close(lr_config *c);
+/* For whoever fills one: sorts the values; FORMAT if a key is there twice.                                           */
+llmrun_status lr_config_sort(lr_config *c, llmrun_error *err);
 
 /* ---- GGUF metadata: read through loaders/gguf.h ---- */
 
@@ -95,7 +97,8 @@ typedef struct lr_checkpoint {
     uint64_t header_hash;   /* of all headers, file sizes and modification times: names the converted-weight cache */
 } lr_checkpoint;
 
-/* model: a directory, a .safetensors file (config.json beside it), a config.json, or a Hugging Face repo id that is in
+/* model: a directory, a .safetensors file (config.json beside it), a .gguf file (of a split model any), a config.json,
+ * or a Hugging Face repo id that is in
  * the local cache (HF_HUB_CACHE, HF_HOME, XDG_CACHE_HOME, ~/.cache; values come from debug.c through cache_dirs, a
  * NULL-terminated list of hub directories in order).  Single file or sharded by model.safetensors.index.json.
  * Pickle files, Git-LFS pointers, missing shards and truncated downloads each get their own sentence.                */

@@ -13,23 +13,21 @@ enum { MAX_INDEX = 256 << 20, MAX_INDEX_VALUES = 1 << 21, MAX_SHARDS = 10000 };
 
 const char *lr_weights_foreign(const char *name) {
     static const char *const pickle[] = { ".bin", ".pt", ".pth", ".ckpt", ".pkl" };
-    if (lr_path_ends_with(name, ".gguf")) return "gguf";
     for (size_t i = 0; i < LR_COUNT(pickle); i++)
         if (lr_path_ends_with(name, pickle[i])) return "pickle";
     return NULL;
 }
 
 llmrun_status lr_weights_refuse(const char *path, const char *kind, llmrun_error *err) {
-    if (strcmp(kind, "gguf") == 0)
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: GGUF files are not yet supported; use the safetensors form", path);
     return lr_fail(err, LLMRUN_UNSUPPORTED,
-                   "%s: pickle files can run code and are never read; convert to safetensors "
+                   "%s: %s files can run code and are never read; convert to safetensors "
                    "(save_pretrained with safe_serialization)",
-                   path);
+                   path, kind);
 }
 
+bool lr_weights_are_gguf(const lr_map *m) { return m->size >= 4 && memcmp(m->data, "GGUF", 4) == 0; }
+
 llmrun_status lr_weights_refuse_bytes(const lr_map *m, llmrun_error *err) {
-    if (m->size >= 4 && memcmp(m->data, "GGUF", 4) == 0) return lr_weights_refuse(m->path, "gguf", err);
     if (m->size >= 4 && memcmp(m->data, "PK\3\4", 4) == 0) return lr_weights_refuse(m->path, "pickle", err);
     if (m->size >= 2 && m->data[0] == 0x80 && m->data[1] >= 2 && m->data[1] <= 5) {
         /* Pickle opens with "\x80 protocol"; a safetensors header of that length has '{' at byte 8. */
@@ -47,14 +45,20 @@ static llmrun_status add_file(lr_checkpoint *c, const char *path, size_t *cap, l
     if (status) return status;
     c->files[c->n_files++] = m;
     status = lr_weights_refuse_bytes(&m, err);
+    if (!status && lr_weights_are_gguf(&m))
+        status = lr_fail(err, LLMRUN_FORMAT, "%s: is a GGUF file; give it a name that ends in .gguf", path);
     if (!status) status = lr_safetensors_read(&m, file, &c->tensors, &c->n_tensors, cap, err);
     if (status) return status;
     uint64_t n_header = 0; /* checked by lr_safetensors_read */
     for (int i = 7; i >= 0; i--) n_header = n_header << 8 | m.data[i];
-    c->header_hash = lr_hash(c->header_hash, m.data, (size_t)(8 + n_header));
-    c->header_hash = lr_hash(c->header_hash, &m.size, sizeof m.size);
-    c->header_hash = lr_hash(c->header_hash, &m.modified_ns, sizeof m.modified_ns);
+    lr_weights_hash(c, &m, 8 + n_header);
     return LLMRUN_OK;
+}
+
+void lr_weights_hash(lr_checkpoint *c, const lr_map *m, uint64_t n_header) {
+    c->header_hash = lr_hash(c->header_hash, m->data, (size_t)n_header);
+    c->header_hash = lr_hash(c->header_hash, &m->size, sizeof m->size);
+    c->header_hash = lr_hash(c->header_hash, &m->modified_ns, sizeof m->modified_ns);
 }
 
 static llmrun_status reserve_files(lr_checkpoint *c, size_t n, llmrun_error *err) {
@@ -71,7 +75,7 @@ const lr_tensor *lr_checkpoint_find(const lr_checkpoint *c, const char *name) {
     return c->n_tensors ? bsearch(&key, c->tensors, c->n_tensors, sizeof key, by_name) : NULL;
 }
 
-static llmrun_status sort_tensors(lr_checkpoint *c, llmrun_error *err) {
+llmrun_status lr_weights_sort(lr_checkpoint *c, llmrun_error *err) {
     char shown[128];
     if (c->n_tensors) qsort(c->tensors, c->n_tensors, sizeof *c->tensors, by_name);
     for (size_t i = 1; i < c->n_tensors; i++) {
@@ -87,7 +91,7 @@ llmrun_status lr_weights_read_file(lr_checkpoint *c, const char *path, llmrun_er
     size_t cap = 0;
     llmrun_status status = reserve_files(c, 1, err);
     if (!status) status = add_file(c, path, &cap, err);
-    return status ? status : sort_tensors(c, err);
+    return status ? status : lr_weights_sort(c, err);
 }
 
 /* ---- sharded weights ---- */
@@ -163,7 +167,7 @@ llmrun_status lr_weights_read_index(lr_checkpoint *c, const char *index_path, ll
             status = add_file(c, path, &cap, err);
         lr_free(path);
     }
-    if (!status) status = sort_tensors(c, err);
+    if (!status) status = lr_weights_sort(c, err);
     if (!status) status = check_index(c, map, index_path, err);
     lr_free(shards);
     lr_json_close(json);

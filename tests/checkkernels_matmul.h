@@ -31,7 +31,7 @@ static weights make_weights(lr_format format, int64_t rows, int64_t cols, patter
     lr_format_size size;
     if (!lr_format_measure(format, (uint64_t)rows, (uint64_t)cols, &size)) fail("lr_format_measure refused the shape");
     bool plain = lr_format_is_plain(format), in_blocks = lr_format_is_blocks(format);
-    uint8_t *base = plain    ? guarded((size_t)(rows * cols * f->quant_bytes), (size_t)f->quant_bytes)
+    uint8_t *base = plain       ? guarded((size_t)(rows * cols * f->quant_bytes), (size_t)f->quant_bytes)
                     : in_blocks ? guarded((size_t)rows * size.quants_stride, 1)
                                 : guarded(size.bytes, LR_ALIGN);
     weights w = {.m = lr_matrix_at(format, rows, cols, base)};
