@@ -123,6 +123,19 @@ GPU_FN void cp_async16(void *shared, const void *global, bool valid GPU_AT) {
 #endif
 }
 
+/* The same for 4 bytes.                                                                                              */
+GPU_FN void cp_async4(void *shared, const void *global, bool valid GPU_AT) {
+#ifdef SIMGPU
+    simgpu::copy_async(shared, global, 4, valid ? 4 : 0, file, line);
+#elif GPU_ARCH >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(gpu_shared_address(shared)), "l"(global),
+                 "r"(valid ? 4 : 0)
+                 : "memory");
+#else
+    *(unsigned *)shared = valid ? *(const unsigned *)global : 0;
+#endif
+}
+
 /* Closes the group of the copies issued since the last commit.                                                       */
 GPU_FN void cp_async_commit() {
 #ifdef SIMGPU
