@@ -51,6 +51,7 @@ typedef struct lr_pass_shape {
     int32_t n_seqs;
     int64_t most_rows;      /* of one sequence */
     int32_t n_ctx;          /* no position reaches it; fixed for an engine, so that splits of the context are too */
+    int32_t context;        /* no position of this pass reaches it: for the virtual clock alone; 0: n_ctx */
 } lr_pass_shape;
 
 /* New rows of q, k, v: norm of each head where the family has one, rope, and into the cache.                         */

@@ -131,6 +131,8 @@ typedef struct lr_attention_args {
     const lr_seq *seqs;
     int32_t n_seqs, n_heads, head_dim, window;
     float scale;           /* of the scores, head_dim^-0.5 */
+    int32_t n_kv_heads;    /* of every cache in seqs, and their format.  GPU backends choose kernels by these, for */
+    lr_format kv_format;   /* there seqs lies in the device's memory; CPU kernels do not read them */
     float *partial;        /* lr_attention_partial_bytes, or NULL when that is 0 */
 } lr_attention_args;
 
