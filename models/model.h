@@ -55,6 +55,7 @@ typedef struct lr_hparams {
 typedef struct lr_tensor_row {
     lr_role role;
     const char *hf;       /* safetensors name */
+    const char *gguf;     /* GGUF name; NULL: that container never has it */
     lr_dim rows, cols;    /* cols LR_D_ONE: a vector of rows values */
     bool optional;        /* may be absent (bias, head) */
 } lr_tensor_row;
@@ -66,6 +67,7 @@ enum { LR_FROM_DIM = -1, LR_FROM_HEADS = -2 };
 typedef struct lr_hparam_row {
     size_t offset;            /* of an int32_t in lr_hparams */
     const char *keys[3];      /* NULL-terminated */
+    const char *gguf;         /* key behind "ARCHITECTURE." */
     int64_t lo, hi, fallback; /* fallback 0: required; or LR_FROM_... */
 } lr_hparam_row;
 
@@ -73,6 +75,8 @@ typedef struct lr_family {
     const char *name;             /* "llama" */
     const char *model_types[4];   /* config.json model_type values, NULL-terminated */
     const char *architectures[4]; /* config.json architectures values */
+    const char *gguf_architectures[4]; /* general.architecture values */
+    bool gguf_adjacent;           /* GGUF: rows of q and k are permuted so that adjacent pairs rotate (rope_adjacent) */
     const lr_tensor_row *tensors;
     size_t n_tensors;
     bool window_needs_flag;       /* sliding_window counts only with use_sliding_window true, from max_window_layers on */
@@ -81,12 +85,13 @@ typedef struct lr_family {
 extern const lr_family *const lr_families[];
 extern const size_t lr_n_families;
 
-/* Integer hyperparameters of a Hugging Face config.json, the same for every family here.                              */
-extern const lr_hparam_row lr_hf_hparams[];
-extern const size_t lr_n_hf_hparams;
+/* Integer hyperparameters, the same for every family here.                                                            */
+extern const lr_hparam_row lr_hparam_rows[];
+extern const size_t lr_n_hparam_rows;
 
 /* The family that claims this model_type, else this architecture (either may be NULL); NULL if none does.             */
 const lr_family *lr_family_find(const char *model_type, const char *architecture);
+const lr_family *lr_family_find_gguf(const char *architecture); /* by general.architecture */
 int64_t lr_dim_value(const lr_hparams *h, lr_dim d);
 /* NULL if the numbers agree with each other, else the sentence that says what does not.                               */
 const char *lr_hparams_check(const lr_hparams *h);

@@ -16,17 +16,17 @@ const size_t lr_n_families = LR_COUNT(lr_families);
 
 /* Limits are far above any published model and low enough that products of two fit in 64 bits.                        */
 #define AT(field) offsetof(lr_hparams, field)
-const lr_hparam_row lr_hf_hparams[] = {
-    { AT(n_layers), { "num_hidden_layers" }, 1, LR_MAX_LAYERS, 0 },
-    { AT(dim), { "hidden_size" }, 1, 1 << 20, 0 },
-    { AT(hidden_dim), { "intermediate_size" }, 1, 1 << 24, 0 },
-    { AT(n_heads), { "num_attention_heads" }, 1, 1 << 14, 0 },
-    { AT(n_kv_heads), { "num_key_value_heads" }, 1, 1 << 14, LR_FROM_HEADS },
-    { AT(head_dim), { "head_dim" }, 1, LR_MAX_ROT, LR_FROM_DIM },
-    { AT(n_vocab), { "vocab_size" }, 1, 1 << 24, 0 },
-    { AT(n_ctx_train), { "max_position_embeddings" }, 1, 1 << 30, 2048 },
+const lr_hparam_row lr_hparam_rows[] = {
+    { AT(n_layers), { "num_hidden_layers" }, "block_count", 1, LR_MAX_LAYERS, 0 },
+    { AT(dim), { "hidden_size" }, "embedding_length", 1, 1 << 20, 0 },
+    { AT(hidden_dim), { "intermediate_size" }, "feed_forward_length", 1, 1 << 24, 0 },
+    { AT(n_heads), { "num_attention_heads" }, "attention.head_count", 1, 1 << 14, 0 },
+    { AT(n_kv_heads), { "num_key_value_heads" }, "attention.head_count_kv", 1, 1 << 14, LR_FROM_HEADS },
+    { AT(head_dim), { "head_dim" }, "attention.key_length", 1, LR_MAX_ROT, LR_FROM_DIM },
+    { AT(n_vocab), { "vocab_size" }, "vocab_size", 1, 1 << 24, 0 },
+    { AT(n_ctx_train), { "max_position_embeddings" }, "context_length", 1, 1 << 30, 2048 },
 };
-const size_t lr_n_hf_hparams = LR_COUNT(lr_hf_hparams);
+const size_t lr_n_hparam_rows = LR_COUNT(lr_hparam_rows);
 #undef AT
 
 static bool listed(const char *const *list, const char *name) {
@@ -40,6 +40,12 @@ const lr_family *lr_family_find(const char *model_type, const char *architecture
         if (listed(lr_families[i]->model_types, model_type)) return lr_families[i];
     for (size_t i = 0; !model_type && i < lr_n_families; i++)
         if (listed(lr_families[i]->architectures, architecture)) return lr_families[i];
+    return NULL;
+}
+
+const lr_family *lr_family_find_gguf(const char *architecture) {
+    for (size_t i = 0; i < lr_n_families; i++)
+        if (listed(lr_families[i]->gguf_architectures, architecture)) return lr_families[i];
     return NULL;
 }
 

@@ -3,14 +3,15 @@
 
 static const lr_tensor_row tensors[] = {
 #include "models/llama_core.def"
-    { LR_BQ, "model.layers.%d.self_attn.q_proj.bias", LR_D_Q, LR_D_ONE, false },
-    { LR_BK, "model.layers.%d.self_attn.k_proj.bias", LR_D_KV, LR_D_ONE, false },
-    { LR_BV, "model.layers.%d.self_attn.v_proj.bias", LR_D_KV, LR_D_ONE, false },
+    { LR_BQ, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias", LR_D_Q, LR_D_ONE, false },
+    { LR_BK, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias", LR_D_KV, LR_D_ONE, false },
+    { LR_BV, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias", LR_D_KV, LR_D_ONE, false },
 };
 
 const lr_family lr_family_qwen2 = {
     .name = "qwen2",
     .model_types = { "qwen2" },
+    .gguf_architectures = { "qwen2" },
     .architectures = { "Qwen2ForCausalLM" },
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),

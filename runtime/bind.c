@@ -29,17 +29,19 @@ static llmrun_status check_shape(const lr_checkpoint *c, const lr_tensor *t, int
     bool vector = cols == 1;
     bool fits = vector ? t->n_dims == 1 && t->shape[0] == (uint64_t)rows
                        : t->n_dims == 2 && t->shape[0] == (uint64_t)rows && t->shape[1] == (uint64_t)cols;
-    char got[200], want[64];
+    char got[200], want[64], name[120];
     if (!fits) {
         snprintf(want, sizeof want, vector ? "%lld" : "%lld,%lld", (long long)rows, (long long)cols);
-        return lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from config.json, got [%s]",
-                       c->files[t->file].path, t->name, want, shape_text(got, sizeof got, t));
+        return lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from %s, got [%s]", c->files[t->file].path,
+                       lr_printable(name, sizeof name, t->name, strlen(t->name)), want,
+                       c->gguf.n_values ? "the metadata" : "config.json", shape_text(got, sizeof got, t));
     }
-    if (t->dtype != LR_DT_F32 && t->dtype != LR_DT_F16 && t->dtype != LR_DT_BF16)
-        return lr_fail(err, LLMRUN_UNSUPPORTED,
-                       "%s: %s: type %s is not supported for weights; expected F32, F16 or BF16",
-                       c->files[t->file].path, t->name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown");
-    return LLMRUN_OK;
+    lr_format format = t->dtype >= 0 ? lr_format_of_dtype(t->dtype) : LR_FORMAT_NONE;
+    if (format != LR_FORMAT_NONE && (!vector || lr_format_is_plain(format))) return LLMRUN_OK;
+    return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s",
+                   c->files[t->file].path, lr_printable(name, sizeof name, t->name, strlen(t->name)),
+                   t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
+                   c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
 }
 
 /* Format of a bare config.json: what the published weights have.                                                      */
@@ -59,11 +61,16 @@ typedef struct binder {
     bool tied;
 } binder;
 
+/* In the container at hand; NULL: it never has the tensor.                                                            */
+static const char *row_name(const lr_checkpoint *c, const lr_tensor_row *row) {
+    return c->gguf.n_values ? row->gguf : row->hf;
+}
+
 static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     lr_binding *b = k->b;
     char name[160];
     /* The format is a literal of the family's table with at most one %d. */
-    snprintf(name, sizeof name, row->hf, layer);
+    snprintf(name, sizeof name, row_name(k->c, row), layer);
     int64_t rows = lr_dim_value(&b->hparams, row->rows), cols = lr_dim_value(&b->hparams, row->cols);
     const lr_tensor *t = lr_checkpoint_find(k->c, name);
     if (!t && !k->c->config_only) {
@@ -83,7 +90,7 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
         !lr_grow(&b->files, &k->cap_files, b->n + 1, sizeof *b->files))
         return lr_fail_nomem(k->err, "tensor table", (b->n + 1) * sizeof *b->tensors);
     lr_format format = t ? lr_format_of_dtype(t->dtype) : config_format(&k->c->config);
-    size_t element = format == LR_F32 ? 4 : 2;
+    size_t element = lr_format_is_plain(format) ? (size_t)lr_formats[format].quant_bytes : 1;
     b->tensors[b->n] = (lr_plan_tensor){ .role = row->role,
                                          .layer = layer,
                                          .rows = rows,
@@ -102,7 +109,7 @@ static llmrun_status check_unused(const binder *k) {
     if (k->c->config_only || k->n_used == k->c->n_tensors) return LLMRUN_OK;
     for (size_t i = 0; i < k->c->n_tensors; i++) {
         const lr_tensor *t = &k->c->tensors[i];
-        bool used = is_buffer(t->name) || (k->tied && strcmp(t->name, "lm_head.weight") == 0);
+        bool used = is_buffer(t->name) || t == k->b->rope_factors || (k->tied && strcmp(t->name, "lm_head.weight") == 0);
         for (size_t j = 0; j < k->b->n && !used; j++) used = k->b->files[j] == t;
         char shown[120];
         if (!used)
@@ -118,23 +125,44 @@ static llmrun_status check_tied(binder *k) {
     lr_binding *b = k->b;
     int64_t embed = lr_binding_find(b, LR_EMBED, -1), head = lr_binding_find(b, LR_HEAD, -1);
     if (embed < 0 && head < 0)
-        return lr_fail(k->err, LLMRUN_FORMAT,
-                       "%s: neither \"model.embed_tokens.weight\" nor \"lm_head.weight\" is there", k->c->dir);
+        return lr_fail(k->err, LLMRUN_FORMAT, "%s: neither \"%s\" nor \"%s\" is there", k->c->dir,
+                       k->c->gguf.n_values ? "token_embd.weight" : "model.embed_tokens.weight",
+                       k->c->gguf.n_values ? "output.weight" : "lm_head.weight");
     if (!k->tied && (embed < 0 || head < 0) && lr_config_find(&k->c->config, "tie_word_embeddings"))
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: \"%s\" is missing, and config.json says tie_word_embeddings false",
                        k->c->dir, embed < 0 ? "model.embed_tokens.weight" : "lm_head.weight");
     return LLMRUN_OK;
 }
 
+/* Divisors of the rotation's frequencies: Llama 3.1 and later as GGUF.                                                */
+static llmrun_status find_rope_factors(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) {
+    const lr_tensor *t = c->gguf.n_values ? lr_checkpoint_find(c, "rope_freqs.weight") : NULL;
+    b->rope_factors = t;
+    if (!t) return LLMRUN_OK;
+    llmrun_status status = check_shape(c, t, b->hparams.n_rot / 2, 1, err);
+    for (int32_t i = 0; i < b->hparams.n_rot / 2 && !status; i++) {
+        float x;
+        memcpy(&x, t->data + (size_t)i * sizeof x, sizeof x);
+        if (t->dtype != LR_DT_F32 || !(x > 0 && x < 1e6f))
+            status = lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected F32 values above 0, element %d is not",
+                             c->files[t->file].path, t->name, i);
+    }
+    return status;
+}
+
 llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) {
     *b = (lr_binding){ 0 };
-    binder k = { .b = b, .c = c, .err = err, .tied = lr_config_bool(&c->config, "tie_word_embeddings", false) };
-    llmrun_status status = lr_hparams_read(&b->hparams, &b->family, &c->config, &c->generation, err);
+    bool gguf = c->gguf.n_values > 0;
+    binder k = { .b = b, .c = c, .err = err };
+    k.tied = gguf ? !lr_checkpoint_find(c, "output.weight") : lr_config_bool(&c->config, "tie_word_embeddings", false);
+    llmrun_status status = gguf ? lr_hparams_read_gguf(&b->hparams, &b->family, c, err)
+                                : lr_hparams_read(&b->hparams, &b->family, &c->config, &c->generation, err);
+    if (!status) status = find_rope_factors(b, c, err);
     for (int32_t l = -1; !status && l < b->hparams.n_layers; l++)
         for (size_t i = 0; !status && i < b->family->n_tensors; i++) {
             const lr_tensor_row *row = &b->family->tensors[i];
-            bool in_layer = strstr(row->hf, "%d") != NULL;
-            if (in_layer == (l >= 0)) status = add(&k, row, l);
+            const char *name = row_name(c, row);
+            if (name && (strstr(name, "%d") != NULL) == (l >= 0)) status = add(&k, row, l);
         }
     if (!status) status = check_tied(&k);
     if (!status) status = check_unused(&k);
@@ -146,6 +174,14 @@ void lr_binding_close(lr_binding *b) {
     lr_free(b->tensors);
     lr_free(b->files);
     *b = (lr_binding){ 0 };
+}
+
+void lr_binding_scale_rope(const lr_binding *b, double *freq) {
+    float factor;
+    for (int32_t i = 0; b->rope_factors && i < b->hparams.n_rot / 2; i++) {
+        memcpy(&factor, b->rope_factors->data + (size_t)i * sizeof factor, sizeof factor);
+        freq[i] /= (double)factor;
+    }
 }
 
 int64_t lr_binding_find(const lr_binding *b, lr_role role, int32_t layer) {

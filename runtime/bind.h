@@ -14,17 +14,26 @@ typedef struct lr_binding {
     const lr_tensor **files;   /* (n) where each comes from; NULL entries for a bare config.json */
     size_t n;
     uint64_t n_params;
+    const lr_tensor *rope_factors; /* (n_rot / 2) f32 that inverse frequencies are divided by, or NULL */
 } lr_binding;
 
 /* Family and hyperparameters of a config.json.  UNSUPPORTED names the key and value that this version cannot run.
  * [errors: FORMAT UNSUPPORTED]                                                                                        */
 llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_config *config,
                               const lr_config *generation, llmrun_error *err);
+/* The same of a GGUF file's metadata.                                                                                 */
+llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, const lr_checkpoint *c, llmrun_error *err);
+/* End-of-text ids and the names of known families, for both.                                                         */
+void lr_hparams_add_end(lr_hparams *h, double id); /* appends it unless it is known, or no token */
+const char *lr_hparams_families(char *buf, size_t size);
 
 /* All of it.  The binding points into the checkpoint.  Every mismatch of name, shape or type is reported here.
  * [errors: FORMAT UNSUPPORTED NOMEM]                                                                                  */
 llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err);
 void lr_binding_close(lr_binding *b);
+
+/* Divides inverse frequencies (n_rot / 2) by the file's factors, where it has them.                                   */
+void lr_binding_scale_rope(const lr_binding *b, double *freq);
 
 /* Index of the tensor with that role in that layer (-1: outside the layers), or -1.                                   */
 int64_t lr_binding_find(const lr_binding *b, lr_role role, int32_t layer);

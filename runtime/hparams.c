@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *family_names(char *buf, size_t size) {
+const char *lr_hparams_families(char *buf, size_t size) {
     size_t n = 0;
     buf[0] = 0;
     for (size_t i = 0; i < lr_n_families && n < size; i++)
@@ -24,12 +24,12 @@ static llmrun_status find_family(const lr_family **family, const lr_config *c, l
     *family = lr_family_find(type, arch);
     if (*family) return LLMRUN_OK;
     return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: architecture \"%s\" is not supported; known: %s", c->path,
-                   lr_printable(shown, sizeof shown, name, strlen(name)), family_names(known, sizeof known));
+                   lr_printable(shown, sizeof shown, name, strlen(name)), lr_hparams_families(known, sizeof known));
 }
 
 static llmrun_status read_integers(lr_hparams *h, const lr_config *c, llmrun_error *err) {
-    for (size_t i = 0; i < lr_n_hf_hparams; i++) {
-        const lr_hparam_row *row = &lr_hf_hparams[i];
+    for (size_t i = 0; i < lr_n_hparam_rows; i++) {
+        const lr_hparam_row *row = &lr_hparam_rows[i];
         const char *key = row->keys[0];
         for (int k = 0; k < 3 && row->keys[k]; k++) {
             const lr_value *v = lr_config_find(c, row->keys[k]);
@@ -155,18 +155,22 @@ static llmrun_status read_window(lr_hparams *h, const lr_family *family, const l
     return LLMRUN_OK;
 }
 
+void lr_hparams_add_end(lr_hparams *h, double id) {
+    if (!(id >= 0 && id < h->n_vocab) || h->n_eos == (int32_t)LR_COUNT(h->eos)) return;
+    for (int32_t k = 0; k < h->n_eos; k++)
+        if (h->eos[k] == (int32_t)id) return;
+    h->eos[h->n_eos++] = (int32_t)id;
+}
+
 /* Ids of one key, a number or a list, appended without repeats.                                                       */
 static void read_ends(lr_hparams *h, const lr_config *c, const char *key) {
     const lr_value *v = c->values ? lr_config_find(c, key) : NULL;
     int64_t n = !v ? 0 : v->type == LR_VALUE_ARRAY ? (int64_t)v->number : 1;
-    for (int64_t i = 0; i < n && h->n_eos < (int32_t)LR_COUNT(h->eos); i++) {
+    for (int64_t i = 0; i < n && i < (int64_t)LR_COUNT(h->eos); i++) {
         char item[64];
         snprintf(item, sizeof item, "%s.%d", key, (int)i);
         const lr_value *id = v->type == LR_VALUE_ARRAY ? lr_config_find(c, item) : v;
-        if (!id || id->type != LR_VALUE_NUMBER || id->number < 0 || id->number >= h->n_vocab) continue;
-        bool known = false;
-        for (int32_t k = 0; k < h->n_eos; k++) known |= h->eos[k] == (int32_t)id->number;
-        if (!known) h->eos[h->n_eos++] = (int32_t)id->number;
+        if (id && id->type == LR_VALUE_NUMBER) lr_hparams_add_end(h, id->number);
     }
 }
 

@@ -209,6 +209,7 @@ static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
     if (pthread_mutex_init(&e->lock, NULL) != 0) return lr_fail(err, LLMRUN_NOMEM, "engine: cannot make a lock");
     e->has_lock = true;
     lr_rope_frequencies(&e->binding.hparams, e->rope_freq);
+    lr_binding_scale_rope(&e->binding, e->rope_freq);
     llmrun_status status = lr_threads_open(&e->threads, p->n_threads, err);
     if (!status) lr_threads_set_scratch(e->threads, e->arena + p->buffers.scratch, p->buffers.scratch_stride);
     return status;

@@ -197,7 +197,6 @@ static void foreign_files(void **state) {
         { "blob-html", "<!DOCTYPE html><html>", LLMRUN_FORMAT, "not a safetensors file?" },
         { "blob-short", "abcd", LLMRUN_FORMAT, "file is 4 bytes, header needs at least 8; download incomplete?" },
         { "blob-empty", "", LLMRUN_FORMAT, "file is 0 bytes, header needs at least 8" },
-        { "model.safetensors", "GGUF\3abcdefgh", LLMRUN_FORMAT, "GGUF" },
     };
     for (size_t i = 0; i < LR_COUNT(row); i++) {
         char *dir = new_directory();

@@ -1,0 +1,169 @@
+/* GGUF metadata -> numbers.  The integers are a table in models/; the rest, which needs a decision, is here.         */
+#include "runtime/bind.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "loaders/gguf.h"
+
+typedef struct source {
+    const lr_config *c;
+    const char *arch;
+    char key[128]; /* of the value at hand */
+    llmrun_error *err;
+} source;
+
+static const char *key_of(source *s, const char *name) {
+    snprintf(s->key, sizeof s->key, "%s.%s", s->arch, name);
+    return s->key;
+}
+
+static llmrun_status find_family(const lr_family **family, source *s) {
+    char known[256], shown[80];
+    s->arch = lr_config_string(s->c, "general.architecture");
+    if (!s->arch)
+        return lr_fail(s->err, LLMRUN_FORMAT, "%s: expected \"general.architecture\", found none", s->c->path);
+    *family = lr_family_find_gguf(s->arch);
+    if (*family) return LLMRUN_OK;
+    return lr_fail(s->err, LLMRUN_UNSUPPORTED, "%s: architecture \"%s\" is not supported; known: %s", s->c->path,
+                   lr_printable(shown, sizeof shown, s->arch, strlen(s->arch)),
+                   lr_hparams_families(known, sizeof known));
+}
+
+/* The key, or where a value for each layer is given instead and all are equal, that of the first.                    */
+static llmrun_status find_scalar(source *s, const char *name) {
+    char first[160];
+    const lr_value *v = lr_config_find(s->c, key_of(s, name));
+    if (!v || v->type != LR_VALUE_ARRAY) return LLMRUN_OK;
+    snprintf(first, sizeof first, "%s.0", s->key);
+    const lr_value *one = lr_config_find(s->c, first);
+    for (int i = 1; one && i < (int)v->number; i++) {
+        char item[160];
+        snprintf(item, sizeof item, "%s.%d", s->key, i);
+        const lr_value *other = lr_config_find(s->c, item);
+        if (other && other->type == one->type && other->number == one->number) continue;
+        return lr_fail(s->err, LLMRUN_UNSUPPORTED, "%s: \"%s\": layers that differ are not supported", s->c->path, s->key);
+    }
+    snprintf(s->key, sizeof s->key, "%.127s", first);
+    return LLMRUN_OK;
+}
+
+static llmrun_status read_integers(lr_hparams *h, source *s) {
+    for (size_t i = 0; i < lr_n_hparam_rows; i++) {
+        const lr_hparam_row *row = &lr_hparam_rows[i];
+        int64_t fallback = row->fallback, value;
+        const lr_value *tokens = lr_config_find(s->c, "tokenizer.ggml.tokens");
+        llmrun_status status = find_scalar(s, row->gguf);
+        if (status) return status;
+        if (fallback == LR_FROM_HEADS) fallback = h->n_heads;
+        if (fallback == LR_FROM_DIM) {
+            if (!lr_config_find(s->c, s->key) && h->dim % h->n_heads != 0)
+                return lr_fail(s->err, LLMRUN_FORMAT, "%s: embedding_length %d is not a multiple of attention.head_count %d",
+                               s->c->path, h->dim, h->n_heads);
+            fallback = h->dim / h->n_heads;
+        }
+        if (row->offset == offsetof(lr_hparams, n_vocab) && tokens && tokens->type == LR_VALUE_ARRAY)
+            fallback = (int64_t)fmin(tokens->number, (double)row->hi); /* many files leave it out */
+        status = lr_config_int(s->c, s->key, row->lo, row->hi, fallback, &value, s->err);
+        if (status) return status;
+        *(int32_t *)((char *)h + row->offset) = (int32_t)value;
+    }
+    return LLMRUN_OK;
+}
+
+/* A positive number; absent: fallback.                                                                               */
+static llmrun_status number(source *s, const char *name, double fallback, float *out) {
+    double v = fallback;
+    llmrun_status status = lr_config_number(s->c, key_of(s, name), fallback, &v, s->err);
+    *out = (float)v;
+    return status;
+}
+
+static llmrun_status read_scaling(lr_hparams *h, source *s) {
+    const char *type = lr_config_string(s->c, key_of(s, "rope.scaling.type"));
+    char shown[40];
+    float old = 1;
+    llmrun_status status = number(s, "rope.scale_linear", 1, &old);
+    if (!status) status = number(s, "rope.scaling.factor", (double)old, &h->rope_factor);
+    if (status) return status;
+    if (!type) type = h->rope_factor != 1 ? "linear" : "none"; /* as files from before the key */
+    if (strcmp(type, "none") == 0)
+        h->rope_scaling = LR_ROPE_NONE;
+    else if (strcmp(type, "linear") == 0)
+        h->rope_scaling = LR_ROPE_LINEAR;
+    else if (strcmp(type, "yarn") == 0)
+        h->rope_scaling = LR_ROPE_YARN;
+    else
+        return lr_fail(s->err, LLMRUN_UNSUPPORTED, "%s: %s.rope.scaling.type \"%s\" is not supported; known: none, linear, "
+                       "yarn", s->c->path, s->arch, lr_printable(shown, sizeof shown, type, strlen(type)));
+    return LLMRUN_OK;
+}
+
+static llmrun_status read_rope(lr_hparams *h, source *s) {
+    int64_t rotated, original;
+    llmrun_status status = lr_config_int(s->c, key_of(s, "rope.dimension_count"), 1, LR_MAX_ROT, h->head_dim, &rotated,
+                                         s->err);
+    if (!status) h->n_rot = (int32_t)rotated;
+    if (!status) status = number(s, "rope.freq_base", 10000, &h->rope_theta);
+    if (!status) status = read_scaling(h, s);
+    if (!status) status = number(s, "rope.scaling.attn_factor", 1, &h->rope_attn_factor);
+    if (!status) status = number(s, "rope.scaling.yarn_beta_fast", 32, &h->rope_beta_fast);
+    if (!status) status = number(s, "rope.scaling.yarn_beta_slow", 1, &h->rope_beta_slow);
+    if (!status)
+        status = lr_config_int(s->c, key_of(s, "rope.scaling.original_context_length"), 1, 1 << 30, h->n_ctx_train,
+                               &original, s->err);
+    if (status) return status;
+    h->rope_n_ctx_orig = (int32_t)original;
+    if (h->rope_scaling == LR_ROPE_YARN) h->rope_attn_factor *= (float)(0.1 * log(h->rope_factor) + 1);
+    return LLMRUN_OK;
+}
+
+static llmrun_status outside(const char *key, int64_t id, const lr_hparams *h, const char *path, llmrun_error *err) {
+    return lr_fail(err, LLMRUN_FORMAT, "%s: %s %lld outside vocabulary 0..%d", path, key, (long long)id, h->n_vocab - 1);
+}
+
+/* Where texts begin and end.  Ends: the ids that the metadata names, and control tokens whose text says so; files often
+ * name one of several.                                                                                                */
+static llmrun_status read_special(lr_hparams *h, const lr_gguf *g, const char *path, llmrun_error *err) {
+    static const char bos[] = "tokenizer.ggml.bos_token_id";
+    static const char *const keys[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.eom_token_id" };
+    static const char *const texts[] = { "<|im_end|>", "<|eot_id|>", "<|end|>", "<|return|>", "<|call|>",
+                                         "<end_of_turn>", "<|endoftext|>" };
+    enum { NORMAL = 1 };
+    int64_t id, type;
+    for (size_t i = 0; i < LR_COUNT(keys); i++) {
+        if (!lr_gguf_int_at(lr_gguf_find(g, keys[i]), 0, &id)) continue;
+        if (id < 0 || id >= h->n_vocab) return outside(keys[i], id, h, path, err);
+        lr_hparams_add_end(h, (double)id);
+    }
+    const lr_gguf_value *types = lr_gguf_find(g, "tokenizer.ggml.token_type");
+    lr_gguf_strings tokens = lr_gguf_strings_of(lr_gguf_find(g, "tokenizer.ggml.tokens"));
+    lr_gguf_text t;
+    for (uint64_t k = 0; lr_gguf_next(&tokens, &t); k++) {
+        if (t.n < 2 || t.text[0] != '<' || (lr_gguf_int_at(types, k, &type) && type == NORMAL)) continue;
+        for (size_t i = 0; i < LR_COUNT(texts); i++)
+            if (t.n == strlen(texts[i]) && memcmp(t.text, texts[i], t.n) == 0) lr_hparams_add_end(h, (double)k);
+    }
+    if (!lr_gguf_int_at(lr_gguf_find(g, bos), 0, &id)) return LLMRUN_OK;
+    h->bos = id >= 0 && id < h->n_vocab ? (int32_t)id : -1;
+    return h->bos == id ? LLMRUN_OK : outside(bos, id, h, path, err);
+}
+
+llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, const lr_checkpoint *c, llmrun_error *err) {
+    source s = { .c = &c->config, .err = err };
+    int64_t window = 0;
+    *h = (lr_hparams){ .bos = -1, .rope_low_freq = 1, .rope_high_freq = 4 };
+    llmrun_status status = find_family(family, &s);
+    if (!status) status = read_integers(h, &s);
+    if (!status) status = read_rope(h, &s);
+    if (!status) status = number(&s, "attention.layer_norm_rms_epsilon", 1e-5, &h->norm_eps);
+    if (!status) status = lr_config_int(s.c, key_of(&s, "attention.sliding_window"), 0, 1 << 30, 0, &window, err);
+    if (status) return status;
+    h->window = (*family)->window_needs_flag ? 0 : (int32_t)window; /* the flag is not in GGUF, and hardly ever set */
+    h->rope_adjacent = (*family)->gguf_adjacent;
+    const char *wrong = lr_hparams_check(h);
+    if (wrong) return lr_fail(err, LLMRUN_FORMAT, "%s: %s", s.c->path, wrong);
+    return read_special(h, &c->gguf, s.c->path, err);
+}

@@ -1,0 +1,197 @@
+#!/usr/bin/env python3
+"""GGUF files for tests, written by ggml's own Python package.
+
+    pip install gguf torch transformers safetensors
+    python3 tests/golden/make_gguf.py
+
+Writes tests/golden/gguf/
+    NAME.TYPE.gguf   models of make_model_golden.py as GGUF: rows of q and k permuted for the llama architecture, as
+                     converters do; their logits are models/NAME/logits.f32
+    blocks.gguf      a model whose matrices are of every block type, with blocks.tokens.i32 and blocks.logits.f32: what
+                     transformers computes in float32 from the decoded weights
+    blocks.bin       for every block type: its name (8 bytes), number of bytes (u32), random blocks, 512 decoded f32
+"""
+import json
+import pathlib
+import struct
+
+import gguf
+import numpy as np
+import torch
+import transformers
+from gguf import GGMLQuantizationType as T
+from safetensors.numpy import load_file
+
+HERE = pathlib.Path(__file__).parent
+OUT = HERE / "gguf"
+MODELS = [("llama-mha", T.F16), ("llama-rope3", T.F16), ("llama-tied-biases", T.Q8_0), ("mistral-head-dim", T.Q8_0),
+          ("qwen2-tied", T.Q8_0), ("qwen3-yarn", T.F16)]
+# Per type: offset of the f16 scale and of the f16 min in a block, None where it has none, and the sign of the min.
+FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
+          "IQ4_NL": (0, None, 0), "MXFP4": (None, None, 0), "Q2_K": (80, 82, -1), "Q3_K": (108, None, 0),
+          "Q4_K": (0, 2, -1), "Q5_K": (0, 2, -1), "Q6_K": (208, None, 0), "IQ4_XS": (0, None, 0)}
+NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+         "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
+         "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
+         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
+         "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+
+
+def gguf_name(name):
+    stem, end = name.rsplit(".", 1)
+    if stem in NAMES:
+        return f"{NAMES[stem]}.{end}"
+    _, _, layer, part = stem.split(".", 3)
+    return f"blk.{layer}.{NAMES[part]}.{end}"
+
+
+def permuted(x, n_heads):
+    """Rows so that the halves of each head alternate."""
+    half = x.shape[0] // n_heads // 2
+    return x.reshape(n_heads, 2, half, *x.shape[1:]).swapaxes(1, 2).reshape(x.shape)
+
+
+def write_metadata(w, arch, c):
+    w.add_context_length(c["max_position_embeddings"])
+    w.add_embedding_length(c["hidden_size"])
+    w.add_block_count(c["num_hidden_layers"])
+    w.add_feed_forward_length(c["intermediate_size"])
+    w.add_head_count(c["num_attention_heads"])
+    w.add_head_count_kv(c["num_key_value_heads"])
+    w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    w.add_vocab_size(c["vocab_size"])
+    w.add_bos_token_id(c["bos_token_id"])
+    w.add_eos_token_id(c["eos_token_id"])
+    head_dim = c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
+    w.add_key_length(head_dim)
+    w.add_value_length(head_dim)
+    w.add_rope_dimension_count(head_dim)
+    rope = c["rope_parameters"]
+    w.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] == "yarn":
+        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        w.add_rope_scaling_factor(rope["factor"])
+        w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    return head_dim, rope
+
+
+def llama3_factors(head_dim, rope):
+    """What each inverse frequency is divided by."""
+    inverse = rope["rope_theta"] ** -(np.arange(0, head_dim, 2) / head_dim)
+    length, original = 2 * np.pi / inverse, rope["original_max_position_embeddings"]
+    low, high = original / rope["low_freq_factor"], original / rope["high_freq_factor"]
+    t = (original / length - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
+    between = 1 / ((1 - t) / rope["factor"] + t)
+    return np.where(length < high, 1, np.where(length > low, rope["factor"], between)).astype(np.float32)
+
+
+def convert(name, kind):
+    folder = HERE / "models" / name
+    c, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
+    arch = {"mistral": "llama"}.get(c["model_type"], c["model_type"])
+    w = gguf.GGUFWriter(OUT / f"{name}.{kind.name}.gguf", arch)
+    head_dim, rope = write_metadata(w, arch, c)
+    if rope["rope_type"] == "llama3":
+        w.add_tensor("rope_freqs.weight", llama3_factors(head_dim, rope))
+    for key, x in tensors.items():
+        x = x.astype(np.float32)
+        for part, heads in (("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")):
+            if part in key and arch == "llama":
+                x = permuted(x, c[heads])
+        if x.ndim == 1:
+            w.add_tensor(gguf_name(key), x)
+        elif kind == T.F16 or x.shape[1] % 32:
+            w.add_tensor(gguf_name(key), x.astype(np.float16))
+        else:
+            w.add_tensor(gguf_name(key), gguf.quants.quantize(x, kind), raw_dtype=kind)
+    finish(w)
+
+
+def finish(w):
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def set_half(blocks, at, value):
+    blocks[:, at:at + 2] = np.array([value], np.float16).view(np.uint8)
+
+
+def random_matrix(rng, kind, rows, cols, deviation):
+    """Random blocks of a type, scaled to a mean of 0 and a standard deviation: their bytes, and what they decode to."""
+    values, size = gguf.GGML_QUANT_SIZES[kind]
+    at, minimum, sign = FIELDS[kind.name]
+    blocks = rng.integers(0, 256, (rows * cols // values, size), dtype=np.uint8)
+
+    def decoded():
+        return gguf.quants.dequantize(blocks, kind).reshape(rows, cols)
+
+    if at is None:
+        blocks[:, 0] = 127 + round(np.log2(deviation / 3))
+        return blocks.reshape(rows, -1), decoded()
+    set_half(blocks, at, 1)
+    if minimum is not None:
+        set_half(blocks, minimum, 0)
+        mean = decoded().mean()
+        set_half(blocks, minimum, 1)
+        shift = -mean / (decoded().mean() - mean)
+        set_half(blocks, minimum, shift)
+    scale = deviation / decoded().std()
+    set_half(blocks, at, scale)
+    if minimum is not None:
+        set_half(blocks, minimum, shift * scale)
+    return blocks.reshape(rows, -1), decoded()
+
+
+def blocks_model():
+    """Llama with every block type; 32-value blocks where rows are not multiples of 256."""
+    rng = np.random.default_rng(7)
+    torch.manual_seed(7)
+    config = transformers.LlamaConfig(hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2,
+                                      num_key_value_heads=1, head_dim=32, vocab_size=96, max_position_embeddings=64,
+                                      rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
+    small, large = iter([T.Q4_1, T.Q5_0]), iter([T.Q4_0, T.Q5_1, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.IQ4_XS, T.MXFP4,
+                                                T.IQ4_NL, T.Q8_0, T.Q6_K, T.Q4_K])
+    c = config.to_dict()
+    w = gguf.GGUFWriter(OUT / "blocks.gguf", "llama")
+    write_metadata(w, "llama", c)
+    with torch.no_grad():
+        for key, p in model.named_parameters():
+            if p.ndim == 1:
+                p.copy_(1 + 0.3 * torch.randn_like(p))
+                w.add_tensor(gguf_name(key), p.numpy())
+                continue
+            kind = T.Q6_K if "embed" in key or "head" in key else next(small if p.shape[1] % 256 else large)
+            branch = 0.5 if "o_proj" in key or "down_proj" in key else 1
+            deviation = 1 if "embed" in key else branch * p.shape[1] ** -0.5
+            raw, x = random_matrix(rng, kind, *p.shape, deviation)
+            for part, heads in (("q_proj", 2), ("k_proj", 1)):
+                if part in key:  # x is what the file holds, with adjacent pairs
+                    x = x.reshape(heads, 16, 2, -1).swapaxes(1, 2).reshape(x.shape)
+            p.copy_(torch.from_numpy(np.ascontiguousarray(x)))
+            w.add_tensor(gguf_name(key), raw, raw_dtype=kind)
+    finish(w)
+    ids = rng.integers(3, 96, 40).astype(np.int32)
+    with torch.no_grad():
+        logits = model.eval()(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
+    ids.tofile(OUT / "blocks.tokens.i32")
+    logits.astype(np.float32).tofile(OUT / "blocks.logits.f32")
+    print(f"blocks: max |logit| {np.abs(logits).max():.2f}")
+
+
+def block_vectors():
+    rng = np.random.default_rng(8)
+    with open(OUT / "blocks.bin", "wb") as f:
+        for name in FIELDS:
+            raw, x = random_matrix(rng, T[name], 2, 256, 1)
+            f.write(name.encode().ljust(8, b"\0") + struct.pack("<I", raw.size) + raw.tobytes() + x.astype("<f4").tobytes())
+
+
+if __name__ == "__main__":
+    OUT.mkdir(exist_ok=True)
+    for model_name, model_type in MODELS:
+        convert(model_name, model_type)
+    blocks_model()
+    block_vectors()
