@@ -192,7 +192,7 @@ static void foreign_files(void **state) {
         { "model-q4_k_m.gguf", "x", LLMRUN_FORMAT, "expected \"GGUF\" at its first byte" },
         { "blob-zip", "PK\3\4abcdef", LLMRUN_UNSUPPORTED, "pickle files can run code" },
         { "blob-pickle", "\x80\2}q\1.", LLMRUN_UNSUPPORTED, "pickle files can run code" },
-        { "blob-gguf", "GGUF\3abcdefgh", LLMRUN_FORMAT, "GGUF version 1650614787 not supported (2, 3)" },
+        { "blob-gguf", "GGUF\3abcdefgh", LLMRUN_FORMAT, "GGUF version 1667391747 not supported (2, 3)" },
         { "blob-lfs", lfs, LLMRUN_FORMAT, "is a Git LFS pointer of 72 bytes, not the file; run 'git lfs pull'" },
         { "blob-html", "<!DOCTYPE html><html>", LLMRUN_FORMAT, "not a safetensors file?" },
         { "blob-short", "abcd", LLMRUN_FORMAT, "file is 4 bytes, header needs at least 8; download incomplete?" },
