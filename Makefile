@@ -113,7 +113,7 @@ bench: all $(BENCHES)
 	@for part in $(BENCHES); do echo "== $${part##*/}"; $$part || exit; echo; done
 	@for quant in f16 q8_0 q4_k; do $(BUILD)/llmrun bench --model tests/bench/tinyllama-1.1b/config.json --quant $$quant || exit; done
 
--include kernels/sim/sim.mk
+-include kernels/sim/sim.mk kernels/cuda/cuda.mk
 -include tests/fuzz/fuzz.mk
 $(FUZZ_OBJ): | fuzz-deps
 fuzz-deps:

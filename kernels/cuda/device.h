@@ -17,6 +17,7 @@ struct lr_device {
     cudaStream_t queue[LR_N_QUEUES];
     void *arena;
     uint64_t arena_bytes;
+    uint64_t arena_mapped; /* bytes of addresses, granules mapped into them; 0: the arena is from cudaMalloc */
     struct cublas *cublas; /* NULL: our own kernels serve everything */
 };
 
