@@ -146,6 +146,9 @@ typedef const lr_backend *(*lr_backend_open_function)(uint32_t abi, const lr_bac
 
 enum { LR_GPU_FEW = 8 }; /* passes of up to so many tokens take the kernels that read weights once */
 
+/* Memory that cuBLAS works in, where it serves dense products: NVIDIA's advice for Hopper, enough for the others.      */
+#define LR_GPU_CUBLAS_WORKSPACE ((uint64_t)32 << 20)
+
 /* See lr_device_ops.act; the same on every GPU.                                                                      */
 lr_act_format lr_gpu_act(lr_format weights, int64_t n);
 /* Into how many parts attention of a few rows cuts the context: fixed by shape, never by the device.                 */

@@ -1,0 +1,132 @@
+/* Matrix products of passes of more than LR_GPU_FEW tokens: which kernel takes which.  Dense weights go to cuBLAS where
+ * it was found; all that tensor cores can take to gemm.cuh, in the largest tile that keeps the device busy; the rest to
+ * plain FMAs.                                                                                                        */
+#include "kernels/cuda/gemm.cuh"
+
+#include "kernels/cuda/cublas.h"
+#include "kernels/cuda/tile_f16.cuh"
+#include "kernels/cuda/tile_iq4_nl.cuh"
+#include "kernels/cuda/tile_nf4.cuh"
+#include "kernels/cuda/tile_q4_k.cuh"
+#include "kernels/cuda/tile_q8_0.cuh"
+
+/* ---- the table: for each format three tiles, largest first ---- */
+
+struct gemm_kernel {
+    void (*run)(const gemm_args);
+    int tokens, rows, threads, shared_bytes;
+};
+enum { TILES = 3 };
+
+template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS, int STAGES, int BLOCKS>
+static gemm_kernel kernel_of() {
+    typedef gemm_shape<T, TOKENS, ROWS, WARPS_OF_TOKENS, WARPS_OF_ROWS, STAGES> S;
+    return { k_gemm<T, TOKENS, ROWS, WARPS_OF_TOKENS, WARPS_OF_ROWS, STAGES, BLOCKS>, TOKENS, ROWS, S::THREADS,
+             S::SHARED_BYTES };
+}
+
+/* Dense: square tiles of a warp read the least shared memory.  Quantized: each warp has rows of its own, so that no
+ * weight is decoded twice in a block.                                                                                */
+template <class T> static gemm_kernel dense(int tile) {
+    return tile == 0   ? kernel_of<T, 128, 128, 2, 2, 3, 2>()
+           : tile == 1 ? kernel_of<T, 64, 64, 2, 2, 4, 3>()
+                       : kernel_of<T, 32, 32, 2, 2, 6, 4>();
+}
+template <class T> static gemm_kernel quantized(int tile) {
+    return tile == 0   ? kernel_of<T, 128, 128, 1, 4, 3, 2>()
+           : tile == 1 ? kernel_of<T, 64, 64, 1, 4, 4, 3>()
+                       : kernel_of<T, 32, 32, 1, 4, 6, 4>();
+}
+
+static const struct gemm_format {
+    lr_format format;
+    gemm_kernel (*kernel)(int tile);
+    int least_arch;
+} formats[] = {
+    { LR_F16, dense<tile_f16>, 750 },           { LR_BF16, dense<tile_bf16>, 800 },
+    { LR_Q8_0, quantized<tile_q8_0>, 750 },     { LR_Q4_K, quantized<tile_q4_k>, 750 },
+    { LR_IQ4_NL, quantized<tile_iq4_nl>, 750 }, { LR_NF4, quantized<tile_nf4>, 750 },
+};
+
+/* ---- the choice ---- */
+
+/* Shared memory that a block may have.                                                                               */
+static int most_shared(int arch) {
+    switch (arch) {
+    case 750: return 64 << 10;
+    case 800: case 870: return 163 << 10;
+    case 860: case 880: case 890: case 1200: case 1210: return 99 << 10;
+    default: return arch > 900 ? 227 << 10 : arch == 900 ? 227 << 10 : 48 << 10;
+    }
+}
+
+static int tiles_of(int64_t n, int size) { return (int)((n + size - 1) / size); }
+
+/* The largest tile that fits, that most of its tokens use, and that there are enough of.                             */
+static gemm_kernel choose(const lr_device *d, const gemm_format *f, const lr_matmul_args *m, int count) {
+    for (int i = 0; i < TILES - 1; i++) {
+        gemm_kernel k = f->kernel(i);
+        int64_t row_tiles = 0;
+        for (int j = 0; j < count; j++) row_tiles += tiles_of(m[j].w.rows, k.rows);
+        bool is_busy = 4 * row_tiles * tiles_of(m->x.n, k.tokens) >= 3 * (int64_t)d->n_sms;
+        if (is_busy && m->x.n > k.tokens / 2 && k.shared_bytes <= most_shared(d->arch)) return k;
+    }
+    return f->kernel(TILES - 1);
+}
+
+/* Copies are of 16 bytes, scales are read at even addresses.                                                         */
+static bool is_aligned(const lr_matmul_args *m) {
+    uintptr_t of_16 = (uintptr_t)m->w.quants | m->w.quants_stride | (uintptr_t)m->x.values | (uintptr_t)(2 * m->w.cols);
+    return of_16 % 16 == 0;
+}
+
+static const gemm_format *tensor_core_format(const lr_device *d, const lr_matmul_args *m) {
+    for (const gemm_format &f : formats)
+        if (f.format == m->w.format && d->arch >= f.least_arch && is_aligned(m)) return &f;
+    return NULL;
+}
+
+static cudaError_t run_tiles(lr_device *d, const gemm_format *f, const lr_matmul_args *m, int count) {
+    gemm_kernel k = choose(d, f, m, count);
+    gemm_args a = {};
+    double bytes = 0, flops = 0;
+    a.count = count;
+    a.x = (const uint8_t *)m->x.values;
+    a.d = m->x.format == LR_ACT_F16 ? m->x.d : NULL;
+    a.n = (int)m->x.n;
+    a.cols = (int)m->x.cols;
+    a.token_tiles = tiles_of(m->x.n, k.tokens);
+    for (int i = 0; i < count; i++) {
+        const lr_matrix *w = &m[i].w;
+        a.matrix[i] = { (const uint8_t *)w->quants,   (const uint8_t *)w->scales, (int64_t)w->quants_stride,
+                        (int64_t)w->scales_stride,    gemm_output_of(&m[i]),      (int)w->rows,
+                        a.row_tiles };
+        a.row_tiles += tiles_of(w->rows, k.rows);
+        bytes += gemm_bytes(&m[i]);
+        flops += gemm_flops(&m[i]);
+    }
+    if (k.shared_bytes > 48 << 10) {
+        cudaError_t e = cudaFuncSetAttribute(k.run, cudaFuncAttributeMaxDynamicSharedMemorySize, k.shared_bytes);
+        if (e != cudaSuccess) return e;
+    }
+    dim3 grid((unsigned)a.token_tiles * (unsigned)a.row_tiles);
+    return GPU_LAUNCH_COST(bytes, flops, k.run, grid, dim3((unsigned)k.threads), (size_t)k.shared_bytes,
+                           d->queue[LR_QUEUE_COMPUTE], a);
+}
+
+cudaError_t gpu_gemm(lr_device *d, const lr_matmul_args *m, int count) {
+    cudaError_t e = cudaSuccess;
+    for (int i = 0, next; i < count && e == cudaSuccess; i = next) {
+        const gemm_format *f = tensor_core_format(d, &m[i]);
+        next = i + 1;
+        if (gpu_cublas_takes(d, &m[i])) {
+            e = gpu_cublas_gemm(d, &m[i]);
+        } else if (!f) {
+            e = gpu_gemm_fma(d, &m[i]);
+        } else { /* with those that follow in the same format */
+            while (next < count && tensor_core_format(d, &m[next]) == f && !gpu_cublas_takes(d, &m[next])) next++;
+            e = run_tiles(d, f, m + i, next - i);
+        }
+    }
+    return e;
+}
