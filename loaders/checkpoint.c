@@ -73,15 +73,11 @@ static llmrun_status read_siblings(lr_checkpoint *c, llmrun_error *err) {
     llmrun_status status = read_optional(c, &c->generation, "generation_config.json", err);
     if (!status) status = read_optional(c, &c->tokenizer_config, "tokenizer_config.json", err);
     if (status) return status;
-    char *path = lr_path_join(c->dir, "tokenizer.json", err), *template = lr_path_join(c->dir, "chat_template.jinja", err);
-    status = path && template ? LLMRUN_OK : LLMRUN_NOMEM;
+    char *template = lr_path_join(c->dir, "chat_template.jinja", err);
+    status = template ? LLMRUN_OK : LLMRUN_NOMEM;
     if (!status && lr_path_exists(template)) status = lr_map_open(&c->chat_template, template, true, err);
     lr_free(template);
-    if (!status && lr_path_exists(path))
-        c->tokenizer_path = path;
-    else
-        lr_free(path);
-    return status;
+    return status ? status : lr_path_tokenizer(&c->tokenizer_path, c->dir, err);
 }
 
 /* c->dir is set.  weights: the file to read, NULL to look for it.                                                    */

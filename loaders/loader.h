@@ -91,7 +91,7 @@ typedef struct lr_checkpoint {
     lr_map *files;
     size_t n_files;
     char *dir;              /* directory of the model */
-    char *tokenizer_path;   /* tokenizer.json, NULL if absent */
+    char *tokenizer_path;   /* tokenizer.json, else tokenizer.model; NULL if absent */
     lr_map chat_template;   /* chat_template.jinja, zeroed if absent */
     bool config_only;       /* a bare config.json: no tensors */
     uint64_t header_hash;   /* of all headers, file sizes and modification times: names the converted-weight cache */

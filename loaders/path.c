@@ -27,3 +27,18 @@ char *lr_path_join(const char *dir, const char *name, llmrun_error *err) {
     lr_fail_nomem(err, dir, strlen(dir) + strlen(name) + 2);
     return NULL;
 }
+
+llmrun_status lr_path_tokenizer(char **out, const char *dir, llmrun_error *err) {
+    static const char *const names[] = { "tokenizer.json", "tokenizer.model", "spiece.model" };
+    *out = NULL;
+    for (size_t i = 0; i < LR_COUNT(names); i++) {
+        char *path = lr_path_join(dir, names[i], err);
+        if (!path) return LLMRUN_NOMEM;
+        if (lr_path_exists(path)) {
+            *out = path;
+            return LLMRUN_OK;
+        }
+        lr_free(path);
+    }
+    return LLMRUN_OK;
+}

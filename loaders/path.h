@@ -9,5 +9,7 @@ bool lr_path_exists(const char *path);
 bool lr_path_ends_with(const char *path, const char *end); /* upper and lower case alike */
 const char *lr_path_base(const char *path);                /* what follows the last slash */
 char *lr_path_join(const char *dir, const char *name, llmrun_error *err); /* from lr_alloc; NULL: *err is filled */
+/* The tokenizer's file in a directory: tokenizer.json, else tokenizer.model, else spiece.model; *out NULL: none.     */
+llmrun_status lr_path_tokenizer(char **out, const char *dir, llmrun_error *err);
 
 #endif

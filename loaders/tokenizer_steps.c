@@ -64,9 +64,8 @@ static llmrun_status take_pattern(const reader *r, lr_step *step) {
     return step->pattern ? LLMRUN_OK : lr_fail_nomem(r->err, r->where, strlen(text->valuestring));
 }
 
-/* The new step's slot: what it holds is released with the list, also after a failure.                                 */
-static lr_step *add_step(const reader *r, lr_step_kind kind) {
-    lr_steps *s = r->steps;
+/* What the new step holds is released with the list, also after a failure.                                            */
+lr_step *lr_steps_add(lr_steps *s, lr_step_kind kind) {
     if (s->n == LR_STEPS_MAX || !lr_grow(&s->items, &s->cap, s->n + 1, sizeof *s->items)) return NULL;
     s->items[s->n] = (lr_step){.kind = kind};
     return s->items + s->n++;
@@ -83,7 +82,7 @@ static llmrun_status read_precompiled(const reader *r) {
     const cJSON *map = lr_json_get(r->node, "precompiled_charsmap");
     if (r->charsmap->n_units) return unsupported(r, " for the second time");
     if (!cJSON_IsString(map)) return wrong(r, "precompiled_charsmap", "a string");
-    if (!add_step(r, LR_STEP_PRECOMPILED)) return no_room(r);
+    if (!lr_steps_add(r->steps, LR_STEP_PRECOMPILED)) return no_room(r);
     return lr_charsmap_read_base64(r->charsmap, map->valuestring, r->where, r->err);
 }
 
@@ -99,7 +98,7 @@ static llmrun_status read_normalizer(const reader *r) {
     if (!strcmp(r->type, "Precompiled")) return read_precompiled(r);
     while (i < LR_COUNT(known) && strcmp(known[i].type, r->type)) i++;
     if (i == LR_COUNT(known)) return unsupported(r, "");
-    lr_step *step = add_step(r, known[i].kind);
+    lr_step *step = lr_steps_add(r->steps, known[i].kind);
     if (!step) return no_room(r);
     step->left = take_bool(r, "strip_left", true);
     step->right = take_bool(r, "strip_right", true);
@@ -128,7 +127,7 @@ static llmrun_status take_behavior(const reader *r, lr_split_behavior *out) {
 
 /* A split whose pattern is known here.                                                                                */
 static llmrun_status add_split(const reader *r, const char *regex, lr_split_behavior behavior) {
-    lr_step *step = add_step(r, LR_STEP_SPLIT);
+    lr_step *step = lr_steps_add(r->steps, LR_STEP_SPLIT);
     if (!step) return no_room(r);
     step->regex = true;
     step->behavior = behavior;
@@ -152,7 +151,7 @@ static llmrun_status take_prefix(const reader *r, lr_prefix *out) {
 }
 
 static llmrun_status read_metaspace(const reader *r) {
-    lr_step *step = add_step(r, LR_STEP_METASPACE);
+    lr_step *step = lr_steps_add(r->steps, LR_STEP_METASPACE);
     if (!step) return no_room(r);
     step->split = take_bool(r, "split", true);
     llmrun_status status = take_character(r, "replacement", "\xe2\x96\x81", &step->content);
@@ -161,7 +160,7 @@ static llmrun_status read_metaspace(const reader *r) {
 
 /* The space in front comes before the pattern, the bytes after it: the step is BYTE_LEVEL with prefix, then SPLIT.    */
 static llmrun_status read_byte_level(const reader *r) {
-    lr_step *step = add_step(r, LR_STEP_BYTE_LEVEL);
+    lr_step *step = lr_steps_add(r->steps, LR_STEP_BYTE_LEVEL);
     if (!step) return no_room(r);
     step->prefix = take_bool(r, "add_prefix_space", true) ? LR_PREFIX_ALWAYS : LR_PREFIX_NEVER;
     return take_bool(r, "use_regex", true) ? add_split(r, gpt2_pattern, LR_SPLIT_ISOLATED) : LLMRUN_OK;
@@ -177,7 +176,7 @@ static llmrun_status read_pre_tokenizer(const reader *r) {
         return add_split(r, "\\p{N}", take_bool(r, "individual_digits", false) ? LR_SPLIT_ISOLATED : LR_SPLIT_CONTIGUOUS);
     if (!strcmp(r->type, "WhitespaceSplit")) return add_split(r, "\\s", LR_SPLIT_REMOVED);
     if (strcmp(r->type, "Split")) return unsupported(r, "");
-    lr_step *step = add_step(r, LR_STEP_SPLIT);
+    lr_step *step = lr_steps_add(r->steps, LR_STEP_SPLIT);
     if (!step) return no_room(r);
     step->invert = take_bool(r, "invert", false);
     llmrun_status status = take_pattern(r, step);
@@ -195,7 +194,7 @@ static llmrun_status read_decoder(const reader *r) {
                         : replace                          ? LR_STEP_REPLACE
                                                            : LR_STEP_STRIP;
     if (kind == LR_STEP_STRIP && !strip) return unsupported(r, "");
-    lr_step *step = add_step(r, kind);
+    lr_step *step = lr_steps_add(r->steps, kind);
     if (!step) return no_room(r);
     llmrun_status status = LLMRUN_OK;
     if (replace) {

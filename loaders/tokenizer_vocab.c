@@ -24,9 +24,16 @@ int32_t lr_vocab_find(const lr_vocab *v, const char *text, size_t n) {
     }
 }
 
-/* Enters every token into the map.  The longest walk is bounded here, and so in lr_vocab_find.                        */
-static llmrun_status build_map(lr_vocab *v, size_t n_entries, const char *where, llmrun_error *err) {
-    uint32_t n_slots = 16;
+/* Pieces with a type: control and byte tokens are never text.  By merges only the merges' results are reached.        */
+static bool is_text(const lr_vocab *v, int32_t id) {
+    if (v->tokens[id].start == LR_NO_TOKEN) return false;
+    return !v->types || v->kind == LR_VOCAB_MERGES || v->types[id] == LR_TYPE_NORMAL || v->types[id] == LR_TYPE_USER_DEFINED;
+}
+
+/* The longest walk is bounded here, and so in lr_vocab_find.                                                          */
+llmrun_status lr_vocab_index(lr_vocab *v, bool unique, const char *where, llmrun_error *err) {
+    uint32_t n_slots = 16, n_entries = 0;
+    for (int32_t id = 0; id < v->n_tokens; id++) n_entries += is_text(v, id);
     while (n_slots < 2 * n_entries) n_slots *= 2;
     v->slots = lr_alloc(n_slots * sizeof *v->slots);
     if (!v->slots) return lr_fail_nomem(err, where, n_slots * sizeof *v->slots);
@@ -34,17 +41,19 @@ static llmrun_status build_map(lr_vocab *v, size_t n_entries, const char *where,
     for (uint32_t i = 0; i < n_slots; i++) v->slots[i] = -1;
     for (int32_t id = 0; id < v->n_tokens; id++) {
         lr_token token = v->tokens[id];
-        if (token.start == LR_NO_TOKEN) continue;
+        if (!is_text(v, id)) continue;
         const char *text = v->text + token.start;
         uint32_t slot = (uint32_t)hash_text(text, token.n) & (n_slots - 1);
         for (int probes = 0; v->slots[slot] >= 0; slot = (slot + 1) & (n_slots - 1)) {
             lr_token other = v->tokens[v->slots[slot]];
             char shown[80];
-            if (other.n == token.n && !memcmp(v->text + other.start, text, token.n))
-                return lr_fail(err, LLMRUN_FORMAT, "%s: model.vocab: token \"%s\" has two ids, %d and %d", where,
+            bool equal = other.n == token.n && !memcmp(v->text + other.start, text, token.n);
+            if (equal && unique)
+                return lr_fail(err, LLMRUN_FORMAT, "%s: token \"%s\" has two ids, %d and %d", where,
                                lr_printable(shown, sizeof shown, text, token.n), (int)v->slots[slot], (int)id);
+            if (equal) break;
             if (++probes == LR_VOCAB_PROBES)
-                return lr_fail(err, LLMRUN_FORMAT, "%s: model.vocab: too many tokens with equal hashes", where);
+                return lr_fail(err, LLMRUN_FORMAT, "%s: too many tokens with equal hashes", where);
         }
         v->slots[slot] = id;
     }
@@ -97,7 +106,7 @@ static llmrun_status finish_tokens(lr_vocab *v, const lr_text *pool, size_t n_en
     v->text = text ? text : pool->text;
     v->n_text = pool->n;
     v->n_model = v->n_tokens;
-    return build_map(v, n_entries, where, err);
+    return lr_vocab_index(v, true, where, err);
 }
 
 llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err) {

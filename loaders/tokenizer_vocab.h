@@ -105,9 +105,11 @@ typedef struct lr_vocab {
     lr_added *added;    /* (n_added) sorted by text */
     size_t n_added;
     lr_steps normalizer, pre_tokenizer, decoder;
+    int32_t bos, eos;   /* as the file has them, -1: it does not say */
+    bool add_bos, add_eos; /* without a template: what tokenizer_config.json may overrule */
     int32_t *prefix, *suffix; /* ids that the post-processor puts around a text */
     size_t n_prefix, n_suffix;
-    bool has_template;  /* the file says which ids those are, even if none */
+    bool has_template;  /* tokenizer.json says which ids those are, even if none */
     bool byte_fallback, fuse_unk, ignore_merges;
     bool single_precision; /* UNIGRAM: sums are rounded to float, as SentencePiece keeps them */
     int32_t unk;        /* -1: none */
@@ -144,10 +146,44 @@ llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const 
 llmrun_status lr_vocab_read_merges(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
 /* [["text", score], ...], ids in order.                                                                               */
 llmrun_status lr_vocab_read_scored(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
+/* Enters the tokens that lr_vocab_find finds.  unique: two of the same text are an error; else the later one counts.   */
+llmrun_status lr_vocab_index(lr_vocab *v, bool unique, const char *where, llmrun_error *err);
 /* Makes room for ids up to id; new ones have no text.                                                                 */
 llmrun_status lr_vocab_reserve(lr_vocab *v, int32_t id, llmrun_error *err);
 
+/* ---- tokenizer_pieces.c: vocabularies that list tokens with score and type ---- */
+
+typedef struct lr_pieces {
+    lr_vocab *v;
+    const char *where;
+    llmrun_error *err;
+    lr_text pool; /* of all texts */
+    size_t cap, score_cap, type_cap;
+} lr_pieces;
+
+/* Appends the token with the next id.                                                                                 */
+llmrun_status lr_pieces_add(lr_pieces *p, const char *text, size_t n, double score, lr_token_type type);
+/* The vocabulary's map, and its added tokens: control and unknown ones, and user-defined ones if so wanted (else they
+ * are met by normalizer and model, as in SentencePiece).                                                              */
+llmrun_status lr_pieces_finish(lr_pieces *p, bool user_defined_added, bool unique);
+void lr_pieces_close(lr_pieces *p); /* in every case; the vocabulary is the caller's */
+
+/* ---- tokenizer_sentencepiece.c ---- */
+
+/* Reads a tokenizer.model.  As lr_vocab_parse.                                                                        */
+llmrun_status lr_sentencepiece_parse(lr_vocab *v, const void *bytes, size_t n, const char *where, llmrun_error *err);
+
+/* ---- tokenizer_beside.c ---- */
+
+struct lr_config;
+/* Adds the tokens of a tokenizer_config.json, or (bare) of an added_tokens.json, to a vocabulary from tokenizer.model.
+ * [errors: FORMAT NOMEM]                                                                                              */
+llmrun_status lr_vocab_add_beside(lr_vocab *v, const struct lr_config *c, bool bare, llmrun_error *err);
+
 /* ---- tokenizer_steps.c: the lists of steps ---- */
+
+/* Appends a step to a list and returns it, NULL if there is no room or no memory.                                     */
+lr_step *lr_steps_add(lr_steps *s, lr_step_kind kind);
 
 struct cJSON;
 llmrun_status lr_vocab_read_steps(lr_vocab *v, const struct cJSON *root, const char *where, llmrun_error *err);

@@ -4,7 +4,7 @@
 
 #include "loaders/loader.h"
 
-/* Opens from a tokenizer.json.  config (may be NULL or empty): tokenizer_config.json of the same model, for
+/* Opens from a tokenizer.json or a tokenizer.model.  config (may be NULL or empty): tokenizer_config.json of the same model, for
  * add_bos_token and friends.  eos (n_eos): ids that end a text, added to what the tokenizer's own files name
  * (<|im_end|>, <|eot_id|>, <|end|>, <end_of_turn>, <|endoftext|> ... by text).
  * [errors: IO FORMAT UNSUPPORTED NOMEM]                                                                               */

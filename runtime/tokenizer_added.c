@@ -42,6 +42,24 @@ llmrun_status lr_added_open(lr_added_set *set, const llmrun_tokenizer *t, bool n
     return status;
 }
 
+llmrun_status lr_added_open_user_defined(lr_added_set *set, const lr_vocab *v, llmrun_error *err) {
+    size_t n = 0;
+    for (int32_t id = 0; v->types && id < v->n_model; id++) n += v->types[id] == LR_TYPE_USER_DEFINED;
+    if (n == 0) return LLMRUN_OK;
+    set->items = lr_zalloc(n, sizeof *set->items);
+    if (!set->items) return lr_fail_nomem(err, "tokenizer", n * sizeof *set->items);
+    for (int32_t id = 0; id < v->n_model; id++) {
+        const char *text = v->text + v->tokens[id].start;
+        if (v->types[id] != LR_TYPE_USER_DEFINED || v->tokens[id].n == 0) continue;
+        char *copy = lr_strndup(text, v->tokens[id].n);
+        if (!copy) return lr_fail_nomem(err, "tokenizer", v->tokens[id].n);
+        set->items[set->n++] = (added_text){copy, v->tokens[id].n, NULL};
+        set->starts[(unsigned char)*text] = 1;
+    }
+    qsort(set->items, set->n, sizeof *set->items, compare_texts);
+    return LLMRUN_OK;
+}
+
 void lr_added_close(lr_added_set *set) {
     for (size_t i = 0; i < set->n; i++) lr_free(set->items[i].text);
     lr_free(set->items);
@@ -74,6 +92,11 @@ static const added_text *longest(const lr_added_set *set, const char *text, size
         hi = lower_bound(set, lo, hi, depth, c + 1);
     }
     return best;
+}
+
+size_t lr_added_longest(const lr_added_set *set, const char *text, size_t n) {
+    const added_text *hit = set->n && set->starts[(unsigned char)*text] ? longest(set, text, n) : NULL;
+    return hit ? hit->n : 0;
 }
 
 /* \w: letters, marks, decimal and letter numbers, connectors, and the circled letters.                                */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "loaders/json_scan.h"
+#include "runtime/tokenizer_heap.h"
 #include "runtime/tokenizer_parts.h"
 
 #define NO_RANK UINT32_MAX
@@ -59,33 +60,15 @@ llmrun_status lr_bpe_open(llmrun_tokenizer *t, const char *where, llmrun_error *
     return build_merges(t, where, err);
 }
 
-/* ---- heap of rank << 32 | position; four children a node: half the levels of a binary one, a cache line each ---- */
-
-static void sift_down(uint64_t *heap, size_t n, size_t i) {
-    uint64_t key = heap[i];
-    for (size_t child; (child = 4 * i + 1) < n; i = child) {
-        size_t end = child + 4 < n ? child + 4 : n;
-        for (size_t c = child + 1; c < end; c++)
-            if (heap[c] < heap[child]) child = c;
-        if (key <= heap[child]) break;
-        heap[i] = heap[child];
-    }
-    heap[i] = key;
-}
-
-static void push(lr_encode *e, size_t *n, uint32_t rank, uint32_t position) {
-    uint64_t key = (uint64_t)rank << 32 | position;
-    size_t i = (*n)++;
-    for (; i > 0 && e->heap[(i - 1) / 4] > key; i = (i - 1) / 4) e->heap[i] = e->heap[(i - 1) / 4];
-    e->heap[i] = key;
-    e->work++;
-}
+/* ---- merging ---- */
 
 /* Notes the merge of the symbol at i with the next one, and puts it on the heap.                                      */
 static void offer(lr_encode *e, size_t *n_heap, uint32_t i) {
     lr_symbol *s = &e->symbols[i];
     s->rank = s->next == UINT32_MAX ? NO_RANK : find_rank(e->t, s->id, e->symbols[s->next].id);
-    if (s->rank != NO_RANK) push(e, n_heap, s->rank, i);
+    if (s->rank == NO_RANK) return;
+    lr_heap_push(e->heap, n_heap, s->rank, i);
+    e->work++;
 }
 
 /* Merges until nothing is left to merge.  Each merge removes a symbol and offers at most two new ones.                */
@@ -96,12 +79,11 @@ static void merge_all(lr_encode *e, size_t n) {
         symbols[i].rank = find_rank(e->t, symbols[i].id, symbols[i + 1].id);
         if (symbols[i].rank != NO_RANK) e->heap[n_heap++] = (uint64_t)symbols[i].rank << 32 | i;
     }
-    for (size_t i = n_heap / 4 + 1; n_heap && i-- > 0;) sift_down(e->heap, n_heap, i);
+    lr_heap_order(e->heap, n_heap);
     e->work += n;
     while (n_heap > 0) {
-        uint32_t rank = (uint32_t)(e->heap[0] >> 32), i = (uint32_t)e->heap[0];
-        e->heap[0] = e->heap[--n_heap];
-        if (n_heap) sift_down(e->heap, n_heap, 0);
+        uint64_t key = lr_heap_pop(e->heap, &n_heap);
+        uint32_t rank = (uint32_t)(key >> 32), i = (uint32_t)key;
         e->work++;
         lr_symbol *s = &symbols[i];
         if (s->id < 0 || s->rank != rank) continue; /* one of the two has merged with another since */

@@ -32,7 +32,7 @@ static bool merges_stay_in_words(const lr_vocab *v) {
 static bool tokens_stay_in_words(const lr_vocab *v) {
     for (int32_t id = 0; id < v->n_model; id++) {
         lr_token token = v->tokens[id];
-        if (token.start != LR_NO_TOKEN && word_length(v->text + token.start, token.n) < token.n) return false;
+        if (token.start != LR_NO_TOKEN && token.n && word_length(v->text + token.start, token.n) < token.n) return false;
     }
     return true;
 }
@@ -60,9 +60,19 @@ llmrun_status lr_model_open(llmrun_tokenizer *t, const char *where, llmrun_error
     /* Then a piece may be cut where a word starts: SentencePiece models hand over whole prompts as one piece. */
     if (!t->byte_level && !v->ignore_merges && lr_vocab_find(v, MARK, 3) >= 0)
         t->cut_words = v->kind == LR_VOCAB_MERGES ? merges_stay_in_words(v) : tokens_stay_in_words(v);
-    return v->kind == LR_VOCAB_UNIGRAM ? lr_unigram_open(t, where, err) : lr_bpe_open(t, where, err);
+    switch (v->kind) {
+    case LR_VOCAB_UNIGRAM: return lr_unigram_open(t, where, err);
+    case LR_VOCAB_SCORES: return lr_scores_open(t, where, err);
+    case LR_VOCAB_MERGES: break;
+    }
+    return lr_bpe_open(t, where, err);
 }
 
 llmrun_status lr_model_run(lr_encode *e, const char *piece, size_t n) {
-    return e->t->vocab.kind == LR_VOCAB_UNIGRAM ? lr_unigram_run(e, piece, n) : lr_bpe_run(e, piece, n);
+    switch (e->t->vocab.kind) {
+    case LR_VOCAB_UNIGRAM: return lr_unigram_run(e, piece, n);
+    case LR_VOCAB_SCORES: return lr_scores_run(e, piece, n);
+    case LR_VOCAB_MERGES: break;
+    }
+    return lr_bpe_run(e, piece, n);
 }

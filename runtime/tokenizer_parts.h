@@ -36,9 +36,16 @@ typedef struct lr_added_set {
     uint8_t starts[256]; /* 1 if a text begins with this byte */
 } lr_added_set;
 
-/* Tokens by their bytes, from the start of a text.                                                                    */
+/* Tokens by their bytes, from the start of a text.  The children of a node stand side by side, sorted by byte.        */
+typedef struct lr_trie_node {
+    uint32_t child; /* index of the first */
+    uint16_t n;     /* children */
+    uint8_t byte;   /* that leads here */
+    int32_t id;     /* of the token that ends here, -1: none */
+} lr_trie_node;
+
 typedef struct lr_trie {
-    struct lr_trie_node *nodes; /* (n) the first is the root */
+    lr_trie_node *nodes; /* (n) the first is the root */
     size_t n;
 } lr_trie;
 
@@ -48,8 +55,11 @@ struct llmrun_tokenizer {
     lr_vocab vocab;
     lr_stages normalizer, pre_tokenizer;
     lr_added_set raw, normalized; /* searched before and after the normalizer */
+    lr_added_set user_defined;    /* of SentencePiece: met inside the normalizer and the model */
     uint32_t *merge_slots;        /* (left, right) -> rank: open addressing, UINT32_MAX empty */
     uint32_t n_merge_slots;
+    uint32_t *ranks;              /* (n_model) merging by score: of a token as the result of a merge */
+    uint32_t longest_token;       /* merging by score: bytes of the longest that text can become */
     lr_trie trie;                 /* Unigram: of all tokens */
     double unknown_score;         /* Unigram: of a character that no token covers */
     bool byte_level;
@@ -78,10 +88,11 @@ typedef struct lr_encode {
     lr_text staged[LR_STEPS_MAX]; /* pre-tokenizer: text that a stage has changed */
     char *mapped;                /* byte-level spelling of a piece */
     struct lr_symbol *symbols;   /* of the piece being merged */
+    struct lr_stretch *stretches; /* the same, merging by score */
     uint64_t *heap;
     struct lr_best *best;        /* Unigram: of the piece being cut */
     int32_t *code;               /* normalizer: code points */
-    size_t mapped_cap, symbols_cap, heap_cap, code_cap, best_cap;
+    size_t mapped_cap, symbols_cap, heap_cap, code_cap, best_cap, stretches_cap;
     llmrun_error *err;
 } lr_encode;
 
@@ -95,8 +106,8 @@ static inline void lr_encode_emit(lr_encode *e, int32_t id) {
 llmrun_status lr_encode_run(lr_encode *e, const char *text, size_t n);
 void lr_encode_close(lr_encode *e); /* frees the buffers; counters and err stay */
 
-/* lr_tokenizer_open from memory; where names it in messages.                                                          */
-llmrun_status lr_tokenizer_parse(llmrun_tokenizer **out, const char *json, size_t n, const char *where,
+/* lr_tokenizer_open from memory, whatever kind of file it is; where names it in messages.                             */
+llmrun_status lr_tokenizer_parse(llmrun_tokenizer **out, const char *bytes, size_t n, const char *where,
                                  const lr_config *config, const int32_t *eos, int32_t n_eos, llmrun_error *err);
 
 /* ---- tokenizer_pattern.c ---- */
@@ -115,7 +126,11 @@ void lr_pattern_release(lr_encode *e); /* the match state of a call */
 
 /* Added tokens of one kind, spelled as the normalizer spells them.                                                    */
 llmrun_status lr_added_open(lr_added_set *set, const llmrun_tokenizer *t, bool normalized, llmrun_error *err);
+/* The user-defined tokens of a vocabulary that has them in its model.                                                 */
+llmrun_status lr_added_open_user_defined(lr_added_set *set, const lr_vocab *v, llmrun_error *err);
 void lr_added_close(lr_added_set *set);
+/* Bytes of the longest text of the set at the start of text, 0 if there is none.                                      */
+size_t lr_added_longest(const lr_added_set *set, const char *text, size_t n);
 /* The next added token in text[from..n): *id -1 if there is none, then *start == *end == n.                           */
 void lr_added_next(const lr_added_set *set, const lr_encode *e, const char *text, size_t n, size_t from, size_t *start,
                    size_t *end, int32_t *id);
@@ -132,6 +147,8 @@ llmrun_status lr_split_run(lr_encode *e, const char *text, size_t n, bool first)
 
 /* The charsmap as HF tokenizers applies it.                                                                           */
 void lr_rewrite_precompiled(const lr_charsmap *map, const char *text, size_t n, lr_text *out);
+/* SentencePiece's normalizer: the longest rules, spaces as marks, prefix and trimming as the step says.               */
+void lr_rewrite_sentencepiece(const llmrun_tokenizer *t, const lr_step *step, const char *text, size_t n, lr_text *out);
 
 /* ---- tokenizer_model.c: what the models share, and the choice of one ---- */
 
@@ -142,9 +159,10 @@ size_t lr_model_word_length(const llmrun_tokenizer *t, const char *piece, size_t
 
 llmrun_status lr_bpe_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);
 llmrun_status lr_bpe_run(lr_encode *e, const char *piece, size_t n);
+llmrun_status lr_scores_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);
+llmrun_status lr_scores_run(lr_encode *e, const char *piece, size_t n);
 llmrun_status lr_unigram_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);
 llmrun_status lr_unigram_run(lr_encode *e, const char *piece, size_t n);
-size_t lr_unigram_bytes(const llmrun_tokenizer *t); /* heap of its trie and scores */
 
 /* Builds out, out_of, strip from the decoder.                                                                         */
 llmrun_status lr_decode_open(llmrun_tokenizer *t, const char *where, llmrun_error *err);

@@ -42,3 +42,36 @@ void lr_rewrite_precompiled(const lr_charsmap *map, const char *text, size_t n, 
         }
     }
 }
+
+/* ---- SentencePiece's normalizer ---- */
+
+#define MARK "\xe2\x96\x81" /* U+2581, which stands for a space */
+
+/* What the text begins with becomes *to; returns its length.  User-defined tokens stay as they are.                   */
+static size_t rewrite_start(const llmrun_tokenizer *t, const char *text, size_t n, const char **to, size_t *n_to) {
+    size_t k = lr_added_longest(&t->user_defined, text, n);
+    if (!k) k = lr_charsmap_find(&t->vocab.charsmap, text, n, true, to, n_to);
+    else *to = text, *n_to = k;
+    if (k) return k;
+    lr_utf8_get(text, &k);
+    *to = text;
+    *n_to = k;
+    return k;
+}
+
+void lr_rewrite_sentencepiece(const llmrun_tokenizer *t, const lr_step *step, const char *text, size_t n, lr_text *out) {
+    bool begun = false, after_space = step->trim;
+    for (size_t i = 0; i < n;) {
+        const char *to;
+        size_t n_to;
+        i += rewrite_start(t, text + i, n - i, &to, &n_to);
+        if (!begun && !(step->trim && n_to == 1 && *to == ' ')) {
+            begun = true;
+            if (step->prefix != LR_PREFIX_NEVER) lr_text_add_bytes(out, MARK, 3);
+        }
+        for (; after_space && n_to && *to == ' '; n_to--) to++;
+        if (n_to) after_space = step->trim && to[n_to - 1] == ' ';
+        for (size_t k = 0; k < n_to; k++) lr_text_add_bytes(out, to[k] == ' ' ? MARK : to + k, to[k] == ' ' ? 3 : 1);
+    }
+    while (step->trim && out->n >= 3 && !memcmp(out->text + out->n - 3, MARK, 3)) out->n -= 3;
+}

@@ -8,16 +8,10 @@
 #include "runtime/tokenizer_parts.h"
 
 #define NOWHERE UINT32_MAX
+static const double LARGEST_SUM = 100000;
 static const double UNKNOWN_PENALTY = 10; /* below the worst token; the same in SentencePiece, HF tokenizers, llama.cpp */
 
-/* ---- the trie: the children of a node stand side by side, sorted by byte ---- */
-
-struct lr_trie_node {
-    uint32_t child; /* index of the first */
-    uint16_t n;     /* children */
-    uint8_t byte;   /* that leads here */
-    int32_t id;     /* of the token that ends here, -1: none */
-};
+/* ---- the trie ---- */
 
 typedef struct entry {
     const char *text;
@@ -47,7 +41,7 @@ static bool add_node(builder *b, uint8_t byte, range r) {
     if (!lr_grow(&t->nodes, &b->cap, t->n + 1, sizeof *t->nodes)) return false;
     if (!lr_grow(&b->ranges, &b->range_cap, t->n + 1, sizeof *b->ranges)) return false;
     b->ranges[t->n] = r;
-    t->nodes[t->n++] = (struct lr_trie_node){.byte = byte, .id = -1};
+    t->nodes[t->n++] = (lr_trie_node){.byte = byte, .id = -1};
     return true;
 }
 
@@ -116,12 +110,8 @@ llmrun_status lr_unigram_open(llmrun_tokenizer *t, const char *where, llmrun_err
     }
     if (least > 1e300) least = 0; /* no normal token at all */
     t->unknown_score = least - UNKNOWN_PENALTY;
+    if (v->single_precision) t->unknown_score = (float)t->unknown_score;
     return build_trie(t, where, err);
-}
-
-size_t lr_unigram_bytes(const llmrun_tokenizer *t) {
-    return t->trie.n * sizeof *t->trie.nodes + (t->vocab.scores ? (size_t)t->vocab.n_model * sizeof *t->vocab.scores : 0) +
-           t->vocab.charsmap.n_units * sizeof *t->vocab.charsmap.units + t->vocab.charsmap.n_text;
 }
 
 /* ---- encode ---- */
@@ -134,8 +124,17 @@ struct lr_best {
 };
 
 static void offer(const lr_vocab *v, struct lr_best *to, double score, uint32_t start, int32_t id) {
+    if (v->single_precision) score = (float)score;
     if (to->start != NOWHERE && score <= to->score) return;
-    *to = (struct lr_best){v->single_precision ? (float)score : score, start, id};
+    *to = (struct lr_best){score, start, id};
+}
+
+/* Sums in single precision start anew before they grow so large that their last digits are lost: what has been
+ * reached, best[0..n] from here, is counted from zero at the first.  SentencePiece does it at the same moment.        */
+static void count_anew(struct lr_best *best, uint32_t n) {
+    float zero = (float)best[0].score;
+    for (uint32_t i = 0; i <= n; i++)
+        if (best[i].start != NOWHERE) best[i].score = (float)best[i].score - zero;
 }
 
 /* Fills best[0..n] from best[0].score.                                                                                */
@@ -143,9 +142,11 @@ static void find_best(lr_encode *e, struct lr_best *best, const char *text, uint
     const llmrun_tokenizer *t = e->t;
     best[0].start = 0;
     for (uint32_t i = 1; i <= n; i++) best[i].start = NOWHERE;
+    uint32_t farthest = 0;
     size_t k;
     for (uint32_t i = 0; i < n; i += (uint32_t)k) {
         bool single = false;
+        if (t->vocab.single_precision && fabs(best[i].score) > LARGEST_SUM) count_anew(best + i, farthest - i);
         double so_far = best[i].score;
         uint32_t node = 0, at = i;
         lr_utf8_get(text + i, &k);
@@ -155,9 +156,11 @@ static void find_best(lr_encode *e, struct lr_best *best, const char *text, uint
             if (id < 0) continue;
             offer(&t->vocab, &best[at], so_far + t->vocab.scores[id], i, id);
             single |= at - i == k;
+            if (at > farthest) farthest = at;
         }
         e->work += at - i + 1;
         if (!single) offer(&t->vocab, &best[i + k], so_far + t->unknown_score, i, t->vocab.unk);
+        if (i + k > farthest) farthest = i + (uint32_t)k;
     }
 }
 

@@ -1,6 +1,7 @@
 /* Tokenizers against others: the llama.cpp test vectors, and 10,000 random and hostile strings per tokenizer against
- * Hugging Face tokenizers, as hashes (tests/golden/make_tokenizer_golden.py, which describes the strings).  The real
- * vocabularies are no part of the repository: without ../shared their cases say so and skip.                         */
+ * Hugging Face tokenizers and SentencePiece, as hashes (tests/golden/make_tokenizer_golden.py, which describes the
+ * strings, and make_sentencepiece_golden.py).  The real vocabularies are no part of the repository: without ../shared
+ * their cases say so and skip.                                                                                       */
 #include "tests/model_files.h"
 
 #include "loaders/json.h"
@@ -125,22 +126,28 @@ static uint64_t hash_ids(size_t n_ids, uint64_t h) {
     return h;
 }
 
-static void equals_hf(void **state) {
-    const char *path = *state, *slash = strrchr(path, '/'), *name = slash;
-    char golden[256], line[64];
+/* Of DIR/NAME/tokenizer.json in ../shared, and of DIR/NAME.json: NAME; with .model in the end where the path has it.    */
+static void name_golden(char *out, size_t size, const char *path) {
+    const char *base = strrchr(path, '/') + 1, *end = strrchr(path, '.');
     bool shared = !strncmp(path, "../", 3);
-    if (shared)
-        while (name[-1] != '/') name--;
-    else
-        name++;
-    int n_name = (int)(shared ? slash - name : (long)strlen(name) - 5);
+    const char *name = base, *name_end = end;
+    if (shared) {
+        name_end = base - 1;
+        for (name = name_end; name[-1] != '/';) name--;
+    }
+    snprintf(out, size, "tests/golden/tokenizers/%.*s%s.txt", (int)(name_end - name), name, strcmp(end, ".model") ? "" : end);
+}
+
+static void equals_others(void **state) {
+    const char *path = *state;
+    char golden[256], line[64];
     llmrun_tokenizer *t = open_or_skip(path);
     strings s;
     open_strings(&s);
     uint8_t *added = calloc((size_t)t->vocab.n_tokens, 1);
     assert_non_null(added);
     for (size_t i = 0; i < t->vocab.n_added; i++) added[t->vocab.added[i].id] = 1;
-    snprintf(golden, sizeof golden, "tests/golden/tokenizers/%.*s.txt", n_name, name);
+    name_golden(golden, sizeof golden, path);
     FILE *f = fopen(golden, "r");
     assert_non_null(f);
     for (uint64_t block = 0; block < BLOCKS; block++) {
@@ -213,7 +220,7 @@ static void vectors(void **state) {
 }
 
 #define VECTORS(dir, file) { "vectors " dir, vectors, NULL, NULL, (void *)(uintptr_t)(const char *const[]){ dir, file } }
-#define GOLDEN(path) { "10,000 strings: " path, equals_hf, NULL, NULL, (void *)(uintptr_t) path }
+#define GOLDEN(path) { "10,000 strings: " path, equals_others, NULL, NULL, (void *)(uintptr_t) path }
 #define SHARED(name) GOLDEN("../shared/data/" name "/tokenizer.json")
 
 int main(void) {
@@ -228,6 +235,11 @@ int main(void) {
         GOLDEN("tests/corpus/tokenizer/metaspace.json"),
         GOLDEN("tests/corpus/tokenizer/digits.json"),
         GOLDEN("tests/corpus/tokenizer/splits.json"),
+        GOLDEN("tests/corpus/sentencepiece/bpe_bytes.model"),
+        GOLDEN("tests/corpus/sentencepiece/bpe_rules.model"),
+        GOLDEN("tests/corpus/sentencepiece/unigram_rules.model"),
+        GOLDEN("tests/corpus/sentencepiece/unigram_bytes.model"),
+        GOLDEN("../shared/data/tokenizers/llama2/tokenizer.model"),
         SHARED("models/stories260K"),
         SHARED("models/TinyStories-656K"),
         SHARED("tokenizers/t5-small"),
