@@ -1,12 +1,13 @@
 /* Facts about the GPU kernels that the planner and the backends share.  See backend.h.                               */
 #include "kernels/backend.h"
 
-/* Few tokens: what keeps up with reading the weights (int8 products for the blocks of 32 integers).  Many: tensor
+/* Few tokens: what keeps up with reading the weights, int8 products for quantized ones; and what one block of a kernel
+ * can pack from 32 values, as f16 with its scale of a whole row cannot be.  Many: tensor
  * cores, on weights that a tile decodes to f16, or bf16 as they are; f32 weights keep their precision.                */
 lr_act_format lr_gpu_act(lr_format weights, int64_t n) {
     static const lr_act_format few[LR_N_FORMATS] = {
-        [LR_F32] = LR_ACT_F32, [LR_F16] = LR_ACT_F16,  [LR_BF16] = LR_ACT_F32,  [LR_Q8_0] = LR_ACT_Q8,
-        [LR_Q4_K] = LR_ACT_Q8, [LR_IQ4_NL] = LR_ACT_Q8, [LR_NF4] = LR_ACT_F16,
+        [LR_F32] = LR_ACT_F32, [LR_F16] = LR_ACT_F32,   [LR_BF16] = LR_ACT_F32, [LR_Q8_0] = LR_ACT_Q8,
+        [LR_Q4_K] = LR_ACT_Q8, [LR_IQ4_NL] = LR_ACT_Q8, [LR_NF4] = LR_ACT_Q8,
     };
     static const lr_act_format many[LR_N_FORMATS] = {
         [LR_F32] = LR_ACT_F32,  [LR_F16] = LR_ACT_F16,   [LR_BF16] = LR_ACT_BF16, [LR_Q8_0] = LR_ACT_F16,

@@ -1,0 +1,50 @@
+/* Plain weights with f32 activations: f32, f16, bf16 (Type::convert, Type::pair).  WIDTH is the number of values that a
+ * lane reads at once: 16 bytes of them, or 1 for rows that are not made of whole aligned units.                      */
+#ifndef LR_DOT_FLOAT_CUH
+#define LR_DOT_FLOAT_CUH
+
+#include "kernels/cuda/dot.cuh"
+
+template <class Type, int WIDTH> struct dot_float {
+    enum { VALUES = WIDTH };
+    struct raw {
+        uint4 q;
+    };
+    struct weights {
+        float w[VALUES];
+    };
+    struct input {
+        float x[VALUES];
+    };
+    GPU_FN raw load(const dot_row &row, int unit) { return { load_weights16(row.quants + 16 * unit) }; }
+    GPU_FN weights decode(const raw &r, int) {
+        weights w;
+        unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w };
+        GPU_UNROLL for (int i = 0; i < 4; i++) Type::unpack(q[i], w.w + i * (VALUES / 4));
+        return w;
+    }
+    GPU_FN input load_input(const dot_input &row, int unit) {
+        input in;
+        GPU_UNROLL for (int i = 0; i < VALUES / 4; i++) {
+            float4 v = __ldg((const float4 *)row.values + unit * (VALUES / 4) + i);
+            in.x[4 * i] = v.x, in.x[4 * i + 1] = v.y, in.x[4 * i + 2] = v.z, in.x[4 * i + 3] = v.w;
+        }
+        return in;
+    }
+    GPU_FN void dot(float &sum, const weights &w, const input &in) {
+        GPU_UNROLL for (int i = 0; i < VALUES; i++) sum += w.w[i] * in.x[i];
+    }
+    GPU_FN float value(const dot_row &row, int i) { return Type::convert(((const typename Type::bits *)row.quants)[i]); }
+};
+
+template <class Type> struct dot_float<Type, 1> {
+    enum { VALUES = 1 };
+    typedef typename Type::bits raw;
+    typedef float weights, input;
+    GPU_FN raw load(const dot_row &row, int i) { return __ldcs((const raw *)row.quants + i); }
+    GPU_FN weights decode(raw bits, int) { return Type::convert(bits); }
+    GPU_FN input load_input(const dot_input &row, int i) { return __ldg((const float *)row.values + i); }
+    GPU_FN void dot(float &sum, weights w, input x) { sum += w * x; }
+};
+
+#endif
