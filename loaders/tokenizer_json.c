@@ -198,7 +198,7 @@ llmrun_status lr_vocab_parse(lr_vocab *v, const char *json, size_t n, const char
     lr_text rest = {0};
     cJSON *root = NULL;
     lr_json_scan s = {json, json, json + n};
-    v->unk = v->bos = v->eos = -1;
+    v->unk = v->bos = v->eos = v->ends[0] = v->ends[1] = -1;
     bool well_formed = cut(&s, &rest, &tables);
     llmrun_status status = rest.failed ? lr_fail_nomem(err, where, rest.cap) : LLMRUN_OK;
     if (!status) status = lr_json_parse(&root, rest.text ? rest.text : "", rest.n, MAX_VALUES, where, err);

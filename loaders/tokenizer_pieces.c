@@ -90,4 +90,27 @@ llmrun_status lr_pieces_finish(lr_pieces *p, bool user_defined_added, bool uniqu
     return status ? status : lr_vocab_index(v, unique, p->where, p->err);
 }
 
+llmrun_status lr_vocab_add_mark_steps(lr_vocab *v, bool prefix, bool trim, const char *where, llmrun_error *err) {
+    static const char mark[] = "\xe2\x96\x81"; /* U+2581 */
+    lr_step *normalizer = lr_steps_add(&v->normalizer, LR_STEP_SENTENCEPIECE);
+    lr_step *replace = lr_steps_add(&v->decoder, LR_STEP_REPLACE);
+    if (replace) {
+        replace->pattern = lr_strdup(mark);
+        replace->content = lr_strdup(" ");
+    }
+    if (normalizer) {
+        normalizer->prefix = prefix ? LR_PREFIX_ALWAYS : LR_PREFIX_NEVER;
+        normalizer->trim = trim;
+    }
+    bool ok = normalizer && replace && replace->pattern && replace->content;
+    ok = ok && lr_steps_add(&v->decoder, LR_STEP_BYTE_FALLBACK) && lr_steps_add(&v->decoder, LR_STEP_FUSE);
+    lr_step *strip = ok && (prefix || trim) ? lr_steps_add(&v->decoder, LR_STEP_STRIP) : NULL;
+    if (strip) {
+        strip->left = true;
+        strip->content = lr_strdup(" ");
+    }
+    ok = ok && (!(prefix || trim) || (strip && strip->content));
+    return ok ? LLMRUN_OK : lr_fail_nomem(err, where, sizeof(lr_step));
+}
+
 void lr_pieces_close(lr_pieces *p) { lr_free(p->pool.text); }

@@ -5,8 +5,6 @@
 #include "loaders/protobuf.h"
 #include "loaders/tokenizer_vocab.h"
 
-#define MARK "\xe2\x96\x81" /* U+2581, which stands for a space */
-
 enum { UNIGRAM = 1, BPE, WORD, CHAR }; /* TrainerSpec.ModelType */
 
 typedef struct reader {
@@ -147,28 +145,6 @@ static void raise_user_defined(lr_vocab *v) {
         if (v->types[id] == LR_TYPE_USER_DEFINED) v->scores[id] = 0.1f * (float)(v->tokens[id].n - 1);
 }
 
-static llmrun_status add_steps(const reader *r) {
-    lr_vocab *v = r->v;
-    lr_step *normalizer = lr_steps_add(&v->normalizer, LR_STEP_SENTENCEPIECE);
-    lr_step *replace = lr_steps_add(&v->decoder, LR_STEP_REPLACE);
-    if (replace) {
-        replace->pattern = lr_strdup(MARK);
-        replace->content = lr_strdup(" ");
-    }
-    bool ok = normalizer && replace && replace->pattern && replace->content;
-    if (normalizer) {
-        normalizer->prefix = r->add_prefix ? LR_PREFIX_ALWAYS : LR_PREFIX_NEVER;
-        normalizer->trim = r->trim;
-    }
-    ok = ok && lr_steps_add(&v->decoder, LR_STEP_BYTE_FALLBACK) && lr_steps_add(&v->decoder, LR_STEP_FUSE);
-    lr_step *strip = ok && (r->add_prefix || r->trim) ? lr_steps_add(&v->decoder, LR_STEP_STRIP) : NULL;
-    if (strip) {
-        strip->left = true;
-        strip->content = lr_strdup(" ");
-    }
-    return ok && (!strip || strip->content) ? LLMRUN_OK : lr_fail_nomem(r->err, r->where, sizeof(lr_step));
-}
-
 /* An id below 0, or of a piece that is not there, means none.                                                         */
 static int32_t control(const lr_vocab *v, int64_t id) {
     return id >= 0 && id < v->n_tokens && v->types[id] == LR_TYPE_CONTROL ? (int32_t)id : -1;
@@ -177,7 +153,7 @@ static int32_t control(const lr_vocab *v, int64_t id) {
 llmrun_status lr_sentencepiece_parse(lr_vocab *v, const void *bytes, size_t n, const char *where, llmrun_error *err) {
     reader r = {.where = where, .err = err, .v = v, .pieces = {.v = v, .where = where, .err = err},
                 .model_type = UNIGRAM, .bos = 1, .eos = 2, .add_prefix = true, .trim = true, .escape = true};
-    v->unk = v->bos = v->eos = -1;
+    v->unk = v->bos = v->eos = v->ends[0] = v->ends[1] = -1;
     llmrun_status status = read_model(&r, bytes, n);
     if (!status) {
         v->text = r.pieces.pool.text; /* for messages; it becomes the vocabulary's below */
@@ -188,7 +164,7 @@ llmrun_status lr_sentencepiece_parse(lr_vocab *v, const void *bytes, size_t n, c
     v->fuse_unk = v->single_precision = true;
     if (!status) status = lr_pieces_finish(&r.pieces, false, true);
     if (!status) status = lr_charsmap_read(&v->charsmap, r.charsmap.bytes, r.charsmap.n, where, err);
-    if (!status) status = add_steps(&r);
+    if (!status) status = lr_vocab_add_mark_steps(v, r.add_prefix, r.trim, where, err);
     if (!status) {
         if (v->kind == LR_VOCAB_UNIGRAM) raise_user_defined(v);
         v->bos = control(v, r.bos);

@@ -195,15 +195,16 @@ static bool scan_merge(const lr_vocab *v, lr_json_scan *s, lr_text *pair, size_t
     return true;
 }
 
-static llmrun_status find_merge(const lr_vocab *v, const lr_text *pair, size_t n_left, lr_merge *m, const char *where,
-                                llmrun_error *err) {
+llmrun_status lr_vocab_add_merge(lr_vocab *v, size_t *cap, const lr_text *pair, size_t n_left, const char *where,
+                                 llmrun_error *err) {
+    lr_merge m;
     const struct {
         const char *text;
         size_t n;
         int32_t *id;
-    } part[] = {{pair->text, n_left, &m->left},
-                {pair->text + n_left, pair->n - n_left, &m->right},
-                {pair->text, pair->n, &m->result}};
+    } part[] = {{pair->text, n_left, &m.left},
+                {pair->text + n_left, pair->n - n_left, &m.right},
+                {pair->text, pair->n, &m.result}};
     for (size_t i = 0; i < LR_COUNT(part); i++) {
         *part[i].id = lr_vocab_find(v, part[i].text, part[i].n);
         if (*part[i].id >= 0) continue;
@@ -213,6 +214,9 @@ static llmrun_status find_merge(const lr_vocab *v, const lr_text *pair, size_t n
                        lr_printable(right, sizeof right, pair->text + n_left, pair->n - n_left),
                        lr_printable(missing, sizeof missing, part[i].text, part[i].n));
     }
+    if (!lr_grow(&v->merges, cap, v->n_merges + 1, sizeof m))
+        return lr_fail_nomem(err, where, (v->n_merges + 1) * sizeof m);
+    v->merges[v->n_merges++] = m;
     return LLMRUN_OK;
 }
 
@@ -223,13 +227,9 @@ llmrun_status lr_vocab_read_merges(lr_vocab *v, const lr_vocab_tables *t, const 
     llmrun_status status = LLMRUN_OK;
     bool ok = lr_json_scan_take(&s, '[');
     for (bool more = ok && !lr_json_scan_peek(&s, ']'); ok && more && !status;) {
-        lr_merge m;
         ok = scan_merge(v, &s, &pair, &n_left);
         if (!ok) break;
-        status = find_merge(v, &pair, n_left, &m, where, err);
-        if (!status && !lr_grow(&v->merges, &cap, v->n_merges + 1, sizeof m))
-            status = lr_fail_nomem(err, where, (v->n_merges + 1) * sizeof m);
-        if (!status) v->merges[v->n_merges++] = m;
+        status = lr_vocab_add_merge(v, &cap, &pair, n_left, where, err);
         more = lr_json_scan_take(&s, ',');
     }
     if (!status && !(ok && lr_json_scan_take(&s, ']'))) status = malformed(&s, &pair, where, "merges", err);

@@ -106,6 +106,7 @@ typedef struct lr_vocab {
     size_t n_added;
     lr_steps normalizer, pre_tokenizer, decoder;
     int32_t bos, eos;   /* as the file has them, -1: it does not say */
+    int32_t ends[2];    /* other ids that end a turn, -1: none */
     bool add_bos, add_eos; /* without a template: what tokenizer_config.json may overrule */
     int32_t *prefix, *suffix; /* ids that the post-processor puts around a text */
     size_t n_prefix, n_suffix;
@@ -144,6 +145,9 @@ typedef struct lr_vocab_tables {
 
 llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
 llmrun_status lr_vocab_read_merges(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
+/* Appends a merge: pair holds left and right, left first (n_left bytes).  All three must be tokens.                    */
+llmrun_status lr_vocab_add_merge(lr_vocab *v, size_t *cap, const lr_text *pair, size_t n_left, const char *where,
+                                 llmrun_error *err);
 /* [["text", score], ...], ids in order.                                                                               */
 llmrun_status lr_vocab_read_scored(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
 /* Enters the tokens that lr_vocab_find finds.  unique: two of the same text are an error; else the later one counts.   */
@@ -172,6 +176,15 @@ void lr_pieces_close(lr_pieces *p); /* in every case; the vocabulary is the call
 
 /* Reads a tokenizer.model.  As lr_vocab_parse.                                                                        */
 llmrun_status lr_sentencepiece_parse(lr_vocab *v, const void *bytes, size_t n, const char *where, llmrun_error *err);
+
+/* The steps of models that write spaces as U+2581.  prefix: one goes in front of a text; trim: white space is reduced. */
+llmrun_status lr_vocab_add_mark_steps(lr_vocab *v, bool prefix, bool trim, const char *where, llmrun_error *err);
+
+/* ---- tokenizer_gguf.c ---- */
+
+struct lr_gguf;
+/* The vocabulary of a GGUF's metadata.  As lr_vocab_parse; UNSUPPORTED names an unknown model or pre-tokenizer.       */
+llmrun_status lr_vocab_read_gguf(lr_vocab *v, const struct lr_gguf *g, const char *where, llmrun_error *err);
 
 /* ---- tokenizer_beside.c ---- */
 

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "loaders/gguf.h"
 #include "loaders/path.h"
 #include "runtime/tokenizer_parts.h"
 
@@ -106,6 +107,7 @@ static void mark_ends(llmrun_tokenizer *t, const lr_config *config, const int32_
         "<\uff5cend\u2581of\u2581sentence\uff5c>"};
     for (int32_t i = 0; i < n_eos; i++) mark_end(t, eos[i]);
     mark_end(t, config_token(t, config, "eos_token", t->vocab.eos));
+    for (size_t i = 0; i < LR_COUNT(t->vocab.ends); i++) mark_end(t, t->vocab.ends[i]);
     for (size_t i = 0; i < LR_COUNT(names); i++) mark_end(t, find_token(t, names[i]));
     if (find_token(t, "<|return|>") < 0) mark_end(t, find_token(t, "<|end|>"));
 }
@@ -136,8 +138,23 @@ static llmrun_status build(llmrun_tokenizer *t, const source *s) {
     return LLMRUN_OK;
 }
 
+/* A .gguf in memory: its metadata alone.                                                                              */
+static llmrun_status read_gguf(lr_vocab *v, const char *bytes, size_t n, const source *s) {
+    lr_gguf g = {0};
+    lr_tensor *tensors = NULL;
+    size_t n_tensors = 0, cap = 0;
+    uint64_t n_header;
+    lr_map map = {.data = (const uint8_t *)bytes, .size = n, .path = (char *)(uintptr_t)s->where};
+    llmrun_status status = lr_gguf_read(&g, &map, 0, &tensors, &n_tensors, &cap, &n_header, s->err);
+    if (!status) status = lr_vocab_read_gguf(v, &g, s->where, s->err);
+    lr_tensors_free(tensors, n_tensors);
+    lr_gguf_close(&g);
+    return status;
+}
+
 /* A tokenizer.model begins with the tag of its first piece, a newline as text, and then its length.                    */
 static llmrun_status read_vocab(lr_vocab *v, const char *bytes, size_t n, const source *s) {
+    if (n >= 4 && !memcmp(bytes, "GGUF", 4)) return read_gguf(v, bytes, n, s);
     bool pieces = n > 1 && bytes[0] == '\n' && !strchr(" \t\r\n{[", bytes[1]);
     if (!pieces) return lr_vocab_parse(v, bytes, n, s->where, s->err);
     llmrun_status status = lr_sentencepiece_parse(v, bytes, n, s->where, s->err);
@@ -163,6 +180,20 @@ llmrun_status lr_tokenizer_parse(llmrun_tokenizer **out, const char *bytes, size
     return parse(out, bytes, n, &(source){.where = where, .config = config, .eos = eos, .n_eos = n_eos, .err = err});
 }
 
+llmrun_status lr_tokenizer_open_gguf(llmrun_tokenizer **out, const lr_gguf *g, const char *where, const int32_t *eos,
+                                     int32_t n_eos, llmrun_error *err) {
+    *out = NULL;
+    llmrun_tokenizer *t = lr_zalloc(1, sizeof *t);
+    if (!t) return lr_fail_nomem(err, where, sizeof *t);
+    llmrun_status status = lr_vocab_read_gguf(&t->vocab, g, where, err);
+    if (!status) status = build(t, &(source){.where = where, .eos = eos, .n_eos = n_eos, .err = err});
+    if (status)
+        llmrun_tokenizer_close(t);
+    else
+        *out = t;
+    return status;
+}
+
 /* Reads the JSON file of this name beside path, if it is there.                                                       */
 static llmrun_status read_beside(lr_config *config, const char *path, const char *name, llmrun_error *err) {
     lr_text beside = {0};
@@ -179,7 +210,7 @@ llmrun_status lr_tokenizer_open(llmrun_tokenizer **out, const char *path, const 
     lr_config added = {0};
     *out = NULL;
     llmrun_status status = lr_map_open(&map, path, false, err);
-    if (!status && !lr_path_ends_with(path, ".json")) status = read_beside(&added, path, "added_tokens.json", err);
+    if (!status && lr_path_ends_with(path, ".model")) status = read_beside(&added, path, "added_tokens.json", err);
     source s = {.where = path, .config = config, .added = added.n_values ? &added : NULL, .eos = eos, .n_eos = n_eos,
                 .err = err};
     if (!status) status = parse(out, (const char *)map.data, map.size, &s);
@@ -200,7 +231,8 @@ llmrun_status llmrun_tokenizer_open(llmrun_tokenizer **out, const char *path, ll
     if (!status && directory && !inside)
         status = lr_fail(err, LLMRUN_IO, "%s: no tokenizer.json and no tokenizer.model in this directory", path);
     const char *file = inside ? inside : path;
-    if (!status) status = read_beside(&config, file, "tokenizer_config.json", err);
+    bool alone = lr_path_ends_with(file, ".gguf"); /* then other files say nothing about it */
+    if (!status && !alone) status = read_beside(&config, file, "tokenizer_config.json", err);
     if (!status) status = lr_tokenizer_open(out, file, config.values ? &config : NULL, NULL, 0, err);
     lr_config_close(&config);
     lr_free(inside);
