@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "loaders/gguf.h"
 #include "runtime/debug.h"
 #include "runtime/host.h"
 #include "runtime/upload.h"
@@ -118,6 +119,8 @@ static llmrun_status open_tokenizer(llmrun_engine *e, llmrun_error *err) {
     const lr_hparams *h = &e->binding.hparams;
     size_t n_template;
     e->has_chat_template = lr_chat_template(e, &n_template) != NULL;
+    if (lr_gguf_find(&c->gguf, "tokenizer.ggml.model"))
+        return lr_tokenizer_open_gguf(&e->tokenizer, &c->gguf, c->files[0].path, h->eos, h->n_eos, err);
     if (!c->tokenizer_path || c->config_only) return LLMRUN_OK;
     return lr_tokenizer_open(&e->tokenizer, c->tokenizer_path, &c->tokenizer_config, h->eos, h->n_eos, err);
 }
