@@ -26,11 +26,11 @@ int32_t lr_gpu_attention_splits(int32_t n_kv_heads, int32_t n_ctx) {
     return (int32_t)lr_max(1, lr_min(wanted, most));
 }
 
-/* Each split of a few rows leaves its maximum, its sum and its weighted values.                                       */
+/* Each split of a few rows leaves its maximum, its sum and its weighted values; more rows take turns.                  */
 size_t lr_gpu_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads,
                                       int32_t head_dim) {
     size_t splits = (size_t)lr_gpu_attention_splits(n_kv_heads, n_ctx), rows = (size_t)lr_min(n_rows, LR_GPU_FEW);
-    return splits > 1 ? splits * rows * (size_t)n_heads * (size_t)(head_dim + 2) * sizeof(float) : 0;
+    return splits * rows * (size_t)n_heads * (size_t)(head_dim + 2) * sizeof(float);
 }
 
 bool lr_gpu_attention_takes(lr_format kv, int32_t head_dim) {

@@ -1,0 +1,172 @@
+/* What the attention kernels share: where the rows of a cache lie, what a row of queries sees, queries and cache rows
+ * as f16.
+ *
+ * Query i of a sequence and KV head is head i % group of row i / group: the query heads of a KV head stand side by
+ * side, so that K and V are read once for all of them.
+ * Scores are kept in f32 and in base 2: exp2(s) with s = q k * scale * log2(e).                                      */
+#ifndef LR_ATTENTION_CUH
+#define LR_ATTENTION_CUH
+
+#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/tile.cuh"
+
+/* ---- what a row sees ---- */
+
+GPU_FN int first_seen(int position, int window) { return window > 0 && position >= window ? position - window + 1 : 0; }
+
+/* ---- rows of one head of a cache ---- */
+
+struct cache_row {
+    const uint8_t *k, *k_scales; /* V: .. + cache_head.half */
+};
+
+struct cache_head {
+    const uint8_t *base, *scales; /* of row 0 in page 0 */
+    const int32_t *pages;
+    uint64_t page_bytes, half;
+    int row_bytes, row_scales, page_slots, n_slots;
+
+    __device__ __forceinline__ cache_head(const lr_kv_layer &kv, int head, int format) {
+        row_bytes = format == LR_F32 ? 4 * kv.head_dim : format == LR_F16 ? 2 * kv.head_dim : kv.head_dim;
+        row_scales = format == LR_Q8_0 ? kv.head_dim / 16 : 0;
+        page_slots = kv.page_slots;
+        n_slots = kv.n_slots;
+        page_bytes = kv.page_bytes;
+        half = page_bytes / 2;
+        pages = kv.pages;
+        size_t plane = (size_t)kv.n_kv_heads * page_slots * row_bytes, first = (size_t)head * page_slots;
+        base = kv.base + first * row_bytes;
+        scales = kv.base + ((plane + LR_ALIGN - 1) & ~(size_t)(LR_ALIGN - 1)) + first * row_scales;
+    }
+    __device__ __forceinline__ int slot(int position) const { return position % n_slots; }
+    /* The slot of a position that is i after that of slot s.                                                         */
+    __device__ __forceinline__ int slot_after(int s, int i) const {
+        s += i;
+        if (s >= n_slots) s = s < 2 * n_slots ? s - n_slots : s % n_slots;
+        return s;
+    }
+    __device__ __forceinline__ cache_row row(int s) const {
+        size_t page = 0;
+        if (pages || page_slots < n_slots) {
+            page = s / page_slots;
+            s -= (int)page * page_slots;
+            if (pages) page = pages[page];
+        }
+        page *= page_bytes;
+        return { base + page + (size_t)s * row_bytes, scales + page + (size_t)s * row_scales };
+    }
+};
+
+/* ---- f16 ---- */
+
+GPU_FN unsigned half2_bits(float a, float b) { return tile_bits(__floats2half2_rn(a, b)); }
+GPU_FN float within_f16(float x) { return fminf(fmaxf(x, -65504.0f), 65504.0f); }
+
+/* Scale of a block of q8_0, twice.  Products with 127 stay in the range of f16: larger values are cut.               */
+GPU_FN __half2 q8_scale(unsigned short bits) {
+    float d = __half2float(__ushort_as_half(bits));
+    return __half2half2(__float2half_rn(fminf(d, 515.5f)));
+}
+/* Four int8 times d.                                                                                                 */
+GPU_FN void q8_values(unsigned out[2], unsigned q, __half2 d) {
+    q ^= 0x80808080u; /* + 128 */
+    out[0] = tile_bits(__hmul2(tile_bytes(q, 0x4140, TILE_1152), d));
+    out[1] = tile_bits(__hmul2(tile_bytes(q, 0x4342, TILE_1152), d));
+}
+
+/* Queries go to f16 divided by a power of two that leaves their largest magnitude in [1, 2), whatever it was; scores
+ * are multiplied by it again in f32.  most: that magnitude.                                                          */
+struct query_scale {
+    float shrink, grow;
+    __device__ __forceinline__ query_scale(float most, float scale) {
+        int exponent = (__float_as_int(most) >> 23 & 255) - 127;
+        exponent = exponent < -100 ? -100 : exponent > 100 ? 100 : exponent; /* scores stay finite */
+        shrink = __int_as_float((127 - exponent) << 23);
+        grow = __int_as_float((127 + exponent) << 23) * scale * 1.44269504f;
+    }
+};
+
+/* ---- running softmax of one row ---- */
+
+/* exp2(a - b) where both may be -infinity (nothing seen yet): 0.                                                     */
+GPU_FN float exp2_less(float a, float b) { return b == -INFINITY ? 0.0f : exp2f(a - b); }
+/* Over the four lanes that share a row of a fragment.                                                                */
+GPU_FN float quad_max(float v) {
+    v = fmaxf(v, __shfl_xor_sync(GPU_FULL_WARP, v, 1));
+    return fmaxf(v, __shfl_xor_sync(GPU_FULL_WARP, v, 2));
+}
+GPU_FN float quad_sum(float v) {
+    v += __shfl_xor_sync(GPU_FULL_WARP, v, 1);
+    return v + __shfl_xor_sync(GPU_FULL_WARP, v, 2);
+}
+
+/* ---- the context in splits: see attention_few.cu ---- */
+
+/* One launch: some rows of some sequences.  Partial results of row first_row + r of sequence i are those of slot
+ * i * rows + r; n_slots = rows x sequences.                                                                           */
+struct split_pass {
+    const float *q;
+    const lr_seq *seqs;
+    float *sums;   /* (n_splits, n_slots, n_heads, head_dim): weighted values, not divided by the sum of weights */
+    float *stats;  /* (n_splits, n_slots, n_heads, 2): largest score, sum of weights */
+    int64_t q_stride;
+    int32_t n_seqs, n_heads, n_kv_heads, head_dim, window, first_row, rows, n_slots, n_splits;
+    float scale;
+};
+
+/* The positions of one split, of those that the rows of the launch see together; the cut depends on their number.    */
+struct split_range {
+    int begin, end, rows, count; /* count: splits that are not empty */
+    __device__ __forceinline__ split_range(const split_pass &a, const lr_seq &seq, int split) {
+        int left = (int)seq.n - a.first_row;
+        rows = left < a.rows ? left : a.rows;
+        int from = first_seen(seq.position + a.first_row, a.window), to = seq.position + a.first_row + rows;
+        int share = ((to - from + a.n_splits - 1) / a.n_splits + 15) & ~15;
+        if (share < 64) share = 64;
+        count = (to - from + share - 1) / share;
+        begin = from + split * share;
+        end = to - begin < share ? to : begin + share;
+    }
+};
+
+/* ---- host side ---- */
+
+/* What attention costs on the clock of the simulator.                                                                */
+struct attention_cost {
+    double bytes, flops;
+};
+/* Attention in f32 arithmetic, for caches in f32 and for rows that are not whole pieces of 16 bytes; of p->n_splits
+ * splits, or where p->sums is NULL of everything at once, into y and out as gpu_attention_many.                      */
+cudaError_t attention_plain(lr_device *d, const lr_attention_args *a, const split_pass &p, const lr_act *out,
+                            attention_cost cost);
+static inline bool attention_is_plain(const lr_attention_args *a) {
+    return a->kv_format == LR_F32 || (a->kv_format == LR_F16 && a->head_dim % 8);
+}
+
+/* A pass without splits.                                                                                             */
+static inline split_pass whole_pass(const lr_attention_args *a, const lr_pass_shape *s) {
+    split_pass p = {};
+    p.q = a->q;
+    p.q_stride = a->q_stride;
+    p.seqs = a->seqs;
+    p.n_seqs = s->n_seqs;
+    p.n_heads = a->n_heads;
+    p.n_kv_heads = a->n_kv_heads;
+    p.head_dim = a->head_dim;
+    p.window = a->window;
+    p.scale = a->scale;
+    p.rows = (int32_t)s->most_rows;
+    p.n_splits = 1;
+    return p;
+}
+
+static inline attention_cost cost_of_attention(const lr_attention_args *a, const lr_pass_shape *s) {
+    double context = s->context > 0 ? s->context : s->n_ctx, n = (double)s->n, q_dim = (double)a->n_heads * a->head_dim;
+    double before = (double)(s->most_rows - 1); /* the rows of a sequence start so many positions apart */
+    double seen = a->window > 0 && a->window < context ? a->window : context - before / 2;
+    double read = a->window > 0 && a->window + before < context ? a->window + before : context;
+    double value = a->kv_format == LR_F32 ? 4 : a->kv_format == LR_F16 ? 2 : 34.0 / 32;
+    return { 2 * value * a->head_dim * a->n_kv_heads * read * s->n_seqs + 8 * n * q_dim, 4 * n * q_dim * seen };
+}
+
+#endif

@@ -1,0 +1,275 @@
+/* Attention of many rows, as in prefill: flash attention on tensor cores.
+ *
+ * A block takes 64 (128 where registers allow) queries of one KV head and walks the positions that they see in tiles.
+ * Each warp keeps its queries' results in registers; scores become weights in registers too, as the next product's
+ * fragment.  f16 caches are copied asynchronously to the other of two stages while a tile is worked on.  Of q8_0 caches
+ * the bytes are copied, and become the one f16 tile when its time has come.  Tiles start at multiples of their length,
+ * so that a row's result does not depend on which rows share its block or its pass.
+ * Sources: FlashAttention-2, Dao, arXiv:2307.08691; online softmax, Milakov and Gimelshein, arXiv:1805.02867.         */
+#include "kernels/cuda/attention.cuh"
+
+enum { WARPS = 4, THREADS = 32 * WARPS };
+
+template <int FORMAT, int DIM> struct shape {
+    static constexpr bool Q8 = FORMAT == LR_Q8_0;
+    static constexpr int PARTS = DIM > 128 ? 1 : 2;             /* of 16 queries each, for a warp */
+    static constexpr int QUERIES = 16 * PARTS * WARPS;
+    static constexpr int KEYS = DIM > 128 ? 16 : DIM > 64 ? 32 : 64;
+    static constexpr int PITCH = DIM + 8;                       /* of a row in shared memory: no bank conflicts */
+    static constexpr int PIECE = Q8 ? 16 : 8;                   /* values in 16 bytes of the cache */
+    static constexpr int ROW_PIECES = DIM / PIECE, PIECES = KEYS * ROW_PIECES;
+    static constexpr int TURNS = (PIECES + THREADS - 1) / THREADS;
+    static constexpr int TILE_BYTES = KEYS * PITCH * 2;         /* K or V */
+    static size_t shared_bytes(int stages) {
+        return QUERIES * PITCH * 2 + 2 * (Q8 ? TILE_BYTES + PIECES * 16 : (size_t)stages * TILE_BYTES);
+    }
+};
+
+/* stages: of f16 tiles; 1 where shared memory has no room for two.                                                    */
+template <int FORMAT, int DIM>
+__global__ void __launch_bounds__(THREADS)
+    k_many(split_pass a, float *y, int64_t y_stride, lr_act out, int stages) {
+    typedef shape<FORMAT, DIM> S;
+    constexpr int PARTS = S::PARTS, KEYS = S::KEYS, PITCH = S::PITCH, N = DIM / 8;
+    GPU_DYN_SHARED(__half, queries);                      /* [QUERIES][PITCH] */
+    __half *tiles = queries + S::QUERIES * PITCH;         /* [stages][K, V][KEYS][PITCH] */
+    uint4 *bytes = (uint4 *)(tiles + 2 * KEYS * PITCH);   /* q8_0: [K, V][PIECES] as they come from the cache */
+    int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5, g = lane >> 2, t = lane & 3;
+    const lr_seq &seq = a.seqs[blockIdx.z];
+    int group = a.n_heads / a.n_kv_heads, kv_head = blockIdx.y, n_queries = (int)seq.n * group;
+    int block_first = (int)(gridDim.x - 1 - blockIdx.x) * S::QUERIES; /* the longest first */
+    if (block_first >= n_queries) return;                             /* the whole block */
+
+    /* A warp's own queries.  Lane quads take one each; what lies behind the last is a copy of it, never written.      */
+    int first = block_first + warp * 16 * PARTS;
+    __half *mine = queries + warp * 16 * PARTS * PITCH;
+    float to_score[PARTS][2];
+    int last[PARTS][2], from[PARTS][2]; /* positions that the lane's rows see */
+    GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
+        int place = 16 * part + 8 * r + g, query = min(first + place, n_queries - 1), row = query / group;
+        const float *q = a.q + (seq.row + row) * a.q_stride + (int64_t)(kv_head * group + query % group) * a.head_dim;
+        float most = 0;
+        for (int d = 4 * t; d < a.head_dim; d += 16) {
+            float4 x = *(const float4 *)(q + d);
+            most = fmaxf(fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w))), most);
+        }
+        query_scale by(quad_max(most), a.scale);
+        for (int d = 4 * t; d < DIM; d += 16) {
+            float4 x = d < a.head_dim ? *(const float4 *)(q + d) : make_float4(0, 0, 0, 0);
+            *(uint2 *)(mine + place * PITCH + d) =
+                make_uint2(half2_bits(x.x * by.shrink, x.y * by.shrink), half2_bits(x.z * by.shrink, x.w * by.shrink));
+        }
+        to_score[part][r] = by.grow;
+        last[part][r] = seq.position + row;
+        from[part][r] = first_seen(last[part][r], a.window);
+    }
+    __syncwarp();
+
+    /* positions that any query of the block sees, of the warp, and that all of the warp see */
+    auto position_of = [&](int query) { return seq.position + min(query, n_queries - 1) / group; };
+    int begin = first_seen(position_of(block_first), a.window), end = position_of(block_first + S::QUERIES - 1) + 1;
+    int warp_last = position_of(first + 16 * PARTS - 1), warp_begin = first_seen(position_of(first), a.window);
+    int all_begin = first_seen(warp_last, a.window), all_last = position_of(first);
+    bool idle = first >= n_queries;
+
+    /* Positions [p, p + KEYS) on their way to shared memory; those outside [begin, end) become zeros.                 */
+    cache_head cache(seq.kv, kv_head, FORMAT);
+    unsigned short scales[2][S::TURNS]; /* of the pieces in flight */
+    auto fetch = [&](int stage, int p) {
+        int slot = cache.slot(p);
+        GPU_UNROLL for (int i = 0; i < S::TURNS; i++) {
+            int piece = tid + i * THREADS, key = piece / S::ROW_PIECES, at = piece % S::ROW_PIECES * S::PIECE;
+            if (S::PIECES % THREADS && piece >= S::PIECES) break;
+            bool valid = p + key >= begin && p + key < end && at < a.head_dim;
+            cache_row row = valid ? cache.row(cache.slot_after(slot, key)) : cache_row{ cache.base, cache.scales };
+            const uint8_t *k = row.k + (valid ? at * 16 / S::PIECE : 0);
+            if (S::Q8) {
+                cp_async16(bytes + piece, k, valid);
+                cp_async16(bytes + S::PIECES + piece, k + cache.half, valid);
+                scales[0][i] = valid ? __ldg((const unsigned short *)row.k_scales + at / 32) : 0;
+                scales[1][i] = valid ? __ldg((const unsigned short *)(row.k_scales + cache.half) + at / 32) : 0;
+            } else {
+                __half *to = tiles + (2 * stage * KEYS + key) * PITCH + at;
+                cp_async16(to, k, valid);
+                cp_async16(to + KEYS * PITCH, k + cache.half, valid);
+            }
+        }
+        cp_async_commit();
+    };
+    auto decode = [&] { /* a thread's own pieces */
+        GPU_UNROLL for (int i = 0; i < S::TURNS; i++) GPU_UNROLL for (int which = 0; which < 2; which++) {
+            int piece = tid + i * THREADS, key = piece / S::ROW_PIECES, at = piece % S::ROW_PIECES * S::PIECE;
+            if (S::PIECES % THREADS && piece >= S::PIECES) break;
+            uint4 x = bytes[which * S::PIECES + piece], *to = (uint4 *)(tiles + (which * KEYS + key) * PITCH + at);
+            __half2 d = q8_scale(scales[which][i]);
+            unsigned v[8];
+            q8_values(v, x.x, d), q8_values(v + 2, x.y, d), q8_values(v + 4, x.z, d), q8_values(v + 6, x.w, d);
+            to[0] = make_uint4(v[0], v[1], v[2], v[3]);
+            to[1] = make_uint4(v[4], v[5], v[6], v[7]);
+        }
+    };
+
+    float o[PARTS][N][4] = {}, most[PARTS][2], sum[PARTS][2] = {};
+    GPU_UNROLL for (int part = 0; part < PARTS; part++) most[part][0] = most[part][1] = -INFINITY;
+    bool ahead = S::Q8 || stages > 1;
+    int p = begin / KEYS * KEYS, stage = 0;
+    if (ahead) fetch(0, p);
+    for (; p < end; p += KEYS) {
+        if (!ahead) {
+            __syncthreads();
+            fetch(0, p);
+        }
+        cp_async_wait<0>();
+        __syncthreads(); /* this tile is there, and all are done with the one before */
+        if (S::Q8) {
+            decode();
+            __syncthreads();
+        }
+        int next = S::Q8 || !ahead ? 0 : stage ^ 1;
+        if (ahead && p + KEYS < end) fetch(next, p + KEYS);
+        const __half *k = tiles + 2 * stage * KEYS * PITCH, *v = k + KEYS * PITCH;
+        stage = next;
+        if (idle || p > warp_last || p + KEYS <= warp_begin) continue; /* the whole warp */
+
+        float s[PARTS][KEYS / 8][4] = {};
+        GPU_UNROLL for (int d = 0; d < DIM; d += 16) {
+            unsigned q[PARTS][4];
+            GPU_UNROLL for (int part = 0; part < PARTS; part++)
+                ldmatrix_x4(q[part], mine + (16 * part + (lane & 15)) * PITCH + d + (lane >> 4) * 8);
+            GPU_UNROLL for (int j = 0; j < KEYS / 16; j++) {
+                unsigned b[4];
+                ldmatrix_x4(b, k + (16 * j + (lane >> 4) * 8 + (lane & 7)) * PITCH + d + (lane >> 3 & 1) * 8);
+                GPU_UNROLL for (int part = 0; part < PARTS; part++) {
+                    mma_m16n8k16_f16(s[part][2 * j], q[part], b, s[part][2 * j]);
+                    mma_m16n8k16_f16(s[part][2 * j + 1], q[part], b + 2, s[part][2 * j + 1]);
+                }
+            }
+        }
+
+        bool all_seen = p >= all_begin && p + KEYS - 1 <= all_last;
+        GPU_UNROLL for (int part = 0; part < PARTS; part++) {
+            float shrink[2];
+            GPU_UNROLL for (int r = 0; r < 2; r++) {
+                float top = most[part][r];
+                GPU_UNROLL for (int j = 0; j < KEYS / 8; j++) GPU_UNROLL for (int c = 0; c < 2; c++) {
+                    int key = p + 8 * j + 2 * t + c;
+                    float &x = s[part][j][2 * r + c];
+                    bool seen = all_seen || (key >= from[part][r] && key <= last[part][r]);
+                    x = seen ? x * to_score[part][r] : -INFINITY;
+                    top = fmaxf(top, x);
+                }
+                top = quad_max(top);
+                float base = top == -INFINITY ? 0.0f : top; /* nothing seen yet: exp2(-infinity) is 0 */
+                shrink[r] = exp2f(most[part][r] - base);
+                most[part][r] = top;
+                float total = 0;
+                GPU_UNROLL for (int j = 0; j < KEYS / 8; j++) GPU_UNROLL for (int c = 0; c < 2; c++) {
+                    float &x = s[part][j][2 * r + c];
+                    x = exp2f(x - base);
+                    total += x;
+                }
+                sum[part][r] = sum[part][r] * shrink[r] + total;
+            }
+            if (__any_sync(GPU_FULL_WARP, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
+                GPU_UNROLL for (int n = 0; n < N; n++) GPU_UNROLL for (int i = 0; i < 4; i++)
+                    o[part][n][i] *= shrink[i / 2];
+            }
+        }
+
+        GPU_UNROLL for (int j = 0; j < KEYS / 16; j++) {
+            unsigned w[PARTS][4];
+            GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int i = 0; i < 4; i++) {
+                const float *x = s[part][2 * j + i / 2] + i % 2 * 2;
+                w[part][i] = half2_bits(x[0], x[1]);
+            }
+            GPU_UNROLL for (int d = 0; d < DIM; d += 16) {
+                unsigned b[4];
+                ldmatrix_x4_trans(b, v + (16 * j + (lane & 15)) * PITCH + d + (lane >> 4) * 8);
+                GPU_UNROLL for (int part = 0; part < PARTS; part++) {
+                    mma_m16n8k16_f16(o[part][d / 8], w[part], b, o[part][d / 8]);
+                    mma_m16n8k16_f16(o[part][d / 8 + 1], w[part], b + 2, o[part][d / 8 + 1]);
+                }
+            }
+        }
+    }
+
+    GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
+        float scale = 1.0f / quad_sum(sum[part][r]);
+        int query = first + 16 * part + 8 * r + g, head = kv_head * group + query % group;
+        if (query >= n_queries) continue;
+        int64_t row = seq.row + query / group, column = (int64_t)head * a.head_dim;
+        if (out.format == LR_ACT_F16 && head == 0 && t == 0) ((float *)out.d)[row] = 1;
+        GPU_UNROLL for (int n = 0; n < N; n++) {
+            int d = 8 * n + 2 * t;
+            if (d >= a.head_dim) break;
+            float2 x = make_float2(o[part][n][2 * r] * scale, o[part][n][2 * r + 1] * scale);
+            int64_t at = row * out.cols + column + d;
+            if (y) *(float2 *)(y + row * y_stride + column + d) = x;
+            if (out.format == LR_ACT_F32) *(float2 *)((float *)out.values + at) = x;
+            if (out.format == LR_ACT_F16)
+                *(unsigned *)((__half *)out.values + at) = half2_bits(within_f16(x.x), within_f16(x.y));
+            if (out.format == LR_ACT_BF16) {
+                put<LR_ACT_BF16>(out, row, column + d, x.x, true, 1.0f);
+                put<LR_ACT_BF16>(out, row, column + d + 1, x.y, true, 1.0f);
+            }
+        }
+    }
+}
+
+/* ---- host side ---- */
+
+struct launch {
+    lr_device *d;
+    const lr_attention_args *a;
+    const lr_pass_shape *s;
+    const lr_act *out;
+    attention_cost cost;
+};
+
+template <int FORMAT, int DIM> static cudaError_t start(const launch &l) {
+    typedef shape<FORMAT, DIM> S;
+    int stages = l.d->arch < 800 ? 1 : 2; /* sm_75: 64 KiB, and no asynchronous copies */
+    size_t bytes = S::shared_bytes(stages);
+    cudaError_t e = cudaSuccess;
+    if (bytes > 48 << 10)
+        e = cudaFuncSetAttribute(k_many<FORMAT, DIM>, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes);
+    if (e != cudaSuccess) return e;
+    int64_t queries = l.s->most_rows * (l.a->n_heads / l.a->n_kv_heads);
+    dim3 grid((unsigned)((queries + S::QUERIES - 1) / S::QUERIES), (unsigned)l.a->n_kv_heads, (unsigned)l.s->n_seqs);
+    lr_act none = {};
+    none.format = LR_ACT_NONE;
+    return GPU_LAUNCH_COST(l.cost.bytes, l.cost.flops, (k_many<FORMAT, DIM>), grid, dim3(THREADS), bytes,
+                           l.d->queue[LR_QUEUE_COMPUTE], whole_pass(l.a, l.s), l.a->out, l.a->out_stride,
+                           l.out ? *l.out : none, stages);
+}
+
+static cudaError_t start_f16(const launch &l) {
+    int32_t dim = l.a->head_dim;
+    return dim <= 64   ? start<LR_F16, 64>(l)
+           : dim <= 80 ? start<LR_F16, 80>(l)
+           : dim <= 96 ? start<LR_F16, 96>(l)
+           : dim <= 128 ? start<LR_F16, 128>(l)
+                        : start<LR_F16, 256>(l);
+}
+
+static cudaError_t start_q8_0(const launch &l) {
+    int32_t dim = l.a->head_dim;
+    return dim <= 64   ? start<LR_Q8_0, 64>(l)
+           : dim <= 96 ? start<LR_Q8_0, 96>(l)
+           : dim <= 128 ? start<LR_Q8_0, 128>(l)
+                        : start<LR_Q8_0, 256>(l);
+}
+
+cudaError_t gpu_attention_many(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out) {
+    bool pack_after = out && out->format == LR_ACT_Q8; /* no kernel for long passes reads it */
+    if (!lr_gpu_attention_takes(a->kv_format, a->head_dim) || (pack_after && !a->out)) return cudaErrorInvalidValue;
+    launch l = { d, a, s, pack_after ? nullptr : out, cost_of_attention(a, s) };
+    cudaError_t e = attention_is_plain(a)       ? attention_plain(d, a, whole_pass(a, s), l.out, l.cost)
+                    : a->kv_format == LR_Q8_0 ? start_q8_0(l)
+                                              : start_f16(l);
+    if (e != cudaSuccess || !pack_after) return e;
+    lr_pack_args pack = {};
+    pack.x = a->out;
+    pack.out = *out;
+    return gpu_pack(d, &pack);
+}
