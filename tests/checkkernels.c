@@ -4,12 +4,15 @@
  * the level below.
  *
  *     checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]
+ *                  [--device sim|cuda] [--rounds N]
  *
+ * --device checks the ops of a GPU backend instead, reached through lr_backend alone: see checkkernels_device.h.
  * Exit status 1 if anything failed.  --plant replaces kernels by wrong ones, runs those alone, and has status 1 only if
  * every one of them was found.                                                                                       */
 #include <signal.h>
 
 #include "tests/checkkernels_attention.h"
+#include "tests/checkkernels_device_attention.h"
 #include "tests/checkkernels_matmul.h"
 #include "tests/checkkernels_ops.h"
 
@@ -48,6 +51,31 @@ static void plant(lr_ops *ops) {
     ops->swiglu_kernel = "swiglu_planted";
     ops->matmul_few[LR_Q8_0].run = matmul_planted;
     ops->matmul_few[LR_Q8_0].name = "matmul_q8_0_planted";
+}
+
+/* The last value of an output on the device, spoiled after the op: as above; split: differs from run to run.          */
+static llmrun_status spoil_on_device(lr_device *d, float *y, llmrun_error *err) {
+    static float run;
+    float *at = (float *)(gpu.mirror + ARENA_BYTES) - 2;
+    llmrun_status status = gpu.b->copy_out(d, LR_QUEUE_COMPUTE, at, 0, y, 0, sizeof *at, 1, err);
+    if (!status) status = gpu.b->sync(d, err);
+    if (status) return status;
+    if (strcmp(planted.kind, "value") == 0) *at += 1e-2f * fabsf(*at) + 1e-4f;
+    if (strcmp(planted.kind, "nan") == 0) memcpy(at, &(uint32_t){POISON}, 4);
+    if (strcmp(planted.kind, "split") == 0) *at += *at * ++run * 0x1p-23f;
+    if (strcmp(planted.kind, "guard") == 0) y++, *at = 0;
+    status = gpu.b->copy_in(d, LR_QUEUE_COMPUTE, y, 0, at, 0, sizeof *at, 1, err);
+    return status ? status : gpu.b->sync(d, err);
+}
+
+static llmrun_status matmul_planted_on_device(lr_device *d, const lr_matmul_args *m, int count, llmrun_error *err) {
+    llmrun_status status = gpu.b->ops.matmul(d, m, count, err);
+    return status ? status : spoil_on_device(d, m->y + (m->x.n - 1) * m->y_stride + m->w.rows - 1, err);
+}
+
+static llmrun_status embed_planted_on_device(lr_device *d, const lr_embed_args *a, int64_t n, llmrun_error *err) {
+    llmrun_status status = gpu.b->ops.embed(d, a, n, err);
+    return status ? status : spoil_on_device(d, a->x + n * a->table.cols - 1, err);
 }
 
 /* ---- the run ---- */
@@ -98,6 +126,34 @@ static void check_level(const lr_ops *ops, const lr_ops *below, const lr_ops *c)
         }
 }
 
+static void check_device(const lr_ops *c) {
+    char part[40];
+    const char *planted_word = planted.kind ? ".planted" : "";
+    if (planted.kind) {
+        gpu.ops.matmul = matmul_planted_on_device;
+        gpu.ops.embed = embed_planted_on_device;
+    }
+    snprintf(part, sizeof part, ".embed%s", planted_word);
+    if (begin(gpu.b->name, part)) check_device_embed(c), end();
+    if (begin(gpu.b->name, ".rmsnorm")) check_device_rmsnorm(c), end();
+    if (begin(gpu.b->name, ".pack")) check_device_pack(c), end();
+    if (begin(gpu.b->name, ".swiglu")) check_device_swiglu(c), end();
+    if (begin(gpu.b->name, ".qkv")) check_device_qkv(c), end();
+    for (int many = 0; many < 2; many++) {
+        const char *passes = many ? "many" : "few";
+        snprintf(part, sizeof part, ".attention.%s", passes);
+        if (begin(gpu.b->name, part)) check_device_attention(c, many), end();
+        for (int f = 0; f < LR_N_FORMATS; f++) {
+            if (!lr_formats[f].encode || gpu.ops.act(gpu.d, (lr_format)f, many ? 1 + LR_GPU_FEW : 1) == LR_ACT_NONE)
+                continue;
+            snprintf(part, sizeof part, ".matmul_%s.%s%s", lr_formats[f].name, passes, planted_word);
+            if (begin(gpu.b->name, part)) check_device_matmul(c, (lr_format)f, many), end();
+            snprintf(part, sizeof part, ".matmul_swiglu_%s.%s", lr_formats[f].name, passes);
+            if (begin(gpu.b->name, part)) check_device_matmul_swiglu(c, (lr_format)f, many), end();
+        }
+    }
+}
+
 static void crashed(int signal_number) {
     printf("FAIL %s: %s: signal %d: touched memory that is not its own   [--seed %llu --only %s]\n", check.name,
            check.shape, signal_number, (unsigned long long)check.seed, check.name);
@@ -108,19 +164,23 @@ static void crashed(int signal_number) {
 
 static int usage(void) {
     fprintf(stderr,
-            "usage: checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]\n");
+            "usage: checkkernels [--seed N] [--only NAME] [--list] [--bench] [--plant value|guard|nan|split]\n"
+            "                    [--device sim|cuda] [--rounds N]\n");
     return 2;
 }
 
 int main(int argc, char **argv) {
-    const char *names[3];
+    const char *names[3], *device = NULL;
     lr_ops level[3];
+    check.rounds = 30;
     check.seed = (uint64_t)(lr_seconds() * 1e6);
     for (int i = 1; i < argc; i++) {
         bool more = i + 1 < argc;
         if (strcmp(argv[i], "--seed") == 0 && more) check.seed = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--only") == 0 && more) check.only = argv[++i];
         else if (strcmp(argv[i], "--plant") == 0 && more) planted.kind = argv[++i];
+        else if (strcmp(argv[i], "--device") == 0 && more) device = argv[++i];
+        else if (strcmp(argv[i], "--rounds") == 0 && more) check.rounds = atoi(argv[++i]);
         else if (strcmp(argv[i], "--list") == 0) check.list = true;
         else if (strcmp(argv[i], "--bench") == 0) check.bench = true;
         else return usage();
@@ -133,7 +193,12 @@ int main(int argc, char **argv) {
     signal(SIGILL, crashed);
     signal(SIGFPE, crashed);
 
-    int n = lr_cpu_isa_list(names);
+    int n = device ? 0 : lr_cpu_isa_list(names);
+    if (device) {
+        if (!lr_cpu_ops(&level[0], "c") || !gpu_open(device)) return 2;
+        check_device(&level[0]);
+        gpu_close();
+    }
     for (int i = 0; i < n; i++) {
         if (!lr_cpu_ops(&level[i], names[i])) return usage();
         if (planted.kind && i == n - 1) plant(&level[i]);

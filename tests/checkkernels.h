@@ -54,6 +54,7 @@ static struct {
     const char *only;      /* substring of the kernels to test, or NULL */
     bool list, bench;
     int n_passed, n_failed;
+    int rounds;            /* cases of each op of a device, about */
     char name[96];         /* kernel under test */
     char shape[160];       /* case under test */
     bool kernel_failed;
