@@ -31,7 +31,6 @@ size_t lr_gemv_scratch_bytes(int64_t max_cols, int64_t n);
 #define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file)                     \
     void lr_matmul_##file##_avx2(const void *args, int64_t i0, int64_t i1, void *scratch); \
     void lr_matmul_##file##_avx512(const void *args, int64_t i0, int64_t i1, void *scratch);
-#define LR_BLOCK_FORMAT(id, name, block, bytes, bits, file, encoder) /* not each has one: matmul_avx2.c, matmul_avx512.c */
 #include "quant/formats.def"
 #undef LR_FORMAT
 

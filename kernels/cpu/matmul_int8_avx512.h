@@ -1,31 +1,36 @@
 /* Matmul of quantized weights with int8 activations for few tokens, AVX-512 VNNI: what all those formats share.
  *
- * In each of these formats a block of 32 weights is scale * code - min.  vpdpbusd wants one unsigned side, so codes are
- * used as bytes u = code + SHIFT, and the sums start from -SHIFT * (sum of the activations' int8 values): exact.
+ * In each of these formats a cell of 32 or 16 weights is scale * code - min.  vpdpbusd wants one unsigned side, so codes
+ * are used as bytes u = code + SHIFT, and the sums start from -SHIFT * (sum of the activations' int8 values): exact.
  *
  * Decode waits for memory, so weights are read as memory likes it: row after row, each from end to end, one stream of
  * quants and one of scales.  The processor's own prefetch does this best; prefetch instructions only cost it slots.
- * Activations are laid out once per range of rows in the order in which a row's bytes meet them.  A line (64 bytes of
- * quants) gives one or two vectors of int32 sums; a group of 16 blocks shares one vector of scales.
+ * Activations are laid out once per range of rows in the order in which a row's bytes meet them.  A line (some blocks of
+ * 32 weights) gives one or two vectors of int32 sums; a group of 16 cells shares one vector of scales.
  * The sums of a token do not depend on the other tokens, nor on the range.
  *
- * The includer defines first:
+ * Included through matmul_planes_avx512.h or matmul_blocks_avx512.h.  The includer of those defines first:
  *   enum { LINE_BLOCKS,   blocks of 32 weights in a line
  *          SUMS, PARTS,   a line unpacks to SUMS * PARTS vectors of 64 codes; PARTS of them end in the same sums
  *          PLANES, PLANE_BITS,  bytes that make up one code (1 or 3), highest first, and their distance
  *          SHIFT,         of the codes, or of their highest byte
- *          HAS_MIN }      0: min is always 0
+ *          HAS_MIN }      0: min is always 0.  1: of 32 weights.  2: of a cell, with codes as they are and SHIFT 1
+ *   NAME                  of the kernel
+ * and afterwards:
  *   column(v, c)          of the line, which the first of 16 codes at 16 * c of vector v belongs to
- *   unpack(u, w)          u[plane][v] = byte `plane` of the codes of vector v of line w
- *   group_scales(min, p, n)  scales (returned) and mins of n <= 16 blocks from the scale bytes at p; 0 beyond n
- *   NAME                  of the kernel                                                                               */
+ *   group_scales(min, p, n)  scales (returned) and mins of n <= 16 cells; 0 beyond n.  p: the group's scale bytes where
+ *                         they are in a plane of their own, else the group
+ * Between the two stand:
+ *   enum { CELL, GROUP_BYTES }  weights of a cell; bytes of a group in the quants
+ *   load_line(u, p, line, left)  u[plane][v] = byte `plane` of the codes of vector v of that line of the group at p; of its
+ *                         blocks only `left` exist (may be more than a line has), the others' codes do not matter       */
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/cpu.h"
 
-enum { ROWS = 8, MAX_TOKENS = 4, GROUP_BLOCKS = 16, GROUP_LINES = GROUP_BLOCKS / LINE_BLOCKS, VECTORS = SUMS * PARTS };
+enum { ROWS = 8, MAX_TOKENS = 4, GROUP_BLOCKS = CELL / 2, GROUP_LINES = GROUP_BLOCKS / LINE_BLOCKS };
 
 INLINE int column(int v, int c);
-INLINE void unpack(__m512i u[PLANES][VECTORS], __m512i w);
+INLINE void load_line(__m512i u[PLANES][VECTORS], const uint8_t *p, int line, int left);
 INLINE __m512 group_scales(__m512 *min, const uint8_t *p, int n);
 
 /* The first n of up to 16 values; the rest is 0.                                                                      */
@@ -67,7 +72,7 @@ static void arrange(line_input *out, const int8_t *q, int64_t n_blocks) {
 
 /* Dot of the codes of sum s with activations: four products a part in each lane, which int32 holds for every format. */
 INLINE __m512 dot(__m512i u[PLANES][VECTORS], const line_input *x, const int s) {
-    __m512i sum = SHIFT ? x->start[s] : _mm512_setzero_si512();
+    __m512i sum = SHIFT && HAS_MIN != 2 ? x->start[s] : _mm512_setzero_si512();
     UNROLL for (int plane = 0; plane < PLANES; plane++) {
         if (plane > 0) sum = _mm512_slli_epi32(sum, PLANE_BITS);
         UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++) sum = _mm512_dpbusd_epi32(sum, u[plane][v], x->q[v]);
@@ -75,37 +80,47 @@ INLINE __m512 dot(__m512i u[PLANES][VECTORS], const line_input *x, const int s) 
     return _mm512_cvtepi32_ps(sum);
 }
 
-/* In each lane of sum s of a group's first line: the block of the group that it belongs to.                           */
-INLINE __m512i lane_blocks(const int s) {
+/* In each lane of sum s of a group's first line: the cell of the group that it belongs to.                            */
+INLINE __m512i lane_cells(const int s) {
     const int v = s * PARTS;
-    const __m128i blocks = _mm_setr_epi32(column(v, 0) / 32, column(v, 1) / 32, column(v, 2) / 32, column(v, 3) / 32);
+    const __m128i cells =
+        _mm_setr_epi32(column(v, 0) / CELL, column(v, 1) / CELL, column(v, 2) / CELL, column(v, 3) / CELL);
     const __m512i chunk = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return _mm512_permutexvar_epi32(chunk, _mm512_castsi128_si512(blocks));
+    return _mm512_permutexvar_epi32(chunk, _mm512_castsi128_si512(cells));
 }
 
-/* n <= 16 blocks from block `first` on of a row times `tokens` tokens, x_lines of line_input apart.                   */
+/* A value for each of n blocks, for each of their cells.                                                              */
+INLINE __m512 by_cell(const float *blocks, int n) {
+    const __m512 v = _mm512_maskz_loadu_ps(first16(n), blocks);
+    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return CELL == 32 ? v : _mm512_permutexvar_ps(twice, v);
+}
+
+/* n <= GROUP_BLOCKS blocks from block `first` on of a row times `tokens` tokens, x_lines of line_input apart.                   */
 INLINE void group(__m512 sums[MAX_TOKENS][SUMS], const lr_act *act, int64_t t, const line_input *x, int64_t x_lines,
                   const uint8_t *quants, const uint8_t *scales, int64_t first, const int n, const int tokens) {
     const int64_t n_blocks = act->cols / 32;
-    __m512 min, scale = group_scales(&min, scales, n), factor[MAX_TOKENS];
+    __m512 min, scale = group_scales(&min, scales, n * 32 / CELL), factor[MAX_TOKENS], less[MAX_TOKENS];
     UNROLL for (int k = 0; k < tokens; k++) {
         const int64_t at = (t + k) * n_blocks + first;
-        factor[k] = _mm512_mul_ps(scale, _mm512_maskz_loadu_ps(first16(n), act->d + at));
-        if (HAS_MIN) sums[k][0] = _mm512_fnmadd_ps(min, _mm512_maskz_loadu_ps(first16(n), act->s + at), sums[k][0]);
+        factor[k] = _mm512_mul_ps(scale, by_cell(act->d + at, n));
+        if (HAS_MIN == 2) less[k] = _mm512_mul_ps(min, by_cell(act->d + at, n));
+        if (HAS_MIN == 1) sums[k][0] = _mm512_fnmadd_ps(min, _mm512_maskz_loadu_ps(first16(n), act->s + at), sums[k][0]);
     }
     UNROLL for (int line = 0; line < GROUP_LINES; line++) {
         const int left = n - line * LINE_BLOCKS;
         if (left <= 0) break;
         __m512i u[PLANES][VECTORS];
-        if (left >= LINE_BLOCKS)
-            unpack(u, _mm512_loadu_si512(quants + 64 * line));
-        else
-            unpack(u, _mm512_maskz_loadu_epi8((1ull << (64 / LINE_BLOCKS * left)) - 1, quants + 64 * line));
+        load_line(u, quants, line, left);
         UNROLL for (int s = 0; s < SUMS; s++) {
-            const __m512i blocks = _mm512_add_epi32(lane_blocks(s), _mm512_set1_epi32(line * LINE_BLOCKS));
-            UNROLL for (int k = 0; k < tokens; k++)
-                sums[k][s] = _mm512_fmadd_ps(dot(u, &x[k * x_lines + line], s),
-                                             _mm512_permutexvar_ps(blocks, factor[k]), sums[k][s]);
+            const __m512i cells = _mm512_add_epi32(lane_cells(s), _mm512_set1_epi32(line * LINE_BLOCKS * 32 / CELL));
+            UNROLL for (int k = 0; k < tokens; k++) {
+                const line_input *in = &x[k * x_lines + line];
+                sums[k][s] = _mm512_fmadd_ps(dot(u, in, s), _mm512_permutexvar_ps(cells, factor[k]), sums[k][s]);
+                if (HAS_MIN == 2) /* times the sum of the activations, negative */
+                    sums[k][s] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(in->start[s]),
+                                                 _mm512_permutexvar_ps(cells, less[k]), sums[k][s]);
+            }
         }
     }
 }
@@ -115,15 +130,15 @@ INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t
                       const int tokens) {
     const int64_t n_blocks = a->w.cols / 32, full = n_blocks / GROUP_BLOCKS * GROUP_BLOCKS;
     const lr_format_traits *f = &lr_formats[a->w.format];
-    const int64_t scale_bytes = (int64_t)f->scale_bytes * GROUP_BLOCKS * 32 / f->block;
+    const int64_t scale_bytes = f->scale_bytes ? (int64_t)f->scale_bytes * GROUP_BLOCKS * 32 / f->block : GROUP_BYTES;
     for (int64_t r = r0; r < r1; r++) {
-        const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
+        const uint8_t *quants = lr_row_quants(&a->w, r), *scales = f->scale_bytes ? lr_row_scales(&a->w, r) : quants;
         const line_input *in = x + t * x_lines;
         __m512 sums[MAX_TOKENS][SUMS];
         UNROLL for (int k = 0; k < tokens; k++) UNROLL for (int s = 0; s < SUMS; s++) sums[k][s] = _mm512_setzero_ps();
         for (int64_t first = 0; first < full; first += GROUP_BLOCKS) {
             group(sums, &a->x, t, in, x_lines, quants, scales, first, GROUP_BLOCKS, tokens);
-            quants += 64 * GROUP_LINES;
+            quants += GROUP_BYTES;
             scales += scale_bytes;
             in += GROUP_LINES;
         }

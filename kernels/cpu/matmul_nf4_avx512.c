@@ -2,7 +2,7 @@
  * one scale.                                                                                                          */
 enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 3, PLANE_BITS = 7, SHIFT = 128, HAS_MIN = 0 };
 #define NAME lr_matmul_nf4_avx512
-#include "kernels/cpu/matmul_int8_avx512.h"
+#include "kernels/cpu/matmul_planes_avx512.h"
 #include "kernels/cpu/nf4_values.h"
 
 INLINE int column(int v, int c) { return 64 * (c / 2) + 16 * (c % 2) + 32 * v; }

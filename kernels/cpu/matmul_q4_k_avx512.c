@@ -1,10 +1,9 @@
-/* q4_k weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next.  The
- * 16 scale bytes of 256 weights: f16 d, f16 dmin, then bytes A[4] B[4] C[4] with the 6-bit scales S and mins M of its
- * eight blocks:  S[i] = A[i] & 63, M[i] = B[i] & 63, and S[i + 4] = C[i] & 15 | A[i] >> 6 << 4,
- * M[i + 4] = C[i] >> 4 | B[i] >> 6 << 4, for i < 4.                                                                   */
+/* q4_k weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next; for
+ * the 16 scale bytes of 256 weights see six_bits_avx512.h.                                                            */
 enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
 #define NAME lr_matmul_q4_k_avx512
-#include "kernels/cpu/matmul_int8_avx512.h"
+#include "kernels/cpu/matmul_planes_avx512.h"
+#include "kernels/cpu/six_bits_avx512.h"
 
 INLINE int column(int v, int c) { return 64 * (c / 2) + 16 * (c % 2) + 32 * v; }
 
@@ -14,22 +13,7 @@ INLINE void unpack(__m512i u[1][VECTORS], __m512i w) {
     u[0][1] = _mm512_andnot_si512(_mm512_set1_epi8(0x0f), w);
 }
 
-/* f16 number i and i + 8 of v, each in eight lanes.                                                                   */
-INLINE __m512 spread_halves(__m256i v, int i) {
-    const __m256i from = _mm256_inserti128_si256(_mm256_set1_epi16((short)i), _mm_set1_epi16((short)(i + 8)), 1);
-    return _mm512_cvtph_ps(_mm256_permutexvar_epi16(from, v));
-}
-
 INLINE __m512 group_scales(__m512 *min, const uint8_t *p, int n) {
-    const __m256i v = _mm256_maskz_loadu_epi64((__mmask8)((1 << n / 4) - 1), p); /* dwords d and dmin, A, B, C; twice */
-    const __m256i c = _mm256_srlv_epi32(_mm256_shuffle_epi32(v, 0xff), _mm256_setr_epi32(0, 0, 4, 0, 0, 0, 4, 0));
-    const __m256i first = _mm256_and_si256(v, _mm256_set1_epi8(63)); /* S[0 .. 3] in dword 1, M[0 .. 3] in dword 2 */
-    const __m256i last = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi32(v, 2), _mm256_set1_epi8(48)),
-                                         _mm256_and_si256(c, _mm256_set1_epi8(15))); /* and S[4 .. 7], M[4 .. 7] */
-    const __m256i s = _mm256_permute4x64_epi64(_mm256_unpacklo_epi32(first, last), 0x0d);
-    const __m256i m = _mm256_permute4x64_epi64(_mm256_unpackhi_epi32(first, last), 0x08);
-    *min = _mm512_mul_ps(spread_halves(v, 1), _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(m))));
     const __m512 unit = _mm512_mask_blend_ps(0xaaaa, _mm512_set1_ps(1), _mm512_set1_ps(1.0f / 16)); /* see unpack */
-    return _mm512_mul_ps(_mm512_mul_ps(spread_halves(v, 0), unit),
-                         _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm256_castsi256_si128(s))));
+    return _mm512_mul_ps(six_bit_scales(min, _mm256_maskz_loadu_epi64((__mmask8)((1 << n / 4) - 1), p)), unit);
 }

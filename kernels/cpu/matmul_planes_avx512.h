@@ -1,0 +1,17 @@
+/* matmul_int8_avx512.h for formats with a plane of codes and one of scales: a line is 64 bytes of codes.
+ *   unpack(u, w)          u[plane][v] = byte `plane` of the codes of vector v of line w                               */
+#include "kernels/cpu/avx512.h"
+
+enum { CELL = 32, GROUP_BYTES = 1024 / LINE_BLOCKS, VECTORS = SUMS * PARTS };
+
+INLINE void unpack(__m512i u[PLANES][VECTORS], __m512i w);
+
+INLINE void load_line(__m512i u[PLANES][VECTORS], const uint8_t *p, int line, int left) {
+    p += 64 * line;
+    if (left >= LINE_BLOCKS)
+        unpack(u, _mm512_loadu_si512(p));
+    else
+        unpack(u, _mm512_maskz_loadu_epi8((1ull << (64 / LINE_BLOCKS * left)) - 1, p));
+}
+
+#include "kernels/cpu/matmul_int8_avx512.h"
