@@ -31,6 +31,12 @@ static llmrun_status check_model(const lr_plan_input *in, llmrun_error *err) {
     return LLMRUN_OK;
 }
 
+static llmrun_status check_device(const lr_plan_device *d, llmrun_error *err) {
+    if (d->overhead_bytes <= LR_PLAN_MOST && d->granule_bytes <= LR_PLAN_MOST) return LLMRUN_OK;
+    return lr_fail(err, LLMRUN_ARG, "plan: %s: expected overhead and granule below 2^60 bytes, got %llu and %llu", d->name,
+                   (unsigned long long)d->overhead_bytes, (unsigned long long)d->granule_bytes);
+}
+
 static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
     const struct { const char *name; int64_t value, lo, hi; } rows[] = {
         { "quant", in->quant, LR_FORMAT_NONE, LR_N_FORMATS - 1 },
@@ -40,13 +46,18 @@ static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
         { "sessions", in->n_sessions, 1, 1 << 16 },
         { "threads", in->n_threads, 1, 1 << 16 },
         { "fixed bytes", (int64_t)in->host_fixed_bytes, 0, LR_PLAN_MOST },
-        { "overhead", (int64_t)in->host.overhead_bytes, 0, LR_PLAN_MOST },
-        { "granule", (int64_t)in->host.granule_bytes, 0, LR_PLAN_MOST },
+        { "GPUs", in->n_gpus, 0, LR_PLAN_MAX_GPUS },
     };
     for (size_t i = 0; i < LR_COUNT(rows); i++)
         if (rows[i].value < rows[i].lo || rows[i].value > rows[i].hi)
             return lr_fail(err, LLMRUN_ARG, "plan: %s: expected %lld to %lld, got %lld", rows[i].name,
                            (long long)rows[i].lo, (long long)rows[i].hi, (long long)rows[i].value);
+    llmrun_status status = check_device(&in->host, err);
+    for (int i = 0; i < in->n_gpus && !status; i++) status = check_device(&in->gpus[i], err);
+    if (status) return status;
+    if (in->n_gpus > in->model->n_layers)
+        return lr_fail(err, LLMRUN_ARG, "plan: GPUs: expected at most one a layer, %d, got %d; use fewer GPUs",
+                       in->model->n_layers, in->n_gpus);
     if (in->quant_bits && in->quant_bits != 8 && in->quant_bits != 4)
         return lr_fail(err, LLMRUN_ARG, "plan: quant: expected 8bit or 4bit, got %dbit", in->quant_bits);
     if (in->kv != LR_FORMAT_NONE && in->kv != LR_F32 && in->kv != LR_F16 && in->kv != LR_Q8_0)
@@ -61,28 +72,6 @@ static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
 llmrun_status lr_plan_check(const lr_plan_input *in, llmrun_error *err) {
     llmrun_status status = check_model(in, err);
     return status == LLMRUN_OK ? check_wishes(in, err) : status;
-}
-
-/* ---- predicting ---- */
-
-/* KV bytes that a token reads when the context is half full.                                                          */
-static double kv_read_bytes(const lr_plan *plan, const lr_plan_input *in) {
-    double layer = (double)plan->kv_bytes_per_token / in->model->n_layers, sum = 0;
-    for (int32_t i = 0; i < in->model->n_layers; i++) {
-        int64_t seen = lr_max(1, plan->n_ctx / 2);
-        if (lr_plan_windowed(in->model, i)) seen = lr_min(seen, in->model->window);
-        sum += layer * (double)seen;
-    }
-    return sum;
-}
-
-/* Decode is limited by reading weights and cache, prefill by two operations a weight, loading by conversion.          */
-void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w) {
-    double bytes = (double)plan->weight_bytes_per_token + kv_read_bytes(plan, in);
-    if (in->host.read_bytes_per_s > 0) plan->decode_tokens_per_s = in->host.read_bytes_per_s / bytes;
-    if (in->host.flops_per_s > 0 && w->n_matmul_params)
-        plan->prefill_tokens_per_s = in->host.flops_per_s / (2 * (double)w->n_matmul_params);
-    if (in->convert_bytes_per_s > 0 && !in->cached) plan->load_seconds = (double)w->source / in->convert_bytes_per_s;
 }
 
 /* ---- explaining ---- */
@@ -148,6 +137,22 @@ static uint64_t mix(uint64_t h, uint64_t value) {
     return lr_hash(h, bytes, sizeof bytes);
 }
 
+static uint64_t mix_regions(uint64_t h, const lr_plan_region *r, size_t n) {
+    for (size_t i = 0; i < n; i++) h = mix(mix(lr_hash(h, r[i].name, strlen(r[i].name)), r[i].offset), r[i].bytes);
+    return h;
+}
+
+static uint64_t mix_gpu(uint64_t h, const lr_plan_gpu *g) {
+    const uint64_t values[] = {
+        g->arena_bytes, g->overhead_bytes, (uint64_t)g->n_layers, g->header, g->header_bytes, g->slot[0], g->slot[1],
+        g->slot_bytes, g->kv_slot[0], g->kv_slot[1], g->kv_slot_bytes, g->pinned_bytes, g->pinned_header[0],
+        g->pinned_header[1], g->pinned_x, g->pinned_hidden, g->pinned_logits, g->pinned_slot[0], g->pinned_slot[1],
+        g->pinned_slot_bytes, g->pinned_kv[0], g->pinned_kv[1],
+    };
+    for (size_t i = 0; i < LR_COUNT(values); i++) h = mix(h, values[i]);
+    return mix_regions(h, g->regions, g->n_regions);
+}
+
 uint64_t lr_plan_hash(const lr_plan *plan) {
     const uint64_t head[] = {
         (uint64_t)plan->n_ctx, (uint64_t)plan->n_batch, (uint64_t)plan->n_sessions, (uint64_t)plan->n_threads,
@@ -161,11 +166,14 @@ uint64_t lr_plan_hash(const lr_plan *plan) {
         const lr_plan_placement *p = &plan->placements[i];
         h = mix(h, (uint64_t)p->format << 32 | (uint64_t)p->tier << 2 | (uint64_t)p->converted << 1 | p->fell_back);
         h = mix(mix(h, p->offset), p->bytes);
+        if (plan->n_gpus) h = mix(mix(h, p->block_offset), (uint64_t)(p->place + 1));
     }
-    for (size_t i = 0; i < plan->n_regions; i++) {
-        const lr_plan_region *r = &plan->regions[i];
-        h = mix(mix(lr_hash(h, r->name, strlen(r->name)), r->offset), r->bytes);
-    }
+    h = mix_regions(h, plan->regions, plan->n_regions);
+    if (!plan->n_gpus) return h;
+    h = mix(mix(mix(h, (uint64_t)plan->stream_from), (uint64_t)(plan->embed_place + 1)), (uint64_t)(plan->head_place + 1));
+    h = mix(lr_hash(h, plan->place, plan->n_groups), (uint64_t)plan->n_gpus);
+    h = lr_hash(h, plan->stream, plan->n_groups);
+    for (int i = 0; i < plan->n_gpus; i++) h = mix_gpu(h, &plan->gpus[i]);
     return h;
 }
 
@@ -179,22 +187,34 @@ llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error 
     lr_plan_scale scale = { 0 };
     lr_plan_found found;
     lr_plan_choose(&scale, in, &found);
-    if (found.overflows)
-        return lr_fail(err, LLMRUN_ARG, "plan: sizes: expected a total below 2^60 bytes, got more for %d layers and a "
+    if (scale.no_memory) {
+        status = lr_fail_nomem(err, "plan", (size_t)in->model->n_layers * LR_N_GROUPS * sizeof(lr_plan_part));
+        goto done;
+    }
+    if (found.overflows) {
+        status = lr_fail(err, LLMRUN_ARG, "plan: sizes: expected a total below 2^60 bytes, got more for %d layers and a "
                        "context of %d tokens; check config.json and -c", in->model->n_layers, found.n_ctx_full);
-    if (!found.fits) return lr_plan_refuse(&scale, in, &found, err);
+        goto done;
+    }
+    if (!found.fits) {
+        status = lr_plan_refuse(&scale, in, &found, err);
+        goto done;
+    }
 
     const lr_plan_weights *w = lr_plan_weighed(&scale, in, found.choice.quant);
-    status = lr_plan_lay_out(plan, in, w, &found.choice, &found.sizes, err);
+    lr_plan_sizes sizes;
+    status = lr_plan_lay_out(plan, in, w, &found.choice, NULL, &sizes, err);
     if (status != LLMRUN_OK) {
         lr_plan_close(plan);
-        return status;
+        goto done;
     }
     plan->n_ctx_lowered = in->n_ctx == 0 && plan->n_ctx < found.n_ctx_full;
-    lr_plan_predict(plan, in, w);
+    lr_plan_predict(plan, in, w, &found.choice, &sizes);
     lr_plan_explain(plan, in, &found);
     plan->hash = lr_plan_hash(plan);
-    return LLMRUN_OK;
+done:
+    lr_plan_scale_close(&scale);
+    return status;
 }
 
 void lr_plan_close(lr_plan *plan) {
@@ -204,5 +224,9 @@ void lr_plan_close(lr_plan *plan) {
     lr_free(plan->kv_offset);
     lr_free(plan->kv_page_bytes);
     lr_free(plan->kv_slots);
+    lr_free(plan->place);
+    lr_free(plan->stream);
+    for (int i = 0; plan->gpus && i < plan->n_gpus; i++) lr_free(plan->gpus[i].regions);
+    lr_free(plan->gpus);
     memset(plan, 0, sizeof *plan);
 }

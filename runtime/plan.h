@@ -69,6 +69,7 @@ typedef struct lr_plan_input {
     lr_plan_device host;    /* the CPU */
     const lr_plan_device *gpus; /* (n_gpus) in the order in which layers go through them */
     int32_t n_gpus;         /* 0: everything on the CPU */
+    double disk_bytes_per_s;     /* read in order; 0: unknown */
     uint64_t host_fixed_bytes;   /* tokenizer, directory, threads: known before planning */
     const lr_ops *ops;      /* which activation format each matmul reads; NULL: f32 */
     const char *model_path; /* for the command that repeats the plan; NULL: "MODEL" */
@@ -89,7 +90,7 @@ typedef struct lr_plan_placement {
     lr_tier tier;
     int8_t place;           /* LR_PLACE_HOST or the GPU whose arena holds it */
     uint64_t bytes;         /* in the run layout; used from the model's file on the host: of the mapping */
-    uint64_t offset;        /* in its arena; 0 where it is used from a mapping */
+    uint64_t offset;        /* in its arena; in the cache file's block where it is mapped from there; else 0 */
     uint64_t block_offset;  /* converted: in the block of all converted tensors, which is what the cache file holds */
     bool converted;         /* its bytes are not those of the model's file */
     bool fell_back;         /* rows do not divide by the asked format's block */
@@ -141,6 +142,7 @@ typedef struct lr_plan {
     lr_plan_placement *placements; /* (n_tensors), same order as the input */
     size_t n_tensors;
     int8_t *place;           /* (n_layers x LR_N_GROUPS) where each group is computed */
+    size_t n_groups;         /* n_layers x LR_N_GROUPS */
     int8_t *stream;          /* (the same) host groups: the GPU that long passes stream them to, or LR_PLACE_HOST */
     int8_t embed_place, head_place;
     int32_t stream_from;     /* passes of at least so many tokens stream; 0: none does */
@@ -156,9 +158,10 @@ typedef struct lr_plan {
     uint64_t weights_bytes;  /* host tensors in the arena, at its start */
     uint64_t mapped_bytes;   /* weights used from mappings, read by every token; counted apart */
     uint64_t mapped_rows_bytes; /* embedding beside an own head: mapped, a token reads one row; not in needed_bytes */
+    uint64_t disk_bytes;     /* of the mapped ones: more than RAM holds, so every token reads them from disk */
     uint64_t fixed_bytes;    /* host_fixed_bytes + device overhead */
     uint64_t total_bytes;    /* arena + pinned + fixed: planned peak of host memory beside the mappings */
-    uint64_t needed_bytes;   /* total + mapped: what the budget must hold */
+    uint64_t needed_bytes;   /* total + mapped - disk: what the budget must hold */
     uint64_t weight_bytes;   /* all weights in their run formats, file padding not counted */
     uint64_t format_bytes[LR_N_FORMATS]; /* weight_bytes by format */
     uint64_t weight_bytes_per_token; /* read by one decoded token (input embedding: one row) */

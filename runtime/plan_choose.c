@@ -1,5 +1,5 @@
-/* Planner, choice: precision, context and chunk, where the caller left them open.  The order is the one that plan.h
- * promises; nothing that was pinned changes.                                                                          */
+/* Planner, choice: precision, context and chunk, where the caller left them open, and how GPUs are used.  The order is
+ * the one that plan.h promises; nothing that was pinned changes.                                                      */
 #include "runtime/plan_layout.h"
 
 enum {
@@ -11,11 +11,14 @@ enum {
     CHUNK_LEAST = 32,
 };
 
-/* One step of the order: a precision and the range of contexts allowed with it.                                       */
+/* One step of the order: a precision, the range of contexts allowed with it, and whether GPUs must hold everything.   */
 typedef struct stage {
     lr_format quant;
     int32_t lo, hi;
+    bool whole;
 } stage;
+
+enum { MOST_STAGES = 7 };
 
 static int precisions(const lr_plan_input *in, lr_format quants[3]) {
     if (in->quant_bits == 8 || in->quant_bits == 4) {
@@ -34,29 +37,68 @@ static int32_t full_context(const lr_plan_input *in) {
     return in->n_ctx_most > 0 && in->n_ctx_most < full ? in->n_ctx_most : full;
 }
 
-/* Measures a choice and keeps it if it fits, or if it needs less than any before it.                                  */
-static bool try_choice(lr_plan_found *found, const lr_plan_input *in, const lr_plan_weights *w, lr_plan_choice c) {
-    lr_plan_sizes s;
-    if (!lr_plan_measure(in, w, &c, &s)) return false;
-    bool fits = s.needed <= in->host.budget_bytes;
-    if (fits || found->overflows || s.needed < found->sizes.needed) {
+/* Beside layers on the CPU a context longer than the useful one would push more of them there: it stays at that.      */
+static int list_stages(const lr_plan_input *in, stage *stages, int32_t full) {
+    lr_format quants[3];
+    bool pinned = in->n_ctx > 0, gpus = in->n_gpus > 0;
+    int32_t useful = pinned ? full : (int32_t)lr_min(full, CTX_USEFUL);
+    int n_quants = precisions(in, quants), n = 0;
+    for (int i = 0; i < n_quants; i++) {
+        stages[n++] = (stage){ quants[i], useful, full, gpus };
+        if (gpus && (i == n_quants - 1 || in->prefer == LR_PREFER_QUALITY))
+            stages[n++] = (stage){ quants[i], useful, useful, false };
+    }
+    if (!pinned && useful > CTX_LEAST) stages[n++] = (stage){ quants[n_quants - 1], CTX_LEAST, useful, false };
+    return n;
+}
+
+typedef struct search {
+    lr_plan_scale *scale;
+    const lr_plan_input *in;
+    const lr_plan_weights *w;
+    stage g;
+    lr_plan_found found;
+    lr_plan_sizes sizes; /* of the choice in trial */
+} search;
+
+/* Of two refused choices the one that is nearer: GPUs with a layer each, then the fewest bytes.                       */
+static bool nearer(const lr_plan_sizes *a, const lr_plan_sizes *b) {
+    if ((a->short_gpu < 0) != (b->short_gpu < 0)) return a->short_gpu < 0;
+    return a->short_gpu < 0 ? a->needed < b->needed : a->short_needs < b->short_needs;
+}
+
+static bool measure(search *k, const lr_plan_choice *c) {
+    return lr_plan_measure(k->in, k->w, c, &k->scale->places, &k->sizes);
+}
+
+/* Measures a choice and keeps it if it fits (faster: and takes less time than the one kept), or if it is nearer to
+ * fitting than any before it.                                                                                         */
+static bool try_choice(search *k, lr_plan_choice c, bool faster) {
+    lr_plan_found *found = &k->found;
+    if (!measure(k, &c)) return false;
+    const lr_plan_sizes *s = &k->sizes;
+    bool pays = c.stream == LR_PLACE_HOST || s->stream_from > 0;
+    bool fits = s->short_gpu < 0 && s->needed <= k->in->host.budget_bytes && (!k->g.whole || !s->n_left_out) && pays;
+    bool keep = fits ? !found->fits || !faster || s->seconds < found->sizes.seconds
+                     : !found->fits && pays && (found->overflows || nearer(s, &found->sizes));
+    if (keep) {
         found->choice = c;
-        found->sizes = s;
+        found->sizes = *s;
         found->overflows = false;
     }
+    found->fits |= fits;
     return fits;
 }
 
 /* Largest multiple of CTX_STEP in [lo, hi) that fits; needs grow with the context.                                    */
-static bool try_lower_contexts(lr_plan_found *found, const lr_plan_input *in, const lr_plan_weights *w,
-                               lr_plan_choice c, stage g) {
-    if (g.lo == g.hi) return false;
-    int32_t lo = (g.lo + CTX_STEP - 1) / CTX_STEP, hi = (g.hi - 1) / CTX_STEP;
+static bool try_lower_contexts(search *k, lr_plan_choice c) {
+    if (k->g.lo == k->g.hi) return false;
+    int32_t lo = (k->g.lo + CTX_STEP - 1) / CTX_STEP, hi = (k->g.hi - 1) / CTX_STEP;
     bool fits = false;
     while (lo <= hi) {
         int32_t mid = lo + (hi - lo) / 2;
         c.n_ctx = mid * CTX_STEP;
-        if (try_choice(found, in, w, c)) {
+        if (try_choice(k, c, false)) {
             fits = true;
             lo = mid + 1;
         } else {
@@ -66,50 +108,72 @@ static bool try_lower_contexts(lr_plan_found *found, const lr_plan_input *in, co
     return fits;
 }
 
+/* All ways to use GPUs at one context: chunk, streaming, head or layers first.  The fastest is kept.                  */
+static bool try_ways(search *k, lr_plan_choice c, int32_t most, int32_t least) {
+    bool split = !k->g.whole;
+    for (c.n_batch = most; c.n_batch >= least; c.n_batch /= 2)
+        for (int way = 0; way < (split ? 4 : 1); way++) {
+            c.stream = way & 2 ? lr_plan_stream_gpu(k->in) : LR_PLACE_HOST;
+            c.layers_first = way & 1;
+            bool fits = try_choice(k, c, true);
+            if (fits && k->g.whole && k->in->n_gpus == 1) return true; /* smaller chunks are not faster */
+        }
+    return k->found.fits;
+}
+
 /* Full context first, then lower ones; each with chunks from large to small, or the pinned one.                       */
-static bool try_stage(lr_plan_found *found, const lr_plan_input *in, const lr_plan_weights *w, stage g) {
-    lr_plan_choice c = { .quant = g.quant, .kv = in->kv == LR_FORMAT_NONE ? LR_F16 : in->kv };
-    int32_t least = in->n_batch ? in->n_batch : CHUNK_LEAST;
-    c.n_ctx = g.hi;
-    for (c.n_batch = in->n_batch ? in->n_batch : CHUNK_MOST; c.n_batch >= least; c.n_batch /= 2)
-        if (try_choice(found, in, w, c)) return true;
+static bool try_stage(search *k) {
+    const lr_plan_input *in = k->in;
+    lr_plan_choice c = { .quant = k->g.quant, .kv = in->kv == LR_FORMAT_NONE ? LR_F16 : in->kv, .stream = LR_PLACE_HOST };
+    int32_t most = in->n_batch ? in->n_batch : CHUNK_MOST, least = in->n_batch ? in->n_batch : CHUNK_LEAST;
+    c.n_ctx = k->g.hi;
+    if (in->n_gpus && try_ways(k, c, most, least)) return true;
+    for (c.n_batch = most; !in->n_gpus && c.n_batch >= least; c.n_batch /= 2)
+        if (try_choice(k, c, false)) return true;
     for (c.n_batch = in->n_batch ? in->n_batch : CHUNK_LOWERED; c.n_batch >= least; c.n_batch /= 2)
-        if (try_lower_contexts(found, in, w, c, g)) return true;
-    c.n_ctx = g.lo;
+        if (try_lower_contexts(k, c)) {
+            c.n_ctx = k->found.choice.n_ctx;
+            if (in->n_gpus) try_ways(k, c, most, least);
+            return true;
+        }
+    c.n_ctx = k->g.lo;
     c.n_batch = least;
-    return try_choice(found, in, w, c);
+    return try_choice(k, c, false);
+}
+
+/* What a precision was said to need: of the host, or of all GPUs for weights and cache.                               */
+static uint64_t needs(const search *k, const lr_plan_sizes *s) {
+    if (!k->in->n_gpus) return s->needed;
+    return k->w->total - k->w->mapped_rows + s->session * (uint64_t)k->in->n_sessions;
 }
 
 void lr_plan_choose(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_found *out) {
-    lr_format quants[3];
-    int n_quants = precisions(in, quants), n_stages = 0;
-    stage stages[4];
-    bool pinned = in->n_ctx > 0;
-    int32_t full = pinned ? in->n_ctx : full_context(in);
-    int32_t useful = pinned ? full : (int32_t)lr_min(full, CTX_USEFUL);
-    for (int i = 0; i < n_quants; i++) stages[n_stages++] = (stage){ quants[i], useful, full };
-    if (!pinned && useful > CTX_LEAST) stages[n_stages++] = (stage){ quants[n_quants - 1], CTX_LEAST, useful };
-
+    stage stages[MOST_STAGES];
+    int32_t full = in->n_ctx > 0 ? in->n_ctx : full_context(in);
+    int n_stages = list_stages(in, stages, full);
+    search k = { .scale = scale, .in = in };
     *out = (lr_plan_found){ .overflows = true, .n_ctx_full = full };
     for (int i = 0; i < n_stages && !out->fits; i++) {
-        const lr_plan_weights *w = lr_plan_weighed(scale, in, stages[i].quant);
-        lr_plan_found stage_found = { .overflows = true };
-        if (w) stage_found.fits = try_stage(&stage_found, in, w, stages[i]);
-        if (stage_found.overflows) continue;
-        if (stage_found.fits || out->overflows || stage_found.sizes.needed < out->sizes.needed) {
-            out->choice = stage_found.choice;
-            out->sizes = stage_found.sizes;
-            out->fits = stage_found.fits;
+        k.g = stages[i];
+        k.w = lr_plan_weighed(scale, in, k.g.quant);
+        k.found = (lr_plan_found){ .overflows = true };
+        if (k.w) try_stage(&k);
+        if (k.found.overflows) continue;
+        if (k.found.fits || out->overflows || nearer(&k.found.sizes, &out->sizes)) {
+            out->choice = k.found.choice;
+            out->sizes = k.found.sizes;
+            out->fits = k.found.fits;
             out->overflows = false;
         }
-        if (!stage_found.fits && i < n_quants) {
-            out->tried[out->n_tried] = stages[i].quant;
-            out->tried_needs[out->n_tried++] = stage_found.sizes.needed;
+        bool first = i == 0 || stages[i - 1].quant != k.g.quant;
+        if (!k.found.fits && first) {
+            out->tried[out->n_tried] = k.g.quant;
+            out->tried_needs[out->n_tried++] = needs(&k, &k.found.sizes);
         }
     }
     if (!out->fits || out->choice.n_ctx == full) return;
     lr_plan_choice whole = out->choice;
-    lr_plan_sizes sizes;
     whole.n_ctx = full;
-    if (lr_plan_measure(in, lr_plan_weighed(scale, in, whole.quant), &whole, &sizes)) out->full_needs = sizes.needed;
+    k.w = lr_plan_weighed(scale, in, whole.quant);
+    if (measure(&k, &whole)) out->full_needs = needs(&k, &k.sizes);
 }

@@ -2,7 +2,7 @@
 #include "runtime/plan_layout.h"
 
 static const char *tier_name(lr_tier tier) {
-    static const char *const names[] = { "resident", "mapped", "host", "streamed", "disk" };
+    static const char *const names[] = { "resident", "mapped", "streamed", "disk" };
     return names[tier];
 }
 

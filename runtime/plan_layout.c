@@ -1,209 +1,180 @@
-/* Planner, layout: what a choice of context, chunk and KV format takes, and the arena that holds it:
- * weights block (one region a layer), KV caches (one region a session and layer), buffers of a pass, scratch.         */
+/* Planner, layout: every tensor, cache and buffer of a choice gets its offset.  An arena holds weights (one region a
+ * layer), KV caches (one region a session and layer), buffers of a pass; a GPU's also the slots for streaming.        */
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime/plan_layout.h"
 
-/* ---- measuring ---- */
+/* An arena while it is laid out: the host's or a GPU's.                                                               */
+typedef struct arena {
+    lr_plan_region *regions;
+    size_t n;
+    uint64_t at; /* first free byte */
+} arena;
 
-/* Product that remembers in *ok whether any was too large; then the result is 0 and harmless.                         */
-static uint64_t product(bool *ok, uint64_t a, uint64_t b) {
-    uint64_t r;
-    if (lr_mul_u64(a, b, &r) && r <= LR_PLAN_MOST) return r;
-    *ok = false;
-    return 0;
-}
-
-static uint64_t sum(bool *ok, uint64_t a, uint64_t b) { /* both at most LR_PLAN_MOST */
-    if (a + b <= LR_PLAN_MOST) return a + b;
-    *ok = false;
-    return 0;
-}
-
-static uint64_t aligned(uint64_t a) { return (a + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1); }
-
-/* Widest packed input of any matmul: the formats that the kernels for these weights ask for, long and short passes. */
-static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, int32_t n) {
-    uint64_t most = 0;
-    for (int f = 0; f < LR_N_FORMATS; f++) {
-        int64_t cols = w->matmul_cols[f];
-        if (!cols) continue;
-        if (!product(ok, 8 * (uint64_t)n, (uint64_t)cols)) return 0; /* bounds what lr_act_bytes multiplies */
-        if (!in->ops) {
-            most = (uint64_t)lr_max((int64_t)most, (int64_t)lr_act_bytes(LR_ACT_F32, n, cols));
-            continue;
-        }
-        int32_t few = (int32_t)lr_min(n, in->ops->few_tokens);
-        size_t a = lr_act_bytes(in->ops->matmul_many[f].act, n, cols);
-        size_t b = few > 0 ? lr_act_bytes(in->ops->matmul_few[f].act, few, cols) : 0;
-        most = (uint64_t)lr_max((int64_t)most, lr_max((int64_t)a, (int64_t)b));
-    }
-    return most;
-}
-
-static void measure_kv(bool *ok, const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *s) {
-    const lr_hparams *h = in->model;
-    int64_t n_windowed = h->window > 0 ? lr_max(0, h->n_layers - lr_max(0, h->window_from)) : 0;
-    int64_t n[2] = { h->n_layers - n_windowed, n_windowed };
-    s->slots[0] = c->n_ctx;
-    s->slots[1] = (int32_t)lr_min(c->n_ctx, (int64_t)h->window + s->n_batch);
-    s->session = 0;
-    for (int i = 0; i < 2; i++) {
-        s->page[i] = 0;
-        if (!n[i]) continue;
-        if (!lr_kv_page_bytes(c->kv, h->n_kv_heads, h->head_dim, s->slots[i], &s->page[i]) ||
-            s->page[i] > LR_PLAN_MOST) {
-            *ok = false;
-            return;
-        }
-        s->session = sum(ok, s->session, product(ok, aligned(s->page[i]), (uint64_t)n[i]));
-    }
-    s->kv = product(ok, s->session, (uint64_t)in->n_sessions);
-}
-
-static void measure_buffers(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
-                            lr_plan_sizes *s) {
-    const lr_hparams *h = in->model;
-    uint64_t n = (uint64_t)s->n_batch, row = 4 * n, n_sessions = (uint64_t)in->n_sessions;
-    uint64_t q_dim = (uint64_t)h->n_heads * (uint64_t)h->head_dim;
-    uint64_t kv_dim = (uint64_t)h->n_kv_heads * (uint64_t)h->head_dim;
-    uint64_t *b = s->buffer;
-    b[LR_BUFFER_x] = b[LR_BUFFER_y] = product(ok, row, (uint64_t)h->dim);
-    b[LR_BUFFER_q] = b[LR_BUFFER_att] = product(ok, row, q_dim);
-    b[LR_BUFFER_k] = b[LR_BUFFER_v] = product(ok, row, kv_dim);
-    b[LR_BUFFER_gate] = b[LR_BUFFER_up] = product(ok, row, (uint64_t)h->hidden_dim);
-    b[LR_BUFFER_act] = act_bytes(ok, in, w, s->n_batch);
-    b[LR_BUFFER_cos_sin] = product(ok, row, (uint64_t)h->n_rot);
-    b[LR_BUFFER_logits] = product(ok, product(ok, 4, n_sessions), (uint64_t)h->n_vocab);
-    b[LR_BUFFER_seqs] = product(ok, sizeof(lr_seq), n_sessions);
-    b[LR_BUFFER_tokens] = product(ok, product(ok, 4, n_sessions), (uint64_t)c->n_ctx);
-
-    /* The callbacks multiply without checking: bound the products first.                                              */
-    int64_t max_cols = lr_max(w->max_cols, lr_max((int64_t)q_dim, lr_max(h->dim, h->hidden_dim)));
-    uint64_t attention = product(ok, product(ok, row, (uint64_t)c->n_ctx), q_dim + 16 * (uint64_t)h->n_heads);
-    uint64_t widest = product(ok, row, (uint64_t)max_cols);
-    b[LR_BUFFER_partial] = b[LR_BUFFER_scratch] = s->scratch_stride = 0;
-    if (!attention || !widest) return;
-    b[LR_BUFFER_partial] = product(ok, 1, in->partial_bytes(s->n_batch, c->n_ctx, h->n_heads, h->head_dim));
-    size_t scratch = in->scratch_bytes(max_cols, s->n_batch, h->n_heads, h->head_dim);
-    s->scratch_stride = aligned(product(ok, 1, scratch > in->scratch_least ? scratch : in->scratch_least));
-    b[LR_BUFFER_scratch] = product(ok, s->scratch_stride, (uint64_t)in->n_threads);
-}
-
-bool lr_plan_measure(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c, lr_plan_sizes *out) {
-    bool ok = true;
-    lr_plan_sizes *s = out;
-    s->n_batch = (int32_t)lr_max(lr_min(c->n_batch, c->n_ctx), in->n_sessions);
-    measure_kv(&ok, in, c, s);
-    measure_buffers(&ok, in, w, c, s);
-    s->activations = 0;
-    for (int i = 0; i < LR_N_BUFFERS && ok; i++) s->activations = sum(&ok, s->activations, aligned(s->buffer[i]));
-    if (!ok) return false;
-
-    uint64_t granule = in->host.granule_bytes > LR_ALIGN ? in->host.granule_bytes : LR_ALIGN;
-    s->arena = sum(&ok, sum(&ok, s->kv, s->activations), in->cached ? 0 : w->block);
-    uint64_t rest = s->arena % granule;
-    if (rest) s->arena = sum(&ok, s->arena, granule - rest);
-    s->needed = sum(&ok, s->arena, sum(&ok, w->mapped, in->cached ? w->block : 0));
-    s->needed = sum(&ok, s->needed, sum(&ok, in->host_fixed_bytes, in->host.overhead_bytes));
-    return ok;
-}
-
-/* ---- laying out ---- */
-
-static void add_region(lr_plan *plan, uint64_t offset, uint64_t bytes, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-static void add_region(lr_plan *plan, uint64_t offset, uint64_t bytes, const char *format, ...) {
-    if (!bytes) return;
-    lr_plan_region *r = &plan->regions[plan->n_regions++];
+static uint64_t add_region(arena *a, uint64_t bytes, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static uint64_t add_region(arena *a, uint64_t bytes, const char *format, ...) {
+    uint64_t offset = a->at;
+    if (!bytes) return 0;
+    lr_plan_region *r = &a->regions[a->n++];
     va_list ap;
     va_start(ap, format);
     vsnprintf(r->name, sizeof r->name, format, ap);
     va_end(ap);
     r->offset = offset;
     r->bytes = bytes;
+    a->at += lr_plan_aligned(bytes);
+    return offset;
 }
 
-/* Groups of the weights block: what stands before the layers, the layers, what comes after.                           */
+/* ---- weights ---- */
+
+/* Groups of a weights block: what stands before the layers, the layers, what comes after.                             */
 static int32_t group_of(const lr_plan_input *in, const lr_plan_tensor *t) {
     return t->role == LR_EMBED ? 0 : t->layer < 0 ? in->model->n_layers + 1 : t->layer + 1;
 }
 
-/* Tensors in the order of their group, then of the input.  ends (n_layers + 2) is room for the groups' cursors.       */
-static llmrun_status place_weights(lr_plan *plan, const lr_plan_input *in, lr_format quant, uint64_t *ends,
-                                   llmrun_error *err) {
+enum { BLOCK = LR_PLACE_HOST - 1 }; /* stands for all converted tensors, wherever they are used */
+
+static uint64_t bytes_in(const lr_plan_placement *p, int place) {
+    if (place == BLOCK) return p->converted ? p->bytes : 0;
+    if (p->place != place) return 0;
+    return place != LR_PLACE_HOST ? lr_plan_gpu_bytes(p) : p->converted ? p->bytes : 0;
+}
+
+/* Offsets of the tensors of one place, in the order of their group, then of the input.  ends (n_layers + 2): room for
+ * the groups' cursors.  Returns their bytes.                                                                          */
+static uint64_t place_weights(lr_plan *plan, const lr_plan_input *in, int place, uint64_t *ends, arena *a) {
     int32_t n_groups = in->model->n_layers + 2;
-    bool tied = lr_plan_tied(in);
-    for (size_t i = 0; i < in->n_tensors; i++) {
-        lr_plan_placement *p = &plan->placements[i];
-        if (!lr_plan_place(in, tied, quant, &in->tensors[i], p))
-            return lr_fail(err, LLMRUN_INTERNAL, "plan: tensor %zu: measured before, now too large", i);
-        if (p->converted) ends[group_of(in, &in->tensors[i])] += p->bytes;
-    }
+    memset(ends, 0, (size_t)n_groups * sizeof *ends);
+    for (size_t i = 0; i < in->n_tensors; i++) ends[group_of(in, &in->tensors[i])] += bytes_in(&plan->placements[i], place);
     uint64_t at = 0;
     for (int32_t g = 0; g < n_groups; g++) {
         uint64_t bytes = ends[g];
         ends[g] = at; /* from here on the group's cursor */
-        if (!in->cached) {
-            if (g == 0 || g == n_groups - 1)
-                add_region(plan, at, bytes, "%s.weights", g ? "output" : "embedding");
-            else
-                add_region(plan, at, bytes, "layers.%d.weights", g - 1);
-        }
+        if (a && (g == 0 || g == n_groups - 1)) add_region(a, bytes, "%s.weights", g ? "output" : "embedding");
+        else if (a) add_region(a, bytes, "layers.%d.weights", g - 1);
         at += bytes;
     }
     for (size_t i = 0; i < in->n_tensors; i++) {
         lr_plan_placement *p = &plan->placements[i];
-        if (!p->converted) continue;
-        uint64_t *cursor = &ends[group_of(in, &in->tensors[i])];
-        p->offset = p->block_offset = *cursor;
-        *cursor += p->bytes;
+        uint64_t bytes = bytes_in(p, place), *cursor = &ends[group_of(in, &in->tensors[i])];
+        if (!bytes) continue;
+        *(place == BLOCK ? &p->block_offset : &p->offset) = *cursor;
+        *cursor += bytes;
     }
-    plan->weights_bytes = plan->block_bytes = at;
-    return LLMRUN_OK;
-}
-
-/* Returns the first byte after the caches.                                                                            */
-static uint64_t place_kv(lr_plan *plan, const lr_plan_input *in, const lr_plan_sizes *s, uint64_t at) {
-    int32_t n_layers = in->model->n_layers;
-    for (int32_t layer = 0; layer < n_layers; layer++) {
-        bool windowed = lr_plan_windowed(in->model, layer);
-        plan->kv_slots[layer] = s->slots[windowed];
-        plan->kv_page_bytes[layer] = s->page[windowed];
-    }
-    for (int32_t session = 0; session < in->n_sessions; session++)
-        for (int32_t layer = 0; layer < n_layers; layer++) {
-            uint64_t bytes = plan->kv_page_bytes[layer];
-            plan->kv_offset[(size_t)session * (size_t)n_layers + (size_t)layer] = at;
-            if (in->n_sessions == 1)
-                add_region(plan, at, bytes, "kv.%d", layer);
-            else
-                add_region(plan, at, bytes, "sessions.%d.kv.%d", session, layer);
-            at += aligned(bytes);
-        }
     return at;
 }
 
-static uint64_t place_buffers(lr_plan *plan, const lr_plan_sizes *s, uint64_t at) {
+/* Weights that every token reads from disk: those of the last groups of the host, as many as RAM has no room for.     */
+static void mark_disk(lr_plan *plan, const lr_plan_input *in, bool tied, uint64_t disk) {
+    for (size_t i = in->n_tensors; i-- > 0 && disk;) {
+        lr_plan_placement *p = &plan->placements[i];
+        bool rows_only = in->tensors[i].role == LR_EMBED && !tied;
+        if (p->place != LR_PLACE_HOST || rows_only || (p->converted && !in->cached)) continue;
+        p->tier = LR_TIER_DISK;
+        disk -= p->bytes < disk ? p->bytes : disk;
+    }
+}
+
+static llmrun_status place_tensors(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, lr_format quant,
+                                   llmrun_error *err) {
+    size_t n_grouped = (size_t)in->model->n_layers * LR_N_GROUPS, head = lr_plan_part_index(in, -1, LR_GROUP_HEAD);
+    for (size_t i = 0; i < in->n_tensors; i++) {
+        lr_plan_placement *p = &plan->placements[i];
+        if (!lr_plan_place(in, w->tied, quant, &in->tensors[i], p))
+            return lr_fail(err, LLMRUN_INTERNAL, "plan: tensor %zu: measured before, now too large", i);
+        size_t part = lr_plan_part_of(in, w->tied, &in->tensors[i]);
+        p->place = part < n_grouped ? plan->place[part] : part == head ? plan->head_place : LR_PLACE_HOST;
+        if (p->place != LR_PLACE_HOST) p->tier = LR_TIER_RESIDENT;
+        else if (part < n_grouped && plan->stream[part] != LR_PLACE_HOST) p->tier = LR_TIER_STREAMED;
+    }
+    mark_disk(plan, in, w->tied, plan->disk_bytes);
+    return LLMRUN_OK;
+}
+
+/* ---- caches and buffers ---- */
+
+/* Caches of the layers whose attention is at that place.                                                              */
+static void place_kv(lr_plan *plan, const lr_plan_input *in, int place, arena *a) {
+    size_t n_layers = (size_t)in->model->n_layers;
+    for (size_t session = 0; session < (size_t)in->n_sessions; session++)
+        for (size_t layer = 0; layer < n_layers; layer++) {
+            uint64_t bytes = plan->kv_page_bytes[layer], *offset = &plan->kv_offset[session * n_layers + layer];
+            if (plan->place[layer * LR_N_GROUPS + LR_GROUP_ATTN] != place) continue;
+            if (in->n_sessions == 1) *offset = add_region(a, bytes, "kv.%zu", layer);
+            else *offset = add_region(a, bytes, "sessions.%zu.kv.%zu", session, layer);
+        }
+}
+
+static void place_buffer(lr_plan_buffers *buffers, int i, const uint64_t *bytes, arena *a) {
     static const char *const names[LR_N_BUFFERS] = {
 #define LR_X(name) [LR_BUFFER_##name] = #name,
         LR_PLAN_BUFFERS(LR_X)
 #undef LR_X
     };
     uint64_t *const offsets[LR_N_BUFFERS] = {
-#define LR_X(name) [LR_BUFFER_##name] = &plan->buffers.name,
+#define LR_X(name) [LR_BUFFER_##name] = &buffers->name,
         LR_PLAN_BUFFERS(LR_X)
 #undef LR_X
     };
-    for (int i = 0; i < LR_N_BUFFERS; i++) {
-        bool own_class = i == LR_BUFFER_logits || i == LR_BUFFER_scratch;
-        *offsets[i] = at;
-        add_region(plan, at, s->buffer[i], "%s%s", own_class ? "" : "activations.", names[i]);
-        at += aligned(s->buffer[i]);
+    bool own_class = i == LR_BUFFER_logits || i == LR_BUFFER_scratch;
+    *offsets[i] = add_region(a, bytes[i], "%s%s", own_class ? "" : "activations.", names[i]);
+}
+
+static void place_pinned(lr_plan_gpu *g, const lr_plan_input *in, const lr_plan_gpu_sizes *s, int32_t n_batch) {
+    uint64_t at = 0, row = 4 * (uint64_t)n_batch;
+    bool x = false, hidden = false;
+    for (int i = 0; i < 2; i++) {
+        x |= s->crossings[i].x_host > 0;
+        hidden |= s->crossings[i].hidden_host > 0;
     }
-    plan->buffers.scratch_stride = s->scratch_stride;
-    return at;
+    const struct { uint64_t *offset, bytes; } blocks[] = {
+        { &g->pinned_header[0], s->header },
+        { &g->pinned_header[1], s->header },
+        { &g->pinned_x, x ? row * (uint64_t)in->model->dim : 0 },
+        { &g->pinned_hidden, hidden ? row * (uint64_t)in->model->hidden_dim : 0 },
+        { &g->pinned_logits, s->buffer[LR_BUFFER_logits] },
+        { &g->pinned_slot[0], s->pinned_slot },
+        { &g->pinned_slot[1], s->pinned_slot },
+        { &g->pinned_kv[0], s->kv_slot },
+        { &g->pinned_kv[1], s->kv_slot },
+    };
+    for (size_t i = 0; i < LR_COUNT(blocks); i++) {
+        *blocks[i].offset = at;
+        at += lr_plan_aligned(blocks[i].bytes);
+    }
+    g->pinned_slot_bytes = s->pinned_slot;
+    g->pinned_bytes = at;
+}
+
+static void place_gpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_gpu_sizes *s, int gpu, uint64_t *ends) {
+    static const int order[] = { /* the header of a pass first */
+        LR_BUFFER_seqs, LR_BUFFER_ids, LR_BUFFER_cos_sin, LR_BUFFER_x, LR_BUFFER_y, LR_BUFFER_q, LR_BUFFER_k,
+        LR_BUFFER_v, LR_BUFFER_att, LR_BUFFER_gate, LR_BUFFER_up, LR_BUFFER_act, LR_BUFFER_act_hidden,
+        LR_BUFFER_partial, LR_BUFFER_logits,
+    };
+    lr_plan_gpu *g = &plan->gpus[gpu];
+    arena a = { .regions = g->regions };
+    g->weights_bytes = place_weights(plan, in, gpu, ends, &a);
+    place_kv(plan, in, gpu, &a);
+    g->kv_bytes = a.at - g->weights_bytes;
+    g->header = a.at;
+    g->header_bytes = s->header;
+    for (size_t i = 0; i < LR_COUNT(order); i++) place_buffer(&g->buffers, order[i], s->buffer, &a);
+    g->activation_bytes = s->activations;
+    for (int i = 0; i < 2; i++) g->slot[i] = add_region(&a, s->slot, "staging.weights.%d", i);
+    for (int i = 0; i < 2; i++) g->kv_slot[i] = add_region(&a, s->kv_slot, "staging.kv.%d", i);
+    g->slot_bytes = s->slot;
+    g->kv_slot_bytes = s->kv_slot;
+    g->staging_bytes = s->staging;
+    g->n_regions = a.n;
+    g->n_layers = s->own.n_layers[0] + s->own.n_layers[1] + s->streamed.n_layers[0] + s->streamed.n_layers[1];
+    g->arena_bytes = s->arena;
+    g->overhead_bytes = in->gpus[gpu].overhead_bytes;
+    g->total_bytes = g->arena_bytes + g->overhead_bytes;
+    g->weight_bytes_per_token = s->own.read + s->own.head_read;
+    place_pinned(g, in, s, plan->n_batch);
 }
 
 static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
@@ -221,10 +192,12 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     }
     plan->kv = c->kv;
     plan->arena_bytes = s->arena;
-    plan->mapped_bytes = w->mapped + (in->cached ? w->block : 0);
+    plan->mapped_bytes = s->host.mapped + (in->cached ? s->host.weights : 0);
+    plan->disk_bytes = s->disk;
     plan->mapped_rows_bytes = w->mapped_rows;
     plan->fixed_bytes = in->host_fixed_bytes + in->host.overhead_bytes;
-    plan->total_bytes = plan->arena_bytes + plan->fixed_bytes;
+    plan->pinned_bytes = s->pinned;
+    plan->total_bytes = plan->arena_bytes + plan->pinned_bytes + plan->fixed_bytes;
     plan->needed_bytes = s->needed;
     plan->weight_bytes = w->total;
     plan->weight_bytes_per_token = w->per_token;
@@ -234,30 +207,85 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     uint64_t row = (uint64_t)(in->model->head_dim / kv->block) * (uint64_t)(kv->quant_bytes + kv->scale_bytes);
     plan->kv_bytes_per_token = 2 * row * (uint64_t)in->model->n_kv_heads * (uint64_t)in->model->n_layers;
     plan->kv_slot_bytes = s->session;
-    plan->kv_bytes = s->kv;
+    plan->kv_bytes = s->host.kv;
     plan->activation_bytes = s->activations;
+    plan->buffers.scratch_stride = s->scratch_stride;
+    plan->n_gpus = in->n_gpus;
+    plan->n_host_layers = s->n_host_layers;
+    plan->stream_from = s->stream_from;
+    plan->embed_place = s->embed_place;
+    plan->head_place = s->head_place;
+    for (int32_t layer = 0; layer < in->model->n_layers; layer++) {
+        bool windowed = lr_plan_windowed(in->model, layer);
+        plan->kv_slots[layer] = s->slots[windowed];
+        plan->kv_page_bytes[layer] = s->page[windowed];
+    }
 }
 
-llmrun_status lr_plan_lay_out(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w,
-                              const lr_plan_choice *c, const lr_plan_sizes *s, llmrun_error *err) {
+/* ---- all of it ---- */
+
+/* Arrays whose sizes the model and the choice give.                                                                   */
+static bool allocate(lr_plan *plan, const lr_plan_input *in) {
     size_t n_layers = (size_t)in->model->n_layers, n_caches = n_layers * (size_t)in->n_sessions;
-    size_t n_regions = n_layers + 2 + n_caches + LR_N_BUFFERS;
-    uint64_t *ends = lr_zalloc(n_layers + 2, sizeof *ends);
+    size_t n_groups = n_layers * LR_N_GROUPS, n_regions = n_layers + 2 + n_caches + LR_N_BUFFERS;
     plan->placements = lr_zalloc(in->n_tensors, sizeof *plan->placements);
     plan->regions = lr_zalloc(n_regions, sizeof *plan->regions);
     plan->kv_offset = lr_zalloc(n_caches, sizeof *plan->kv_offset);
     plan->kv_page_bytes = lr_zalloc(n_layers, sizeof *plan->kv_page_bytes);
     plan->kv_slots = lr_zalloc(n_layers, sizeof *plan->kv_slots);
+    plan->place = lr_alloc(n_groups);
+    plan->stream = lr_alloc(n_groups);
+    if (!plan->placements || !plan->regions || !plan->kv_offset || !plan->kv_page_bytes || !plan->kv_slots ||
+        !plan->place || !plan->stream)
+        return false;
+    memset(plan->place, LR_PLACE_HOST, n_groups);
+    memset(plan->stream, LR_PLACE_HOST, n_groups);
+    if (!in->n_gpus) return true;
+    plan->gpus = lr_zalloc((size_t)in->n_gpus, sizeof *plan->gpus);
+    if (!plan->gpus) return false;
+    plan->n_gpus = in->n_gpus; /* for closing */
+    for (int gpu = 0; gpu < in->n_gpus; gpu++) {
+        plan->gpus[gpu].regions = lr_zalloc(n_regions + 4, sizeof *plan->regions);
+        if (!plan->gpus[gpu].regions) return false;
+    }
+    return true;
+}
+
+llmrun_status lr_plan_lay_out(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                              const lr_plan_places *places, lr_plan_sizes *s, llmrun_error *err) {
+    size_t n_layers = (size_t)in->model->n_layers;
+    uint64_t *ends = lr_zalloc(n_layers + 2, sizeof *ends);
     llmrun_status status = LLMRUN_OK;
-    if (!ends || !plan->placements || !plan->regions || !plan->kv_offset || !plan->kv_page_bytes || !plan->kv_slots) {
-        status = lr_fail_nomem(err, "plan", n_regions * sizeof *plan->regions);
+    if (!ends || !allocate(plan, in)) {
+        status = lr_fail_nomem(err, "plan", in->n_tensors * sizeof *plan->placements);
+        goto done;
+    }
+    lr_plan_places mine = { .group = plan->place, .stream = plan->stream, .embed = LR_PLACE_HOST, .head = LR_PLACE_HOST };
+    if (places) {
+        memcpy(plan->place, places->group, n_layers * LR_N_GROUPS);
+        memcpy(plan->stream, places->stream, n_layers * LR_N_GROUPS);
+        mine.embed = places->embed;
+        mine.head = places->head;
+    }
+    if (!(places ? lr_plan_measure_placed(in, w, c, &mine, s) : lr_plan_measure(in, w, c, &mine, s))) {
+        status = lr_fail(err, LLMRUN_INTERNAL, "plan: measured before, now too large");
         goto done;
     }
     plan->n_tensors = in->n_tensors;
+    plan->n_groups = n_layers * LR_N_GROUPS;
     fill_totals(plan, in, w, c, s);
-    status = place_weights(plan, in, c->quant, ends, err);
+    status = place_tensors(plan, in, w, c->quant, err);
     if (status != LLMRUN_OK) goto done;
-    place_buffers(plan, s, place_kv(plan, in, s, in->cached ? 0 : plan->weights_bytes));
+
+    arena host = { .regions = plan->regions };
+    plan->block_bytes = place_weights(plan, in, BLOCK, ends, NULL);
+    plan->weights_bytes = place_weights(plan, in, LR_PLACE_HOST, ends, in->cached ? NULL : &host);
+    for (size_t i = 0; i < in->n_tensors && in->cached; i++)
+        if (plan->placements[i].place == LR_PLACE_HOST) plan->placements[i].offset = plan->placements[i].block_offset;
+    place_kv(plan, in, LR_PLACE_HOST, &host);
+    for (int i = 0; i < LR_N_BUFFERS; i++) place_buffer(&plan->buffers, i, s->buffer, &host);
+    plan->n_regions = host.n;
+    for (int gpu = 0; gpu < in->n_gpus; gpu++) place_gpu(plan, in, &s->gpu[gpu], gpu, ends);
 done:
     lr_free(ends);
     return status;

@@ -1,6 +1,7 @@
-/* Inside of the planner.  A plan is found in three steps that share no state: weigh the tensors in a precision
- * (plan_weigh.c), measure what a choice of context and chunk adds (plan_layout.c), choose what fits (plan_choose.c).
- * Only the winner is laid out; sizes and layout come from one table, so they cannot differ.                          */
+/* Inside of the planner.  A plan is found in steps that share no state: weigh the tensors in a precision (plan_weigh.c),
+ * place the groups (plan_place.c), measure what each place then takes (plan_measure.c), predict how long a reference job
+ * takes (plan_predict.c), choose among what fits (plan_choose.c).  Only the winner is laid out (plan_layout.c); sizes and
+ * layout come from one table, so they cannot differ.                                                                  */
 #ifndef LR_PLAN_LAYOUT_H
 #define LR_PLAN_LAYOUT_H
 
@@ -8,14 +9,23 @@
 
 #define LR_PLAN_MOST ((uint64_t)1 << 60) /* no total may pass it: sums of a few such sizes cannot wrap around */
 
-/* What may be left open, decided.                                                                                     */
-typedef struct lr_plan_choice {
-    lr_format quant; /* LR_FORMAT_NONE: each matrix in its file's own precision */
-    lr_format kv;
-    int32_t n_ctx, n_batch;
-} lr_plan_choice;
+static inline uint64_t lr_plan_aligned(uint64_t a) { return (a + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1); }
 
-/* All weights in one precision; sizes in bytes.                                                                       */
+/* ---- weights in one precision ---- */
+
+/* One group's weights.                                                                                                */
+typedef struct lr_plan_part {
+    uint64_t gpu;            /* in a GPU's arena, each tensor rounded up to LR_ALIGN */
+    uint64_t block, mapped;  /* on the host: converted, used from the file */
+    uint64_t params;         /* values that matmuls read */
+    uint64_t widths;         /* set of lr_plan_weights.cols */
+    int64_t longest_row;     /* values */
+    bool gpu_takes;          /* a GPU has kernels for all its formats */
+} lr_plan_part;
+
+enum { LR_PLAN_WIDTHS = 3 }; /* different row lengths a format: matmuls read rows of dim, q_dim or hidden values */
+
+/* All weights; sizes in bytes.                                                                                        */
 typedef struct lr_plan_weights {
     uint64_t block;          /* converted tensors */
     uint64_t mapped;         /* used from the file and read by every token */
@@ -23,22 +33,64 @@ typedef struct lr_plan_weights {
     uint64_t total, per_token, source; /* source: file bytes of the converted ones */
     uint64_t by_format[LR_N_FORMATS];  /* total by format */
     uint64_t matrix_by_format[LR_N_FORMATS];
-    int64_t matmul_cols[LR_N_FORMATS]; /* widest matrix that a matmul reads in that format, 0: none */
+    int64_t cols[LR_N_FORMATS * LR_PLAN_WIDTHS]; /* [format * LR_PLAN_WIDTHS + i] of matrices that a matmul reads, or 0 */
+    uint64_t widths;         /* set of those that are not 0 */
     int64_t max_cols;        /* widest matrix of all */
     uint64_t n_params, n_matmul_params;
+    bool tied;
+    lr_plan_part *parts;     /* by lr_plan_part_index; NULL without GPUs */
 } lr_plan_weights;
+_Static_assert(LR_N_FORMATS * LR_PLAN_WIDTHS <= 64, "sets of widths have 64 bits");
+
+static inline size_t lr_plan_part_index(const lr_plan_input *in, int32_t layer, lr_group group) {
+    return group < LR_N_GROUPS ? (size_t)layer * LR_N_GROUPS + group
+                               : (size_t)in->model->n_layers * LR_N_GROUPS + (group == LR_GROUP_HEAD);
+}
 
 /* One matrix is both embedding and head, under whichever of the two roles the file has it.                            */
 bool lr_plan_tied(const lr_plan_input *in);
-/* Where a tensor goes in that precision, offset left 0.  False: its size overflows.                                   */
+/* Index of the part that a tensor belongs to.                                                                         */
+size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor *t);
+/* How a tensor runs in that precision; place, offsets left 0.  False: its size overflows.                             */
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
                                  lr_plan_placement *out);
-/* False: a size overflows.                                                                                            */
-LR_MUST_CHECK bool lr_plan_weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out);
+/* Bytes that a tensor so placed takes in a GPU's arena.                                                               */
+static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) { return lr_plan_aligned(p->bytes); }
+
+/* Where groups go; arrays of the caller's.                                                                            */
+typedef struct lr_plan_places {
+    int8_t *group, *stream; /* (n_layers x LR_N_GROUPS), as in lr_plan */
+    int8_t embed, head;
+} lr_plan_places;
+
+/* Weights already weighed, by quant + 1, and room for a candidate's places.  Tensors, use_mmap and cached are the same
+ * for all users of one.  Zeroed to begin with.                                                                        */
+typedef struct lr_plan_scale {
+    bool done[LR_N_FORMATS + 1], ok[LR_N_FORMATS + 1];
+    lr_plan_weights weights[LR_N_FORMATS + 1];
+    lr_plan_places places;
+    bool no_memory;
+} lr_plan_scale;
+/* NULL: a size overflows, or no_memory.                                                                               */
+const lr_plan_weights *lr_plan_weighed(lr_plan_scale *scale, const lr_plan_input *in, lr_format quant);
+void lr_plan_scale_close(lr_plan_scale *scale);
+
+/* ---- measuring a choice ---- */
+
+/* What may be left open, decided.                                                                                     */
+typedef struct lr_plan_choice {
+    lr_format quant; /* LR_FORMAT_NONE: each matrix in its file's own precision */
+    lr_format kv;
+    int32_t n_ctx, n_batch;
+    int8_t stream;    /* GPU that long passes stream host groups to, or LR_PLACE_HOST: none */
+    bool layers_first; /* GPUs take layers before the head */
+    int32_t stream_from; /* 0: where streaming begins to pay */
+} lr_plan_choice;
 
 /* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                         */
 #define LR_PLAN_BUFFERS(X) \
-    X(x) X(y) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(cos_sin) X(partial) X(logits) X(seqs) X(tokens) X(scratch)
+    X(x) X(y) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(cos_sin) X(partial) X(logits) X(seqs) \
+    X(tokens) X(ids) X(scratch)
 enum {
 #define LR_X(name) LR_BUFFER_##name,
     LR_PLAN_BUFFERS(LR_X)
@@ -46,34 +98,95 @@ enum {
     LR_N_BUFFERS
 };
 
+/* What one place computes.                                                                                            */
+typedef struct lr_plan_load {
+    unsigned kinds;            /* set of 1 << lr_group */
+    uint64_t widths;           /* inputs of matmuls that are packed into `act`, set of lr_plan_weights.cols */
+    uint64_t hidden_widths;    /* into `act_hidden` */
+    int32_t n_layers[2];       /* with attention here; [1]: windowed */
+    uint64_t weights;          /* GPU: in its arena.  Host: converted */
+    uint64_t mapped;           /* host */
+    uint64_t kv;               /* all sessions */
+    uint64_t read, params;     /* weights that one token reads, values of them; the head's are apart */
+    uint64_t head_read;
+    uint64_t largest, largest_page; /* streamed: of one group's weights, of one layer's cache */
+    int64_t longest_row;       /* values */
+} lr_plan_load;
+
+/* How often activations come to a GPU or leave it for the host.                                                       */
+typedef struct lr_plan_crossings {
+    int32_t x_host, hidden_host; /* to and from the host */
+    int32_t x_peer, hidden_peer; /* from another GPU */
+} lr_plan_crossings;
+
+typedef struct lr_plan_gpu_sizes {
+    lr_plan_load own, streamed;
+    uint64_t buffer[LR_N_BUFFERS]; /* bytes, exact */
+    uint64_t activations, staging, slot, kv_slot, arena, header;
+    lr_plan_crossings crossings[2]; /* in a pass that does not stream, in one that does */
+    bool back_to_host;             /* the host waits for it in the midst of the layers */
+    uint64_t pinned_slot, pinned;
+} lr_plan_gpu_sizes;
+
 /* What a choice takes.                                                                                                */
 typedef struct lr_plan_sizes {
     int32_t n_batch;                 /* as run: not above n_ctx, not below n_sessions */
     int32_t slots[2];                /* positions a layer keeps: [0] full attention, [1] windowed */
     uint64_t page[2];                /* bytes of its cache */
-    uint64_t session, kv;            /* one session's pages, all sessions'; each page rounded up to LR_ALIGN */
-    uint64_t buffer[LR_N_BUFFERS];   /* bytes, exact */
+    uint64_t page_room[2];           /* of all sessions, each page rounded up to LR_ALIGN */
+    uint64_t session;                /* one session's pages */
+    lr_plan_load host;
+    uint64_t buffer[LR_N_BUFFERS];   /* host, exact */
     uint64_t scratch_stride;
     uint64_t activations;            /* buffers, each rounded up to LR_ALIGN */
-    uint64_t arena, needed;
+    uint64_t arena, pinned, needed;  /* host; needed: at least, where weights may stay on disk */
+    uint64_t disk;                   /* mapped bytes that every token reads from disk */
+    int8_t embed_place, head_place;
+    int32_t n_host_layers, n_left_out; /* n_left_out: groups, the head among them, that the CPU computes */
+    int32_t short_gpu;               /* that cannot hold a layer, or -1 */
+    uint64_t short_needs;            /* its least budget for one */
+    int32_t stream_from;
+    double seconds;                  /* of the reference job; see plan_predict.c */
+    lr_plan_gpu_sizes gpu[LR_PLAN_MAX_GPUS];
 } lr_plan_sizes;
 
 static inline bool lr_plan_windowed(const lr_hparams *h, int32_t layer) {
     return h->window > 0 && layer >= h->window_from;
 }
-/* False: a size overflows, or the KV format cannot hold this head_dim.                                                */
+/* Largest arena that a device's budget has room for.                                                                  */
+uint64_t lr_plan_capacity(const lr_plan_device *d);
+/* Places the groups and measures.  False: a size overflows, or the KV format cannot hold this head_dim.               */
 LR_MUST_CHECK bool lr_plan_measure(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
-                                   lr_plan_sizes *out);
-/* Allocates and fills the plan's arrays, offsets and totals.  [errors: NOMEM]                                         */
-llmrun_status lr_plan_lay_out(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w,
-                              const lr_plan_choice *c, const lr_plan_sizes *s, llmrun_error *err);
+                                   lr_plan_places *places, lr_plan_sizes *out);
+/* The same with places given.                                                                                         */
+LR_MUST_CHECK bool lr_plan_measure_placed(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                                          const lr_plan_places *places, lr_plan_sizes *out);
+/* Chunk and caches alone, which placing starts from.                                                                  */
+LR_MUST_CHECK bool lr_plan_measure_kv(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *out);
+/* Bytes of a GPU's buffers for these loads, each rounded up to LR_ALIGN; buffer (LR_N_BUFFERS) gets them exactly.
+ * False: a size overflows.                                                                                            */
+LR_MUST_CHECK bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                                       int32_t n_batch, const lr_plan_load *own, const lr_plan_load *streamed,
+                                       uint64_t *buffer, uint64_t *bytes);
+/* Adds a group.  shared: for LR_GROUP_DOWN, the same place has just computed its input.                               */
+void lr_plan_load_add(lr_plan_load *load, const lr_plan_part *part, lr_group group, bool windowed, bool shared,
+                      const lr_plan_sizes *s);
+/* Own and streamed load of a GPU with these places.                                                                   */
+void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *places,
+                       const lr_plan_sizes *s, int gpu, lr_plan_load *own, lr_plan_load *streamed);
 
-/* Weights already weighed, by quant + 1.  Tensors, use_mmap and cached are the same for all users of one.             */
-typedef struct lr_plan_scale {
-    bool done[LR_N_FORMATS + 1], ok[LR_N_FORMATS + 1];
-    lr_plan_weights weights[LR_N_FORMATS + 1];
-} lr_plan_scale;
-const lr_plan_weights *lr_plan_weighed(lr_plan_scale *scale, const lr_plan_input *in, lr_format quant);
+/* Can a GPU compute that group?                                                                                       */
+bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part);
+/* Fills places; s has what lr_plan_measure_kv gave.  False: s->short_gpu cannot hold a layer.                         */
+LR_MUST_CHECK bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                                        lr_plan_places *places, lr_plan_sizes *s);
+
+/* Allocates and fills the plan's arrays, offsets and totals.  places: NULL to place as lr_plan_measure does.  s gets
+ * the sizes.  [errors: NOMEM]                                                                                         */
+llmrun_status lr_plan_lay_out(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                              const lr_plan_places *places, lr_plan_sizes *s, llmrun_error *err);
+
+/* ---- choosing ---- */
 
 /* The outcome of choosing.                                                                                            */
 typedef struct lr_plan_found {
@@ -89,15 +202,21 @@ typedef struct lr_plan_found {
 } lr_plan_found;
 void lr_plan_choose(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_found *out);
 
+/* Seconds of the reference job, and from how many tokens on streaming pays (s->stream_from).                          */
+void lr_plan_estimate(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *s);
+/* GPU to stream to.                                                                                                   */
+int8_t lr_plan_stream_gpu(const lr_plan_input *in);
+
 /* ARG, UNSUPPORTED or FORMAT with the sentence for an input that no budget can help.                                  */
 llmrun_status lr_plan_check(const lr_plan_input *in, llmrun_error *err);
 /* lr_plan_remedies with weights already weighed.                                                                      */
 int lr_plan_remedies_from(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]);
-/* Fills err with the refusal; returns NOMEM.                                                                          */
+/* Fills err with the refusal; returns NOMEM or VRAM.                                                                  */
 llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, const lr_plan_found *found,
                              llmrun_error *err);
 /* Predicted rates, why, hash.                                                                                         */
-void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w);
+void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                     const lr_plan_sizes *s);
 void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found);
 /* Appends to a NUL-terminated text of that size; what does not fit is cut.                                            */
 void lr_plan_say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -89,6 +89,14 @@ int lr_plan_remedies_from(lr_plan_scale *scale, const lr_plan_input *in, lr_plan
         if (fewer) add(&r, fewer, CHANGE_CTX);
         if (r.n == 0) add(&r, fewer, CHANGE_KV | CHANGE_CTX);
     }
+    if (in->n_gpus) {
+        lr_plan_remedy *cpu = &out[r.n];
+        cpu->input = *in;
+        cpu->input.n_gpus = 0;
+        snprintf(cpu->words, sizeof cpu->words, "--device cpu");
+        if (fits(scale, &cpu->input, &cpu->needed_bytes)) r.n++;
+    }
+    if (found.sizes.short_gpu >= 0) return r.n;
     lr_plan_remedy *ram = &out[r.n];
     ram->input = *in;
     ram->input.host.budget_bytes = found.sizes.needed;
@@ -101,7 +109,9 @@ int lr_plan_remedies_from(lr_plan_scale *scale, const lr_plan_input *in, lr_plan
 
 int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]) {
     lr_plan_scale scale = { 0 };
-    return lr_plan_check(in, NULL) == LLMRUN_OK ? lr_plan_remedies_from(&scale, in, out) : 0;
+    int n = lr_plan_check(in, NULL) == LLMRUN_OK ? lr_plan_remedies_from(&scale, in, out) : 0;
+    lr_plan_scale_close(&scale);
+    return n;
 }
 
 /* ---- the refusal ---- */
@@ -121,21 +131,29 @@ llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, cons
     char gib[32], text[sizeof err->message] = "";
     lr_plan_remedy remedy[LR_PLAN_MAX_REMEDIES];
     uint64_t weights = w->block + w->mapped;
+    if (s->short_gpu >= 0) {
+        const lr_plan_device *d = &in->gpus[s->short_gpu];
+        SAY("plan: %s: one layer needs %s", d->name, lr_size_gib(gib, s->short_needs));
+        SAY(" (%llu bytes), available %s", (unsigned long long)s->short_needs, lr_size_gib(gib, d->budget_bytes));
+        SAY(" (%llu bytes, --vram)", (unsigned long long)d->budget_bytes);
+        goto remedies;
+    }
     SAY("plan: host memory: needs %s", lr_size_gib(gib, s->needed));
     SAY(" (%llu bytes), available %s", (unsigned long long)s->needed, lr_size_gib(gib, in->host.budget_bytes));
     SAY(" (%llu bytes, --ram)", (unsigned long long)in->host.budget_bytes);
     SAY_SIZE("weights", weights);
     SAY("%s", c->quant == LR_FORMAT_NONE ? "as in the file" : lr_formats[c->quant].name);
-    SAY_SIZE("KV cache", s->kv);
+    SAY_SIZE("KV cache", s->host.kv);
     SAY("%s, %d tokens", lr_formats[c->kv].name, c->n_ctx);
     if (in->n_sessions > 1) SAY(" x %d sessions", in->n_sessions);
     SAY_SIZE("activations", s->activations);
     SAY("chunks of %d tokens", s->n_batch);
-    SAY_SIZE("overhead", s->needed - weights - s->kv - s->activations);
+    SAY_SIZE("overhead", s->needed - weights - s->host.kv - s->activations);
     SAY("tokenizer, directory, threads");
+remedies:
     SAY("\nEach of these changes would make it fit (checked by planning again):");
     int n = lr_plan_remedies_from(scale, in, remedy);
     for (int i = 0; i < n; i++)
         SAY("\n  %-28s needs %s", remedy[i].words, lr_size_gib(gib, remedy[i].needed_bytes));
-    return lr_fail(err, LLMRUN_NOMEM, "%s", text);
+    return lr_fail(err, s->short_gpu >= 0 ? LLMRUN_VRAM : LLMRUN_NOMEM, "%s", text);
 }

@@ -14,6 +14,26 @@ bool lr_plan_tied(const lr_plan_input *in) {
     return !(embed && head);
 }
 
+lr_group lr_plan_group(lr_role role) {
+    static const lr_group groups[LR_N_ROLES] = {
+        [LR_EMBED] = LR_GROUP_EMBED,    [LR_ATTN_NORM] = LR_GROUP_ATTN, [LR_WQ] = LR_GROUP_ATTN,
+        [LR_WK] = LR_GROUP_ATTN,        [LR_WV] = LR_GROUP_ATTN,        [LR_WO] = LR_GROUP_ATTN,
+        [LR_BQ] = LR_GROUP_ATTN,        [LR_BK] = LR_GROUP_ATTN,        [LR_BV] = LR_GROUP_ATTN,
+        [LR_BO] = LR_GROUP_ATTN,        [LR_Q_NORM] = LR_GROUP_ATTN,    [LR_K_NORM] = LR_GROUP_ATTN,
+        [LR_FFN_NORM] = LR_GROUP_GATE_UP, [LR_W_GATE] = LR_GROUP_GATE_UP, [LR_W_UP] = LR_GROUP_GATE_UP,
+        [LR_B_GATE] = LR_GROUP_GATE_UP, [LR_B_UP] = LR_GROUP_GATE_UP,   [LR_W_DOWN] = LR_GROUP_DOWN,
+        [LR_B_DOWN] = LR_GROUP_DOWN,    [LR_OUT_NORM] = LR_GROUP_HEAD,  [LR_HEAD] = LR_GROUP_HEAD,
+    };
+    return groups[role];
+}
+
+size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor *t) {
+    lr_group g = lr_plan_group(t->role);
+    if (g == LR_GROUP_EMBED && !tied) return lr_plan_part_index(in, -1, LR_GROUP_EMBED);
+    return t->layer < 0 || g >= LR_N_GROUPS ? lr_plan_part_index(in, -1, LR_GROUP_HEAD)
+                                            : lr_plan_part_index(in, t->layer, g);
+}
+
 /* Precision of the file: f32 runs as f16, and so does what no kernel reads (f64, f8).                                 */
 static lr_format kept_format(const lr_plan_tensor *t) {
     return t->file_format == LR_FORMAT_NONE || t->file_format == LR_F32 ? LR_F16 : t->file_format;
@@ -69,12 +89,32 @@ static uint64_t source_bytes(const lr_plan_tensor *t, uint64_t values) {
     return values / (uint64_t)f->block * (uint64_t)f->quant_bytes;
 }
 
-static void widen(int64_t *widest, int64_t cols) { *widest = lr_max(*widest, cols); }
+/* Adds a row length to those that matmuls of that format read; the set of it alone.  A fourth one widens the third.   */
+static uint64_t width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
+    int i = f * LR_PLAN_WIDTHS, last = i + LR_PLAN_WIDTHS - 1;
+    while (i < last && w->cols[i] && w->cols[i] != cols) i++;
+    w->cols[i] = lr_max(w->cols[i], cols);
+    return (uint64_t)1 << i;
+}
+
+static bool gpu_takes(lr_format f) {
+    return lr_gpu_act(f, 1) != LR_ACT_NONE && lr_gpu_act(f, LR_GPU_FEW + 1) != LR_ACT_NONE;
+}
+
+static void add_to_part(lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *p, bool matmul,
+                        uint64_t widths) {
+    part->gpu += lr_plan_gpu_bytes(p);
+    *(p->converted ? &part->block : &part->mapped) += p->bytes;
+    part->widths |= widths;
+    part->longest_row = lr_max(part->longest_row, is_vector(t) ? t->rows : t->cols);
+    if (matmul) part->params += (uint64_t)t->rows * (uint64_t)t->cols;
+    if (!is_vector(t)) part->gpu_takes &= gpu_takes(p->format);
+}
 
 /* A conversion to f16 may turn out to need bf16 (values out of range): inputs must have room for either kernel.       */
-bool lr_plan_weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out) {
-    lr_plan_weights w = { 0 };
-    bool tied = lr_plan_tied(in);
+static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out) {
+    lr_plan_weights w = { .parts = out->parts, .tied = lr_plan_tied(in) };
+    bool tied = w.tied;
     for (size_t i = 0; i < in->n_tensors; i++) {
         const lr_plan_tensor *t = &in->tensors[i];
         lr_plan_placement p;
@@ -89,23 +129,50 @@ bool lr_plan_weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *ou
         w.n_params += values;
         if (!is_vector(t)) w.matrix_by_format[p.format] += p.bytes;
         if (p.converted) w.source += source_bytes(t, values);
+        uint64_t widths = 0;
         if (!rows_only) {
             w.n_matmul_params += values;
-            if (!is_vector(t)) widen(&w.matmul_cols[p.format], t->cols);
-            if (!is_vector(t) && p.converted && p.format == LR_F16) widen(&w.matmul_cols[LR_BF16], t->cols);
+            if (!is_vector(t)) widths |= width_of(&w, p.format, t->cols);
+            if (!is_vector(t) && p.converted && p.format == LR_F16) widths |= width_of(&w, LR_BF16, t->cols);
         }
-        widen(&w.max_cols, t->cols);
+        w.widths |= widths;
+        w.max_cols = lr_max(w.max_cols, t->cols);
+        if (w.parts) add_to_part(&w.parts[lr_plan_part_of(in, tied, t)], t, &p, !rows_only, widths);
         if (w.total > LR_PLAN_MOST || w.source > LR_PLAN_MOST || w.n_params > LR_PLAN_MOST) return false;
     }
     *out = w;
     return true;
 }
 
+static size_t n_groups(const lr_plan_input *in) { return (size_t)in->model->n_layers * LR_N_GROUPS; }
+
+/* Room for parts and places, which only GPUs need.                                                                    */
+static bool make_room(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_weights *w) {
+    size_t n = n_groups(in), n_parts = n + 2;
+    if (!scale->places.group) scale->places.group = lr_zalloc(2 * n, sizeof *scale->places.group);
+    if (scale->places.group) scale->places.stream = scale->places.group + n;
+    if (!w->parts) w->parts = lr_zalloc(n_parts, sizeof *w->parts);
+    for (size_t i = 0; w->parts && i < n_parts; i++) w->parts[i] = (lr_plan_part){ .gpu_takes = true };
+    return scale->places.group && w->parts;
+}
+
 const lr_plan_weights *lr_plan_weighed(lr_plan_scale *scale, const lr_plan_input *in, lr_format quant) {
     int i = quant + 1;
-    if (!scale->done[i]) {
-        scale->ok[i] = lr_plan_weigh(in, quant, &scale->weights[i]);
+    lr_plan_weights *w = &scale->weights[i];
+    if (scale->no_memory) return NULL;
+    if (!scale->done[i] || (in->n_gpus && !w->parts)) {
+        if (in->n_gpus && !make_room(scale, in, w)) {
+            scale->no_memory = true;
+            return NULL;
+        }
+        scale->ok[i] = weigh(in, quant, w);
         scale->done[i] = true;
     }
-    return scale->ok[i] ? &scale->weights[i] : NULL;
+    return scale->ok[i] ? w : NULL;
+}
+
+void lr_plan_scale_close(lr_plan_scale *scale) {
+    lr_free(scale->places.group);
+    for (size_t i = 0; i < LR_COUNT(scale->weights); i++) lr_free(scale->weights[i].parts);
+    *scale = (lr_plan_scale){ 0 };
 }

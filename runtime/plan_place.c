@@ -1,0 +1,276 @@
+/* Planner, places: which groups of tensors go to which GPU.
+ *
+ * A pass goes through embedding, layers and head in order, so each GPU takes consecutive layers; what no GPU has room
+ * for is at the start and computed by the CPU.  Where everything fits, layers are split so that no GPU takes much longer
+ * than another.  Where it does not, GPUs are filled from the last layer down, whole layers first; the room that is left
+ * then takes single groups of the layers beside them, until none fits any more.                                       */
+#include "runtime/plan_layout.h"
+
+/* One GPU while it is being filled.                                                                                   */
+typedef struct room {
+    lr_plan_load load, streamed; /* streamed: the most that can be, while that is not known */
+    uint64_t buffers, staging, capacity;
+} room;
+
+typedef struct placer {
+    const lr_plan_input *in;
+    const lr_plan_weights *w;
+    const lr_plan_choice *c;
+    lr_plan_sizes *s;
+    lr_plan_places *p;
+    room rooms[LR_PLAN_MAX_GPUS];
+    int32_t n_able;      /* layers of which a GPU takes any group */
+} placer;
+
+bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
+    bool attention = part < (size_t)in->model->n_layers * LR_N_GROUPS && part % LR_N_GROUPS == LR_GROUP_ATTN;
+    return w->parts[part].gpu_takes && (!attention || lr_gpu_attention_takes(kv, in->model->head_dim));
+}
+
+static size_t head_of(const placer *k) { return lr_plan_part_index(k->in, -1, LR_GROUP_HEAD); }
+static bool takes(const placer *k, size_t part) { return lr_plan_gpu_takes(k->in, k->w, k->c->kv, part); }
+
+static bool able(const placer *k, int32_t layer) {
+    size_t first = (size_t)layer * LR_N_GROUPS;
+    return takes(k, first) || takes(k, first + 1) || takes(k, first + 2);
+}
+
+/* ---- what a GPU has room for ---- */
+
+static uint64_t used(const room *r) { return r->load.weights + r->load.kv + r->buffers + r->staging; }
+
+/* Sizes the buffers anew; false where they overflow or the GPU is too full.                                           */
+static bool settle(const placer *k, room *r) {
+    uint64_t buffer[LR_N_BUFFERS];
+    return lr_plan_gpu_buffers(k->in, k->w, k->c, k->s->n_batch, &r->load, &r->streamed, buffer, &r->buffers) &&
+           used(r) <= r->capacity;
+}
+
+/* Takes the load if it fits.  Buffers change only with the kinds of groups, widths and number of layers.              */
+static bool take(const placer *k, room *r, const lr_plan_load *load) {
+    const lr_plan_load *old = &r->load;
+    bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths &&
+                old->n_layers[0] + old->n_layers[1] == load->n_layers[0] + load->n_layers[1];
+    room next = *r;
+    next.load = *load;
+    if (!same ? !settle(k, &next) : used(&next) > next.capacity) return false;
+    *r = next;
+    return true;
+}
+
+/* Adds what GPUs take of a layer.                                                                                     */
+static void add_layer(const placer *k, lr_plan_load *load, int32_t layer) {
+    size_t first = (size_t)layer * LR_N_GROUPS;
+    for (int g = 0; g < LR_N_GROUPS; g++)
+        if (takes(k, first + (size_t)g))
+            lr_plan_load_add(load, &k->w->parts[first + (size_t)g], (lr_group)g, lr_plan_windowed(k->in->model, layer),
+                             g == LR_GROUP_DOWN && takes(k, first + LR_GROUP_GATE_UP), k->s);
+}
+
+static bool take_layer(const placer *k, room *r, int32_t layer) {
+    lr_plan_load load = r->load;
+    add_layer(k, &load, layer);
+    return take(k, r, &load);
+}
+
+static bool take_head(const placer *k, room *r) {
+    if (!takes(k, head_of(k))) return false;
+    lr_plan_load load = r->load;
+    lr_plan_load_add(&load, &k->w->parts[head_of(k)], LR_GROUP_HEAD, false, false, k->s);
+    if (k->w->tied) load.kinds |= 1u << LR_GROUP_EMBED;
+    return take(k, r, &load);
+}
+
+static void put_layer(const placer *k, int32_t layer, int gpu) {
+    for (int g = 0; g < LR_N_GROUPS; g++) {
+        size_t i = (size_t)layer * LR_N_GROUPS + (size_t)g;
+        if (takes(k, i)) k->p->group[i] = (int8_t)gpu;
+    }
+}
+
+static void put_head(const placer *k, int gpu) {
+    k->p->head = (int8_t)gpu;
+    k->p->embed = k->w->tied ? (int8_t)gpu : LR_PLACE_HOST;
+}
+
+static void empty(placer *k) {
+    size_t n = (size_t)k->in->model->n_layers * LR_N_GROUPS;
+    for (size_t i = 0; i < n; i++) k->p->group[i] = k->p->stream[i] = LR_PLACE_HOST;
+    k->p->head = k->p->embed = LR_PLACE_HOST;
+    for (int i = 0; i < k->in->n_gpus; i++) k->rooms[i] = (room){ .capacity = lr_plan_capacity(&k->in->gpus[i]) };
+}
+
+/* ---- everything on GPUs: a split in proportion to their rates ---- */
+
+/* What the split balances: matmul work where all rates of it are known, else bytes read, else layers' bytes alone.    */
+typedef struct scale {
+    bool by_flops, by_read;
+} scale;
+
+static scale scale_of(const lr_plan_input *in) {
+    scale z = { true, true };
+    for (int i = 0; i < in->n_gpus; i++) {
+        z.by_flops &= in->gpus[i].flops_per_s > 0;
+        z.by_read &= in->gpus[i].read_bytes_per_s > 0;
+    }
+    return z;
+}
+
+static double layer_time(const placer *k, scale z, int32_t layer, int gpu) {
+    const lr_plan_part *p = &k->w->parts[(size_t)layer * LR_N_GROUPS];
+    if (z.by_flops) return (double)(p[0].params + p[1].params + p[2].params) / k->in->gpus[gpu].flops_per_s;
+    double bytes = (double)(p[0].gpu + p[1].gpu + p[2].gpu);
+    return z.by_read ? bytes / k->in->gpus[gpu].read_bytes_per_s : bytes;
+}
+
+/* Work that the last GPU has beside its layers; prompts need the head for one row only.                               */
+static double head_time(const placer *k, scale z) {
+    double bytes = (double)k->w->parts[head_of(k)].gpu;
+    return z.by_flops ? 0 : z.by_read ? bytes / k->in->gpus[k->in->n_gpus - 1].read_bytes_per_s : bytes;
+}
+
+/* Each GPU in turn takes as many layers as fit and as `bound` seconds allow; the last takes the rest.                  */
+static bool split_within(placer *k, scale z, double bound) {
+    int32_t layer = 0, n_layers = k->in->model->n_layers;
+    int last = k->in->n_gpus - 1;
+    empty(k);
+    for (int gpu = 0; gpu <= last; gpu++) {
+        int32_t first = layer, end = n_layers - (last - gpu);
+        double time = 0;
+        if (gpu == last) {
+            if (!take_head(k, &k->rooms[gpu])) return false;
+            put_head(k, gpu);
+            time = head_time(k, z);
+        }
+        for (; layer < end; layer++) {
+            time += layer_time(k, z, layer, gpu);
+            if (time > bound || !take_layer(k, &k->rooms[gpu], layer)) break;
+            put_layer(k, layer, gpu);
+        }
+        if (layer == first) return false;
+    }
+    return layer == n_layers;
+}
+
+enum { BISECTIONS = 24 }; /* of the bound: a layer is told from the next in 1024 */
+
+/* The split whose slowest GPU is fastest.                                                                             */
+static bool split(placer *k) {
+    size_t n = (size_t)k->in->model->n_layers * LR_N_GROUPS;
+    for (size_t i = 0; i < n; i++)
+        if (!takes(k, i)) return false;
+    scale z = scale_of(k->in);
+    double hi = head_time(k, z), lo = 0;
+    for (int gpu = 0; gpu < k->in->n_gpus; gpu++)
+        for (int32_t l = 0; l < k->in->model->n_layers; l++) hi += layer_time(k, z, l, gpu);
+    if (!split_within(k, z, hi)) return false;
+    for (int i = 0; i < BISECTIONS && k->in->n_gpus > 1; i++) {
+        double mid = (lo + hi) / 2;
+        if (split_within(k, z, mid)) hi = mid;
+        else lo = mid;
+    }
+    return split_within(k, z, hi);
+}
+
+/* ---- not everything fits: fill to the brim ---- */
+
+/* Room that streaming takes at most: every group that could be streamed.                                              */
+static void reserve_streaming(placer *k) {
+    room *r = &k->rooms[k->c->stream];
+    for (int32_t l = 0; l < k->in->model->n_layers; l++) add_layer(k, &r->streamed, l);
+    r->staging = 2 * (r->streamed.largest + r->streamed.largest_page);
+}
+
+/* Whole layers, from the last down, for the last GPU first; each must get one.                                        */
+static bool fill(placer *k) {
+    int last = k->in->n_gpus - 1;
+    int32_t layer = k->in->model->n_layers, left = k->n_able;
+    empty(k);
+    if (k->c->stream != LR_PLACE_HOST) reserve_streaming(k);
+    for (int gpu = last; gpu >= 0; gpu--) {
+        room *r = &k->rooms[gpu], bare = *r;
+        bool head = gpu == last && !k->c->layers_first && take_head(k, r);
+        int32_t got = 0;
+        for (; layer > 0 && left > gpu; layer--) {
+            if (!able(k, layer - 1)) continue;
+            if (!take_layer(k, r, layer - 1)) {
+                if (got || !head) break;
+                *r = bare; /* a layer goes before the head */
+                head = false;
+                if (!take_layer(k, r, layer - 1)) break;
+            }
+            put_layer(k, layer - 1, gpu);
+            got++;
+            left--;
+        }
+        if (!got) {
+            lr_plan_load load = { 0 };
+            if (layer > 0) add_layer(k, &load, layer - 1);
+            *r = bare;
+            r->load = load;
+            settle(k, r);
+            k->s->short_gpu = gpu;
+            k->s->short_needs = used(r) + k->in->gpus[gpu].overhead_bytes;
+            return false;
+        }
+        if (head) put_head(k, gpu);
+    }
+    return true;
+}
+
+/* Everything of the host that can be streamed is.                                                                     */
+static void stream_rest(const placer *k) {
+    size_t n = (size_t)k->in->model->n_layers * LR_N_GROUPS;
+    for (size_t i = 0; i < n; i++)
+        k->p->stream[i] = k->p->group[i] == LR_PLACE_HOST && takes(k, i) ? k->c->stream : LR_PLACE_HOST;
+}
+
+/* Exactly what a GPU takes with the places as they are.                                                               */
+static bool recount(placer *k, int gpu) {
+    room *r = &k->rooms[gpu];
+    if (k->c->stream == gpu) stream_rest(k);
+    lr_plan_gpu_loads(k->in, k->w, k->p, k->s, gpu, &r->load, &r->streamed);
+    r->staging = 2 * (r->streamed.largest + r->streamed.largest_page);
+    return settle(k, r);
+}
+
+/* Moves a group, or the head, from the host to the GPU if there is room.                                              */
+static bool move(placer *k, size_t part, int gpu) {
+    const lr_plan_part *p = &k->w->parts[part];
+    room *r = &k->rooms[gpu], before = *r;
+    int32_t layer = (int32_t)(part / LR_N_GROUPS);
+    bool head = part == head_of(k), attention = !head && part % LR_N_GROUPS == LR_GROUP_ATTN;
+    uint64_t bytes = p->gpu + (attention ? k->s->page_room[lr_plan_windowed(k->in->model, layer)] : 0);
+    if (used(r) > r->capacity || bytes > r->capacity - used(r) || !takes(k, part)) return false;
+    if (head) put_head(k, gpu);
+    else k->p->group[part] = (int8_t)gpu;
+    if (recount(k, gpu)) return true;
+    if (head) k->p->head = k->p->embed = LR_PLACE_HOST;
+    else k->p->group[part] = LR_PLACE_HOST;
+    *r = before;
+    if (k->c->stream != LR_PLACE_HOST) stream_rest(k);
+    return false;
+}
+
+/* Single groups into what room is left, nearest to the GPUs' layers first.                                            */
+static void top_up(placer *k) {
+    static const lr_group order[LR_N_GROUPS] = { LR_GROUP_DOWN, LR_GROUP_GATE_UP, LR_GROUP_ATTN };
+    if (k->c->stream != LR_PLACE_HOST) recount(k, k->c->stream);
+    for (int gpu = k->in->n_gpus - 1; gpu >= 0 && k->p->head == LR_PLACE_HOST; gpu--) move(k, head_of(k), gpu);
+    for (int gpu = 0; gpu < k->in->n_gpus; gpu++)
+        for (int32_t layer = k->in->model->n_layers; layer-- > 0;)
+            for (int i = 0; i < LR_N_GROUPS; i++) {
+                size_t part = lr_plan_part_index(k->in, layer, order[i]);
+                if (k->p->group[part] == LR_PLACE_HOST) move(k, part, gpu);
+            }
+}
+
+bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                          lr_plan_places *places, lr_plan_sizes *s) {
+    placer k = { .in = in, .w = w, .c = c, .s = s, .p = places };
+    for (int32_t l = 0; l < in->model->n_layers; l++) k.n_able += able(&k, l);
+    if (c->stream == LR_PLACE_HOST && split(&k)) return true;
+    if (!fill(&k)) return false;
+    top_up(&k);
+    return true;
+}

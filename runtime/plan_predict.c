@@ -1,0 +1,229 @@
+/* Planner, prediction: how long passes take.
+ *
+ * A place takes the longer of reading its weights and of computing with them; caches and activations that cross between
+ * places are added.  A decoded token goes through all places in turn.  A prompt goes through in chunks, each place at
+ * work on another one.  Streamed groups take the longer of copying and computing.
+ *
+ * Choices that fit are compared by a reference job: a prompt of 512 tokens and 128 decoded ones, caches read as when the
+ * context is half full.  Where a rate is unknown the comparison assumes one of a middling machine: main memory 40 GB/s,
+ * CPU 0.6 TFLOP/s, GPU memory 400 GB/s, GPU 40 TFLOP/s, link 20 GB/s.  Predictions are only made from known rates.    */
+#include "runtime/plan_layout.h"
+
+enum { PROMPT = 512, DECODED = 128 };
+
+typedef struct rates {
+    double read, flops, link;
+} rates;
+
+static double or_else(double rate, double assumed) { return rate > 0 ? rate : assumed; }
+
+static rates host_rates(const lr_plan_input *in) {
+    return (rates){ or_else(in->host.read_bytes_per_s, 40e9), or_else(in->host.flops_per_s, 0.6e12), 0 };
+}
+
+static rates gpu_rates(const lr_plan_input *in, int gpu) {
+    const lr_plan_device *d = &in->gpus[gpu];
+    return (rates){ or_else(d->read_bytes_per_s, 400e9), or_else(d->flops_per_s, 40e12), or_else(d->link_bytes_per_s, 20e9) };
+}
+
+int8_t lr_plan_stream_gpu(const lr_plan_input *in) {
+    int best = 0;
+    for (int i = 1; i < in->n_gpus; i++)
+        if (gpu_rates(in, i).link > gpu_rates(in, best).link) best = i;
+    return (int8_t)best;
+}
+
+static double longer(double a, double b) { return a > b ? a : b; }
+
+/* ---- one pass ---- */
+
+/* A pass of n tokens behind `seen` others; streams: it is long enough for that.                                       */
+typedef struct pass {
+    const lr_plan_input *in;
+    const lr_plan_choice *c;
+    const lr_plan_sizes *s;
+    double n, seen;
+    bool streams, logits;
+} pass;
+
+/* Positions that a token of the pass sees on average, in a full and in a windowed layer.                              */
+static double seen_by(const pass *p, int windowed) {
+    double seen = p->seen + (p->n + 1) / 2;
+    return windowed && seen > p->in->model->window ? p->in->model->window : seen;
+}
+
+static double kv_row_bytes(const pass *p) {
+    const lr_format_traits *kv = &lr_formats[p->c->kv];
+    return 2.0 * p->in->model->n_kv_heads * (p->in->model->head_dim / kv->block) * (kv->quant_bytes + kv->scale_bytes);
+}
+
+/* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.           */
+static double attention_seconds(const pass *p, const lr_plan_load *l, rates r) {
+    double positions = l->n_layers[0] * seen_by(p, 0) + l->n_layers[1] * seen_by(p, 1);
+    double flops = 4.0 * p->n * p->in->model->n_heads * p->in->model->head_dim * positions;
+    return longer(positions * kv_row_bytes(p) / r.read, flops / r.flops);
+}
+
+static double matmul_seconds(const pass *p, const lr_plan_load *l, rates r) {
+    return longer((double)l->read / r.read, 2 * p->n * (double)l->params / r.flops);
+}
+
+/* Copies of a streamed load: weights, the cache so far, and its new rows back.                                        */
+static double copy_seconds(const pass *p, const lr_plan_load *l, rates r) {
+    double rows = (l->n_layers[0] + l->n_layers[1]) * (p->seen + p->n);
+    return ((double)l->weights + rows * kv_row_bytes(p)) / r.link;
+}
+
+static double gpu_seconds(const pass *p, int gpu) {
+    const lr_plan_gpu_sizes *g = &p->s->gpu[gpu];
+    const lr_hparams *h = p->in->model;
+    rates r = gpu_rates(p->in, gpu);
+    const lr_plan_crossings *c = &g->crossings[p->streams];
+    double t = matmul_seconds(p, &g->own, r) + attention_seconds(p, &g->own, r);
+    double crossing = 4 * p->n * ((double)(c->x_host + c->x_peer) * h->dim + (double)(c->hidden_host + c->hidden_peer) *
+                                  h->hidden_dim);
+    crossing += (double)g->buffer[LR_BUFFER_seqs] + 4 * p->n * h->n_rot;
+    if (p->streams && g->streamed.kinds)
+        t += longer(matmul_seconds(p, &g->streamed, r) + attention_seconds(p, &g->streamed, r),
+                    copy_seconds(p, &g->streamed, r));
+    if (p->logits && g->own.head_read) {
+        t += (double)g->own.head_read / r.read;
+        crossing += 4.0 * h->n_vocab;
+    }
+    return t + crossing / r.link;
+}
+
+/* What the CPU computes of the pass.                                                                                  */
+static double host_seconds(const pass *p) {
+    rates r = host_rates(p->in);
+    lr_plan_load rest = p->s->host;
+    for (int i = 0; i < p->in->n_gpus && p->streams; i++) {
+        const lr_plan_load *streamed = &p->s->gpu[i].streamed;
+        rest.read -= streamed->read;
+        rest.params -= streamed->params;
+        rest.n_layers[0] -= streamed->n_layers[0];
+        rest.n_layers[1] -= streamed->n_layers[1];
+    }
+    double t = matmul_seconds(p, &rest, r) + attention_seconds(p, &rest, r);
+    if (!p->streams && p->s->disk && p->in->disk_bytes_per_s > 0)
+        t += (double)p->s->disk * (1 / p->in->disk_bytes_per_s - 1 / r.read);
+    return t + (p->logits ? (double)rest.head_read / r.read : 0);
+}
+
+/* ---- prompts and tokens ---- */
+
+/* Chunk follows chunk through the places; the CPU and the GPUs that it waits for count as one.                        */
+static double prompt_seconds(pass p, double n_prompt) {
+    double done[1 + LR_PLAN_MAX_GPUS] = { 0 };
+    for (double at = 0; at < n_prompt; at += p.n) {
+        p.n = p.s->n_batch < n_prompt - at ? p.s->n_batch : n_prompt - at;
+        p.seen = at;
+        p.streams = p.s->stream_from > 0 && p.n >= p.s->stream_from;
+        p.logits = at + p.n >= n_prompt;
+        double host = host_seconds(&p), gpu[LR_PLAN_MAX_GPUS];
+        for (int i = 0; i < p.in->n_gpus; i++) {
+            gpu[i] = gpu_seconds(&p, i);
+            if (!p.s->gpu[i].back_to_host) continue;
+            host += gpu[i];
+            gpu[i] = 0;
+        }
+        done[0] += host;
+        for (int i = 0; i < p.in->n_gpus; i++) done[i + 1] = longer(done[i], done[i + 1]) + gpu[i];
+    }
+    return done[p.in->n_gpus];
+}
+
+static double token_seconds(pass p) {
+    p.n = 1;
+    p.seen = p.c->n_ctx / 2;
+    p.streams = false;
+    p.logits = true;
+    double t = host_seconds(&p);
+    for (int i = 0; i < p.in->n_gpus; i++) t += gpu_seconds(&p, i);
+    return t;
+}
+
+/* ---- from how many tokens on a pass is better streamed ---- */
+
+static bool streaming_pays(pass p, int32_t n) {
+    p.n = n;
+    double host = host_seconds(&p), streamed = 0;
+    p.streams = true;
+    streamed = host_seconds(&p);
+    for (int i = 0; i < p.in->n_gpus; i++) {
+        const lr_plan_load *l = &p.s->gpu[i].streamed;
+        rates r = gpu_rates(p.in, i);
+        if (l->kinds) streamed += longer(matmul_seconds(&p, l, r) + attention_seconds(&p, l, r), copy_seconds(&p, l, r));
+    }
+    return streamed < host;
+}
+
+/* The CPU's time grows with n, the copies' does not: there is one crossing, or none.                                  */
+static int32_t crossover(pass p) {
+    int32_t lo = 1, hi = p.s->n_batch;
+    if (!streaming_pays(p, hi)) return 0;
+    while (lo < hi) {
+        int32_t mid = lo + (hi - lo) / 2;
+        if (streaming_pays(p, mid)) hi = mid;
+        else lo = mid + 1;
+    }
+    return lo;
+}
+
+static bool streams_any(const lr_plan_input *in, const lr_plan_sizes *s) {
+    for (int i = 0; i < in->n_gpus; i++)
+        if (s->gpu[i].streamed.kinds) return true;
+    return false;
+}
+
+void lr_plan_estimate(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *s) {
+    pass p = { .in = in, .c = c, .s = s };
+    if (!streams_any(in, s)) s->stream_from = 0;
+    else if (!s->stream_from) s->stream_from = crossover(p);
+    s->seconds = prompt_seconds(p, (double)lr_min(PROMPT, c->n_ctx)) + DECODED * token_seconds(p);
+}
+
+/* ---- for the plan ---- */
+
+/* KV bytes that a token reads when the context is half full.                                                          */
+static double kv_read_bytes(const lr_plan *plan, const lr_plan_input *in) {
+    double layer = (double)plan->kv_bytes_per_token / in->model->n_layers, sum = 0;
+    for (int32_t i = 0; i < in->model->n_layers; i++) {
+        int64_t seen = lr_max(1, plan->n_ctx / 2);
+        if (lr_plan_windowed(in->model, i)) seen = lr_min(seen, in->model->window);
+        sum += layer * (double)seen;
+    }
+    return sum;
+}
+
+static bool rates_known(const lr_plan_input *in, const lr_plan_sizes *s) {
+    for (int i = 0; i < in->n_gpus; i++) {
+        const lr_plan_device *d = &in->gpus[i];
+        if (d->read_bytes_per_s <= 0 || d->flops_per_s <= 0 || d->link_bytes_per_s <= 0) return false;
+    }
+    if (s->disk && in->disk_bytes_per_s <= 0) return false;
+    return s->n_left_out == 0 || (in->host.read_bytes_per_s > 0 && in->host.flops_per_s > 0);
+}
+
+/* On the CPU alone decode is limited by reading weights and cache, prefill by two operations a weight.                */
+static void predict_cpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_sizes *s) {
+    double bytes = (double)plan->weight_bytes_per_token + kv_read_bytes(plan, in), read = in->host.read_bytes_per_s;
+    if (s->disk && in->disk_bytes_per_s <= 0) return;
+    double disk = s->disk ? (double)s->disk / in->disk_bytes_per_s : 0;
+    if (read > 0) plan->decode_tokens_per_s = 1 / ((bytes - (double)s->disk) / read + disk);
+    if (in->host.flops_per_s > 0 && w->n_matmul_params)
+        plan->prefill_tokens_per_s = 1 / (2 * (double)w->n_matmul_params / in->host.flops_per_s + disk / s->n_batch);
+}
+
+void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                     const lr_plan_sizes *s) {
+    if (in->convert_bytes_per_s > 0 && !in->cached) plan->load_seconds = (double)w->source / in->convert_bytes_per_s;
+    if (!in->n_gpus) {
+        predict_cpu(plan, in, w, s);
+    } else if (rates_known(in, s)) {
+        pass p = { .in = in, .c = c, .s = s };
+        double n = (double)lr_min(PROMPT, c->n_ctx);
+        plan->decode_tokens_per_s = 1 / token_seconds(p);
+        plan->prefill_tokens_per_s = n / prompt_seconds(p, n);
+    }
+}
