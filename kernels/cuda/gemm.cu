@@ -98,8 +98,8 @@ static cudaError_t run_tiles(lr_device *d, const gemm_format *f, const lr_matmul
     a.token_tiles = tiles_of(m->x.n, k.tokens);
     for (int i = 0; i < count; i++) {
         const lr_matrix *w = &m[i].w;
-        a.matrix[i] = { (const uint8_t *)w->quants,   (const uint8_t *)w->scales, (int64_t)w->quants_stride,
-                        (int64_t)w->scales_stride,    gemm_output_of(&m[i]),      (int)w->rows,
+        a.matrix[i] = { (const uint8_t *)w->quants, (const uint8_t *)w->scales, (int)w->quants_stride,
+                        (int)w->scales_stride,      gemm_output_of(&m[i]),      (int)w->rows,
                         a.row_tiles };
         a.row_tiles += tiles_of(w->rows, k.rows);
         bytes += gemm_bytes(&m[i]);

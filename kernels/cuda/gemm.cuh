@@ -11,7 +11,7 @@
 
 struct gemm_matrix {
     const uint8_t *quants, *scales;
-    int64_t quants_stride, scales_stride;
+    int quants_stride, scales_stride; /* offsets in a tile are of 32 bits */
     gemm_output out;
     int rows, first_tile; /* tiles of rows are counted over all matrices */
 };
@@ -64,11 +64,6 @@ template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS,
  * lies in all banks.                                                                                                 */
 template <class T> GPU_FN int gemm_place(int row, int i) { return T::COLUMNS == 64 ? i ^ ((row & 1) * 6) : i; }
 
-/* COUNT pieces for THREADS threads; the last round may be short.                                                     */
-#define GEMM_FOR_PIECES(i, piece, COUNT, THREADS)                                                                      \
-    GPU_UNROLL for (int i = 0, piece = (int)threadIdx.x; i < ((COUNT) + (THREADS) - 1) / (THREADS);                    \
-                    i++, piece += (THREADS)) if ((COUNT) % (THREADS) == 0 || piece < (COUNT))
-
 template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS, int STAGES, int BLOCKS>
 __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) k_gemm(const gemm_args a) {
     typedef gemm_shape<T, TOKENS, ROWS, WARPS_OF_TOKENS, WARPS_OF_ROWS, STAGES> S;
@@ -81,27 +76,32 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
     if (a.count > 2 && tile.row_tile >= a.matrix[2].first_tile) m = a.matrix[2];
     int token0 = tile.token_tile * TOKENS, row0 = (tile.row_tile - m.first_tile) * ROWS;
     const uint8_t *x = a.x + (int64_t)token0 * a.cols * 2;
-    const uint8_t *quants = m.quants + row0 * m.quants_stride, *scales = m.scales + row0 * m.scales_stride;
+    const uint8_t *quants = m.quants + (int64_t)row0 * m.quants_stride;
+    const uint8_t *scales = m.scales + (int64_t)row0 * m.scales_stride;
     int n_tokens = a.n - token0, n_rows = m.rows - row0, steps = (a.cols + T::COLUMNS - 1) / T::COLUMNS;
 
-    auto fetch = [&](int step) {
-        uint8_t *stage = shared + step % STAGES * S::STAGE_BYTES;
+    constexpr int X_PIECES = S::X_ROW_BYTES / 16, QUANT_PIECES = T::ROW_BYTES / 16; /* of 16 bytes in a row */
+    constexpr int X_APART = S::THREADS / X_PIECES, QUANTS_APART = S::THREADS / QUANT_PIECES;
+    int x_row = (int)threadIdx.x / X_PIECES, x_at = (int)threadIdx.x % X_PIECES;
+    int quants_row = (int)threadIdx.x / QUANT_PIECES, quants_at = (int)threadIdx.x % QUANT_PIECES;
+    int scales_row = (int)threadIdx.x;
+    auto fetch = [&](int step, uint8_t *stage) { /* a thread has the same place in every so many rows */
         int column0 = step * T::COLUMNS;
-        constexpr int X_PIECES = S::X_ROW_BYTES / 16, QUANT_PIECES = T::ROW_BYTES / 16;
-        GEMM_FOR_PIECES(i, piece, TOKENS * X_PIECES, S::THREADS) {
-            int row = piece / X_PIECES, at = piece % X_PIECES, column = column0 + 8 * at;
-            cp_async16(stage + row * S::X_ROW_BYTES + 16 * gemm_place<T>(row, at),
-                       x + ((int64_t)row * a.cols + column) * 2, row < n_tokens && column < a.cols);
+        bool in_row = column0 + 8 * x_at < a.cols;
+        const uint8_t *from = x + (x_row * a.cols + column0 + 8 * x_at) * 2;
+        uint8_t *to = stage + x_row * S::X_ROW_BYTES + 16 * gemm_place<T>(x_row, x_at);
+        GPU_UNROLL for (int i = 0; i < TOKENS; i += X_APART)
+            cp_async16(to + i * S::X_ROW_BYTES, from + i * a.cols * 2, in_row && x_row + i < n_tokens);
+        in_row = column0 + T::column(quants_at) < a.cols;
+        from = quants + (quants_row * m.quants_stride + step * T::ROW_BYTES + 16 * quants_at);
+        to = stage + S::QUANTS_AT + quants_row * T::ROW_BYTES + 16 * T::place(quants_row, quants_at);
+        if (ROWS >= QUANTS_APART || quants_row < ROWS) GPU_UNROLL for (int i = 0; i < ROWS; i += QUANTS_APART)
+            cp_async16(to + i * T::ROW_BYTES, from + i * m.quants_stride, in_row && quants_row + i < n_rows);
+        if constexpr (T::SCALE_BYTES > 0) {
+            if (ROWS >= S::THREADS || scales_row < ROWS) GPU_UNROLL for (int i = 0; i < ROWS; i += S::THREADS)
+                T::fetch_scales(stage + S::SCALES_AT + (scales_row + i) * T::SCALE_BYTES,
+                                scales + (scales_row + i) * m.scales_stride, column0, a.cols, scales_row + i < n_rows);
         }
-        GEMM_FOR_PIECES(i, piece, ROWS * QUANT_PIECES, S::THREADS) {
-            int row = piece / QUANT_PIECES, at = piece % QUANT_PIECES;
-            cp_async16(stage + S::QUANTS_AT + row * T::ROW_BYTES + 16 * T::place(row, at),
-                       quants + row * m.quants_stride + (int64_t)step * T::ROW_BYTES + 16 * at,
-                       row < n_rows && column0 + T::column(at) < a.cols);
-        }
-        if constexpr (T::SCALE_BYTES > 0) GEMM_FOR_PIECES(i, row, ROWS, S::THREADS)
-            T::fetch_scales(stage + S::SCALES_AT + row * T::SCALE_BYTES, scales + row * m.scales_stride, column0, a.cols,
-                            row < n_rows);
     };
 
     int warp_token = warp / WARPS_OF_ROWS * (TOKENS / WARPS_OF_TOKENS) + g;
@@ -109,15 +109,15 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
     unsigned noted = T::note(scales + warp_row * m.scales_stride); /* 8 rows on, it is the same */
     float sum[MT][NT][4] = {};
     for (int step = 0; step < STAGES - 1; step++) {
-        if (step < steps) fetch(step);
+        if (step < steps) fetch(step, shared + step * S::STAGE_BYTES);
         cp_async_commit();
     }
+    uint8_t *const last = shared + (STAGES - 1) * S::STAGE_BYTES, *stage = shared, *before = last;
     for (int step = 0; step < steps; step++) {
         cp_async_wait<STAGES - 2>();
-        __syncthreads(); /* this step has come for all, and all are done with the one before, whose place is free */
-        if (step + STAGES - 1 < steps) fetch(step + STAGES - 1);
+        __syncthreads(); /* this step has come for all, and all are done with the one before, whose stage is free */
+        if (step + STAGES - 1 < steps) fetch(step + STAGES - 1, before);
         cp_async_commit();
-        const uint8_t *stage = shared + step % STAGES * S::STAGE_BYTES;
         unsigned w[NT][4 * PARTS];
         GPU_UNROLL for (int j = 0; j < NT; j++) {
             int row = warp_row + 8 * j;
@@ -132,6 +132,8 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
             GPU_UNROLL for (int j = 0; j < NT; j++) gemm_mma<T::IS_BF16>(sum[i][j], first, &w[j][4 * part]);
             GPU_UNROLL for (int j = 0; j < NT; j++) gemm_mma<T::IS_BF16>(sum[i][j], second, &w[j][4 * part + 2]);
         }
+        before = stage;
+        stage = stage == last ? shared : stage + S::STAGE_BYTES;
     }
 
     GPU_UNROLL for (int i = 0; i < MT; i++) GPU_UNROLL for (int lower = 0; lower < 2; lower++) {

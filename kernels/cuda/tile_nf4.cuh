@@ -14,15 +14,21 @@ struct tile_nf4 {
     GPU_FN void fetch_scales(uint8_t *shared, const uint8_t *row, int64_t column, int64_t, bool valid) {
         cp_async4(shared, row + column / 64 * 4, valid);
     }
+    /* The scale's own rounding is made good: what is left is that of the table and of the product.                    */
+    GPU_FN unsigned weight(__half2 value, __half2 d, __half2 rest) {
+        return tile_bits(__hfma2(value, d, __hmul2(value, rest)));
+    }
     GPU_FN void decode(unsigned w[8], const uint8_t *quants, const uint8_t *scales, int, int t, int, unsigned) {
-        __half2 d = __half2half2(__float2half_rn(*(const float *)scales));
+        float absmax = *(const float *)scales;
+        __half high = __float2half_rn(absmax);
+        __half2 d = __half2half2(high), rest = __half2half2(__float2half_rn(absmax - __half2float(high)));
         uint2 q = *(const uint2 *)(quants + 8 * t);
         GPU_UNROLL for (int i = 0; i < 4; i++) { /* lr_nf4_values in f16, of two bytes: low, high, low, high */
             unsigned two = (i < 2 ? q.x : q.y) >> (i & 1 ? 16 : 0);
             unsigned lower = tile_lookup(0x52339200u, 0x00d4ea8du, 0x68e02618u, 0x00c9800du, two);
             unsigned upper = tile_lookup(0xb6b8b9bcu, 0x00adb1b4u, 0x3533312du, 0x3c393837u, two);
-            w[i] = tile_bits(__hmul2(tile_half2(__byte_perm(lower, upper, 0x6240)), d));
-            w[4 + i] = tile_bits(__hmul2(tile_half2(__byte_perm(lower, upper, 0x7351)), d));
+            w[i] = weight(tile_half2(__byte_perm(lower, upper, 0x6240)), d, rest);
+            w[4 + i] = weight(tile_half2(__byte_perm(lower, upper, 0x7351)), d, rest);
         }
     }
 };

@@ -14,21 +14,33 @@ struct tile_q4_k {
     GPU_FN void fetch_scales(uint8_t *shared, const uint8_t *row, int64_t column, int64_t, bool valid) {
         cp_async16(shared, row + column / 256 * 16, valid);
     }
-    /* d * S and -dmin * M of two sub-blocks, each in f16, from the pair's place in the block.                         */
-    GPU_FN void unpack(const uint4 &s, int pair, unsigned &steps, unsigned &mins) {
-        unsigned scale = s.y, min = s.z;
+    /* Two sub-blocks' d * S, or -dmin * M: f16 and what rounding to it left over, for a difference of two larger terms
+     * must not have more than the error of its own rounding.                                                         */
+    struct factor {
+        unsigned high, low;
+    };
+    GPU_FN factor multiply(__half2 d, __half2 integers) {
+        __half2 high = __hmul2(d, integers), low = __hfma2(d, integers, __hneg2(high));
+        return { tile_bits(high), tile_bits(low) };
+    }
+    GPU_FN void unpack(const uint4 &s, int pair, factor &step, factor &min) {
+        unsigned scales = s.y, mins = s.z;
         if (pair < 2) {
-            scale &= 0x3f3f3f3fu, min &= 0x3f3f3f3fu;
+            scales &= 0x3f3f3f3fu, mins &= 0x3f3f3f3fu;
         } else {
-            scale = (s.w & 0x0f0f0f0fu) | (scale >> 2 & 0x30303030u);
-            min = (s.w >> 4 & 0x0f0f0f0fu) | (min >> 2 & 0x30303030u);
+            scales = (s.w & 0x0f0f0f0fu) | (scales >> 2 & 0x30303030u);
+            mins = (s.w >> 4 & 0x0f0f0f0fu) | (mins >> 2 & 0x30303030u);
         }
         unsigned selector = pair & 1 ? 0x4342 : 0x4140;
-        steps = tile_bits(__hmul2(tile_bytes(scale, selector, TILE_1024), tile_twice(s.x, false)));
-        mins = tile_bits(__hmul2(tile_bytes(min, selector, TILE_1024), tile_twice(s.x ^ 0x80000000u, true)));
+        step = multiply(tile_twice(s.x, false), tile_bytes(scales, selector, TILE_1024));
+        min = multiply(tile_twice(s.x ^ 0x80000000u, true), tile_bytes(mins, selector, TILE_1024));
+    }
+    GPU_FN unsigned weight(__half2 q, const factor &step, const factor &min, bool upper) {
+        __half2 rest = __hfma2(q, tile_twice(step.low, upper), tile_twice(min.low, upper));
+        return tile_bits(__hadd2(__hfma2(q, tile_twice(step.high, upper), tile_twice(min.high, upper)), rest));
     }
     GPU_FN void decode(unsigned w[8], const uint8_t *quants, const uint8_t *scales, int, int t, int step, unsigned) {
-        unsigned steps, mins;
+        factor steps, mins;
         unpack(*(const uint4 *)scales, step & 3, steps, mins);
         uint2 q = *(const uint2 *)(quants + 8 * t);
         GPU_UNROLL for (int i = 0; i < 4; i++) {
@@ -36,8 +48,8 @@ struct tile_q4_k {
             __half2 low = __hsub2(tile_half2((b & 0x000f000fu) | TILE_1024), tile_half2(TILE_1024));
             __half2 high = __hfma2(tile_half2((b & 0x00f000f0u) | TILE_1024), tile_half2(0x2c002c00u),
                                    tile_half2(0xd400d400u)); /* / 16 - 64 */
-            w[i] = tile_bits(__hfma2(low, tile_twice(steps, false), tile_twice(mins, false)));
-            w[4 + i] = tile_bits(__hfma2(high, tile_twice(steps, true), tile_twice(mins, true)));
+            w[i] = weight(low, steps, mins, false);
+            w[4 + i] = weight(high, steps, mins, true);
         }
     }
 };

@@ -60,6 +60,9 @@ static inline __half __hfma(__half a, __half b, __half c) { /* product and sum a
 static inline __half2 __hadd2(__half2 a, __half2 b) { return { __hadd(a.x, b.x), __hadd(a.y, b.y) }; }
 static inline __half2 __hsub2(__half2 a, __half2 b) { return { __hsub(a.x, b.x), __hsub(a.y, b.y) }; }
 static inline __half2 __hmul2(__half2 a, __half2 b) { return { __hmul(a.x, b.x), __hmul(a.y, b.y) }; }
+static inline __half2 __hneg2(__half2 a) {
+    return { __ushort_as_half((uint16_t)(a.x.x ^ 0x8000)), __ushort_as_half((uint16_t)(a.y.x ^ 0x8000)) };
+}
 static inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) {
     return { __hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y) };
 }
