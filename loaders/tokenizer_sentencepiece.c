@@ -45,8 +45,8 @@ static llmrun_status read_piece(reader *r, const lr_proto_field *message) {
     int32_t id = r->v->n_tokens;
     if (p.at < p.end) return malformed(r, "piece");
     if (text.n == 0) return lr_fail(r->err, LLMRUN_FORMAT, "%s: piece %d is empty", r->where, (int)id);
-    llmrun_status status =
-        lr_pieces_add(&r->pieces, text.bytes, text.n, score, (lr_token_type)lr_min((int64_t)(type & INT32_MAX), 7));
+    lr_token_type kind = type <= LR_TYPE_BYTE ? (lr_token_type)type : LR_TYPE_BYTE + 1;
+    llmrun_status status = lr_pieces_add(&r->pieces, text.bytes, text.n, score, kind);
     if (status) return status;
     if (type == LR_TYPE_UNKNOWN && r->v->unk >= 0)
         return lr_fail(r->err, LLMRUN_FORMAT, "%s: pieces %d and %d are both unknown", r->where, (int)r->v->unk, (int)id);

@@ -139,7 +139,7 @@ static void name_golden(char *out, size_t size, const char *path) {
 }
 
 static void equals_others(void **state) {
-    const char *path = *state;
+    const char *const *files = *state, *path = files[0];
     char golden[256], line[64];
     llmrun_tokenizer *t = open_or_skip(path);
     strings s;
@@ -147,7 +147,7 @@ static void equals_others(void **state) {
     uint8_t *added = calloc((size_t)t->vocab.n_tokens, 1);
     assert_non_null(added);
     for (size_t i = 0; i < t->vocab.n_added; i++) added[t->vocab.added[i].id] = 1;
-    name_golden(golden, sizeof golden, path);
+    name_golden(golden, sizeof golden, files[1]);
     FILE *f = fopen(golden, "r");
     assert_non_null(f);
     for (uint64_t block = 0; block < BLOCKS; block++) {
@@ -220,7 +220,11 @@ static void vectors(void **state) {
 }
 
 #define VECTORS(dir, file) { "vectors " dir, vectors, NULL, NULL, (void *)(uintptr_t)(const char *const[]){ dir, file } }
-#define GOLDEN(path) { "10,000 strings: " path, equals_others, NULL, NULL, (void *)(uintptr_t) path }
+#define VECTORS_GGUF(name) VECTORS("gguf-vocab/ggml-vocab-" name ".gguf", name)
+#define GGUF "../shared/data/tokenizers/gguf-vocab/ggml-vocab-"
+#define SAME(path, other)                                                                                              \
+    { "10,000 strings: " path, equals_others, NULL, NULL, (void *)(uintptr_t)(const char *const[]){ path, other } }
+#define GOLDEN(path) SAME(path, path)
 #define SHARED(name) GOLDEN("../shared/data/" name "/tokenizer.json")
 
 int main(void) {
@@ -230,16 +234,26 @@ int main(void) {
         VECTORS("qwen2.5", "qwen2"),
         VECTORS("llama2", "llama-spm"),
         VECTORS("phi-3-mini", "phi-3"),
+        VECTORS("llama2/tokenizer.model", "llama-spm"),
+        VECTORS_GGUF("gpt-2"),
+        VECTORS_GGUF("llama-spm"),
+        VECTORS_GGUF("phi-3"),
+        VECTORS_GGUF("deepseek-llm"),
+        VECTORS_GGUF("falcon"),
         GOLDEN("tests/corpus/tokenizer/byte_level.json"),
         GOLDEN("tests/corpus/tokenizer/sentencepiece.json"),
         GOLDEN("tests/corpus/tokenizer/metaspace.json"),
         GOLDEN("tests/corpus/tokenizer/digits.json"),
         GOLDEN("tests/corpus/tokenizer/splits.json"),
+        GOLDEN("tests/corpus/tokenizer/unigram.json"),
+        GOLDEN("tests/corpus/tokenizer/unigram_bytes.json"),
         GOLDEN("tests/corpus/sentencepiece/bpe_bytes.model"),
         GOLDEN("tests/corpus/sentencepiece/bpe_rules.model"),
         GOLDEN("tests/corpus/sentencepiece/unigram_rules.model"),
         GOLDEN("tests/corpus/sentencepiece/unigram_bytes.model"),
         GOLDEN("../shared/data/tokenizers/llama2/tokenizer.model"),
+        SAME(GGUF "llama-spm.gguf", "../shared/data/tokenizers/llama2/tokenizer.model"),
+        SAME(GGUF "gpt-2.gguf", "../shared/data/tokenizers/gpt2/tokenizer.json"),
         SHARED("models/stories260K"),
         SHARED("models/TinyStories-656K"),
         SHARED("tokenizers/t5-small"),

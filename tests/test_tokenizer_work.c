@@ -148,23 +148,39 @@ static void allocations_fail(void **state) {
 
 #define CASE(what, function, path) { what ": " path, function, NULL, NULL, (void *)(uintptr_t) path }
 #define LINEAR(path) CASE("linear", linear_on_a_small_stack, path)
-#define FAULTS(name) CASE("faults", allocations_fail, "tests/corpus/tokenizer/" name ".json")
+#define FAULTS(path) CASE("faults", allocations_fail, path)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quadratic_pattern),
         cmocka_unit_test(shared_by_threads),
-        FAULTS("byte_level"),
-        FAULTS("sentencepiece"),
-        FAULTS("metaspace"),
-        FAULTS("splits"),
+        FAULTS("tests/corpus/tokenizer/byte_level.json"),
+        FAULTS("tests/corpus/tokenizer/sentencepiece.json"),
+        FAULTS("tests/corpus/tokenizer/metaspace.json"),
+        FAULTS("tests/corpus/tokenizer/splits.json"),
+        FAULTS("tests/corpus/tokenizer/unigram.json"),
+        FAULTS("tests/corpus/sentencepiece/bpe_bytes.model"),
+        FAULTS("tests/corpus/sentencepiece/bpe_rules.model"),
+        FAULTS("tests/corpus/sentencepiece/unigram_rules.model"),
+        FAULTS("tests/corpus/gguf_vocab/llama.gguf"),
+        FAULTS("tests/corpus/gguf_vocab/gpt2.gguf"),
+        FAULTS("tests/corpus/gguf_vocab/t5.gguf"),
         LINEAR("tests/corpus/tokenizer/byte_level.json"),
         LINEAR("tests/corpus/tokenizer/sentencepiece.json"),
         LINEAR("tests/corpus/tokenizer/metaspace.json"),
         LINEAR("tests/corpus/tokenizer/splits.json"),
+        LINEAR("tests/corpus/tokenizer/unigram.json"),
+        LINEAR("tests/corpus/tokenizer/unigram_bytes.json"),
+        LINEAR("tests/corpus/sentencepiece/bpe_bytes.model"),
+        LINEAR("tests/corpus/sentencepiece/bpe_rules.model"),
+        LINEAR("tests/corpus/gguf_vocab/llama.gguf"),
+        LINEAR("tests/corpus/gguf_vocab/t5.gguf"),
         LINEAR("../shared/data/tokenizers/llama2/tokenizer.json"),
         LINEAR("../shared/data/tokenizers/llama3/tokenizer.json"),
         LINEAR("../shared/data/tokenizers/gpt-oss-o200k/tokenizer.json"),
+        LINEAR("../shared/data/tokenizers/t5-small/tokenizer.json"),
+        LINEAR("../shared/data/tokenizers/gguf-vocab/ggml-vocab-deepseek-llm.gguf"),
+        LINEAR("../shared/data/tokenizers/gguf-vocab/ggml-vocab-falcon.gguf"),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,14 +8,14 @@ FUZZ_CC      ?= clang
 FUZZ_SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_CFLAGS  := -std=c17 -D_GNU_SOURCE -I. -O1 -g $(WARN) $(FUZZ_SAN) -ffp-contract=off -MMD -MP
 # What the readers need, and no more: kernels and the engine would only slow the build down.
-FUZZ_SRC     := runtime/base.c $(wildcard loaders/*.c runtime/tokenizer*.c)
+FUZZ_SRC     := runtime/base.c $(wildcard quant/*.c loaders/*.c runtime/tokenizer*.c)
 FUZZ_OBJ     := $(FUZZ_SRC:%.c=$(BUILD)/fuzz/%.o)
 FUZZ_BIN     := $(FUZZ:%=$(BUILD)/fuzz/%)
 
 $(BUILD)/fuzz/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  compile $< (fuzz)"
-	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) -fsanitize=fuzzer-no-link -c -o $@ $<
+	$(Q)$(FUZZ_CC) $(FUZZ_CFLAGS) $(filter -m%,$(CFLAGS)) -fsanitize=fuzzer-no-link -c -o $@ $<
 
 $(FUZZ_BIN): $(BUILD)/fuzz/%: tests/fuzz/fuzz_%.c $(FUZZ_OBJ)
 	@mkdir -p $(@D)

@@ -24,7 +24,7 @@ NAMES = {name: "../shared/data/%s/%s/tokenizer.json" % (kind, name) for kind, na
     "tokenizers": ["t5-small", "gpt2", "llama2", "llama3", "qwen2.5", "qwen3", "phi-3-mini", "smollm", "gpt-oss-o200k"],
 }.items() for name in names}
 NAMES |= {name: "tests/corpus/tokenizer/%s.json" % name for name in ["byte_level", "sentencepiece", "metaspace", "digits",
-                                                                       "splits"]}
+                                                                       "splits", "unigram", "unigram_bytes"]}
 
 
 class Strings:
