@@ -1,5 +1,6 @@
 /* Public functions that describe: version, options, plan, info.  The others stand beside what they do.                */
 #include <string.h>
+#include <sys/resource.h>
 
 #include "runtime/engine.h"
 #include "runtime/info.h"
@@ -44,7 +45,7 @@ static llmrun_status describe(const llmrun_options *o, bool plan, void (*to_json
     if (!e) return lr_fail_nomem(err, "report", sizeof *e);
     lr_text j = { 0 }, t = { 0 };
     llmrun_status status = lr_engine_prepare(e, o, err);
-    if (!status && plan) status = lr_plan_make(&e->plan, &e->plan_input, err);
+    if (!status && plan) status = lr_engine_plan(e, o, err);
     if (!status) {
         if (json) to_json(e, &j);
         if (text) to_text(e, &t);
@@ -91,6 +92,32 @@ llmrun_status llmrun_engine_info(const llmrun_engine *e, llmrun_model_info *info
                                  .bos_id = h->bos,
                                  .eos_id = h->n_eos ? h->eos[0] : -1,
                                  .has_chat_template = e->has_chat_template,
-                                 .cpu_isa = e->ops.isa };
+                                 .cpu_isa = e->ops.isa,
+                                 .n_gpus = p->n_gpus,
+                                 .n_host_layers = p->n_host_layers };
+    return LLMRUN_OK;
+}
+
+static uint64_t peak_rss(void) {
+    struct rusage usage;
+    return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
+}
+
+llmrun_status llmrun_engine_memory(const llmrun_engine *e, int32_t gpu, llmrun_memory *m) {
+    if (!e || !m || m->struct_size < sizeof *m || gpu < -1 || gpu >= e->plan.n_gpus) return LLMRUN_ARG;
+    const lr_plan *p = &e->plan;
+    const lr_plan_device *d = gpu < 0 ? &e->plan_input.host : &e->plan_input.gpus[gpu];
+    const lr_plan_gpu *g = gpu < 0 ? NULL : &p->gpus[gpu];
+    *m = (llmrun_memory){ .struct_size = sizeof *m,
+                          .budget_bytes = d->budget_bytes,
+                          .planned_bytes = g ? g->total_bytes : p->total_bytes,
+                          .arena_bytes = g ? g->arena_bytes : p->arena_bytes,
+                          .overhead_bytes = g ? g->overhead_bytes : p->fixed_bytes,
+                          .peak_bytes = g ? lr_gpus_peak(e, gpu) : peak_rss(),
+                          .weights_bytes = g ? g->weights_bytes : p->weights_bytes,
+                          .kv_bytes = g ? g->kv_bytes : p->kv_bytes,
+                          .activation_bytes = g ? g->activation_bytes : p->activation_bytes,
+                          .staging_bytes = g ? g->staging_bytes : p->pinned_bytes };
+    memcpy(m->name, d->name, sizeof m->name);
     return LLMRUN_OK;
 }

@@ -19,7 +19,6 @@
 #define LAYOUT 1 /* raise when the bytes of any format, or the order of planes, change */
 #define SUFFIX ".weights"
 #define NAME_BYTES (16 + sizeof SUFFIX)
-#define WRITE_PIECE ((uint64_t)32 << 20)
 
 typedef struct file_header {
     char magic[8];
@@ -184,75 +183,70 @@ static int open_dir(const char *dir) {
     return open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-static bool write_all(int fd, const void *bytes, uint64_t n) {
+/* Writes all of it at an offset; the errno of a failure, else 0.                                                      */
+static int write_at(int fd, const void *bytes, uint64_t n, uint64_t at) {
     const char *p = bytes;
     while (n > 0) {
-        ssize_t k = write(fd, p, n);
+        ssize_t k = pwrite(fd, p, n, (off_t)at);
         if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return false;
+        if (k <= 0) return k ? errno : EIO;
         p += k;
         n -= (uint64_t)k;
+        at += (uint64_t)k;
     }
-    return true;
+    return 0;
 }
 
-static bool write_head(int fd, const lr_cache_id *id, const lr_format *formats, uint64_t weights_offset) {
-    uint8_t *head = lr_zalloc(1, weights_offset);
-    if (!head) {
-        errno = ENOMEM;
-        return false;
-    }
-    for (size_t i = 0; i < id->n; i++) head[sizeof(file_header) + i] = (uint8_t)formats[i];
-    file_header h = make_header(id, weights_offset, head + sizeof(file_header));
+static int write_head(const lr_cache_writer *w, const lr_format *formats) {
+    uint8_t *head = lr_zalloc(1, w->offset);
+    if (!head) return ENOMEM;
+    for (size_t i = 0; i < w->id->n; i++) head[sizeof(file_header) + i] = (uint8_t)formats[i];
+    file_header h = make_header(w->id, w->offset, head + sizeof(file_header));
     memcpy(head, &h, sizeof h);
-    bool ok = write_all(fd, head, weights_offset);
+    int error = write_at(w->fd, head, w->offset, 0);
     lr_free(head);
-    return ok;
+    return error;
 }
 
-static llmrun_status write_weights(int fd, const uint8_t *weights, uint64_t n, const lr_report *report, bool *ok) {
-    for (uint64_t at = 0; at < n && *ok; at += WRITE_PIECE) {
-        if (!lr_progress(report, "cache", (double)at / (double)n)) return LLMRUN_CANCELLED;
-        *ok = write_all(fd, weights + at, n - at < WRITE_PIECE ? n - at : WRITE_PIECE);
-    }
-    return *ok && !lr_progress(report, "cache", 1) ? LLMRUN_CANCELLED : LLMRUN_OK;
-}
-
-llmrun_status lr_cache_write(const char *dir, const lr_cache_id *id, const lr_format *formats, const void *weights,
-                             uint64_t limit_bytes, const lr_report *report) {
-    llmrun_status status = LLMRUN_OK;
-    char name[NAME_BYTES], temporary[96] = "";
-    uint64_t offset, bytes;
-    bool ok = false;
-    int fd = -1, dir_fd = open_dir(dir);
-    errno = dir_fd < 0 ? errno : EFBIG;
-    if (dir_fd < 0 || !measure(id, &offset, &bytes)) goto done;
-    entry_name(name, id_key(id));
-    if (!make_room(dir_fd, name, bytes, limit_bytes)) {
-        errno = ENOSPC;
-        goto done;
+void lr_cache_begin(lr_cache_writer *w, const char *dir, const lr_cache_id *id, uint64_t limit_bytes,
+                    const lr_report *report) {
+    uint64_t bytes = 0;
+    *w = (lr_cache_writer){ .id = id, .report = report, .dir = dir, .fd = -1, .dir_fd = open_dir(dir) };
+    w->error = w->dir_fd < 0 ? errno : measure(id, &w->offset, &bytes) ? 0 : EFBIG;
+    if (w->error) return;
+    entry_name(w->name, id_key(id));
+    if (!make_room(w->dir_fd, w->name, bytes, limit_bytes)) {
+        w->error = ENOSPC;
+        return;
     }
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    snprintf(temporary, sizeof temporary, "%s.%d.%" PRIx64 ".tmp", name, (int)getpid(),
+    snprintf(w->temporary, sizeof w->temporary, "%s.%d.%" PRIx64 ".tmp", w->name, (int)getpid(),
              (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec);
-    fd = openat(dir_fd, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0) {
-        temporary[0] = 0;
-        goto done;
+    w->fd = openat(w->dir_fd, w->temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (w->fd < 0) {
+        w->error = errno;
+        w->temporary[0] = 0;
+        return;
     }
-    errno = posix_fallocate(fd, 0, (off_t)bytes); /* a full disk shows before anything is written */
-    if (errno) goto done;
-    ok = write_head(fd, id, formats, offset);
-    if (ok) status = write_weights(fd, weights, id->weights_bytes, report, &ok);
-    ok = ok && status == LLMRUN_OK && fsync(fd) == 0 && renameat(dir_fd, temporary, dir_fd, name) == 0;
-    if (ok) (void)fsync(dir_fd);
-done:
-    if (!ok && status == LLMRUN_OK)
-        lr_log(report, LLMRUN_LOG_WARN, "cache: \"%s\": converted weights not kept: %s", dir,
-               errno == ENOSPC ? "no room" : strerror(errno));
-    if (!ok && temporary[0]) unlinkat(dir_fd, temporary, 0);
-    if (fd >= 0) close(fd);
-    if (dir_fd >= 0) close(dir_fd);
-    return status;
+    w->error = posix_fallocate(w->fd, 0, (off_t)bytes); /* a full disk shows before anything is written */
+}
+
+void lr_cache_put(lr_cache_writer *w, uint64_t at, const void *bytes, uint64_t n) {
+    if (!w->error) w->error = write_at(w->fd, bytes, n, w->offset + at);
+}
+
+void lr_cache_end(lr_cache_writer *w, const lr_format *formats) {
+    if (formats && !w->error) w->error = write_head(w, formats);
+    if (formats && !w->error && (fsync(w->fd) || renameat(w->dir_fd, w->temporary, w->dir_fd, w->name)))
+        w->error = errno;
+    if (formats && !w->error)
+        (void)fsync(w->dir_fd);
+    else if (w->temporary[0])
+        unlinkat(w->dir_fd, w->temporary, 0);
+    if (formats && w->error)
+        lr_log(w->report, LLMRUN_LOG_WARN, "cache: \"%s\": converted weights not kept: %s", w->dir,
+               w->error == ENOSPC ? "no room" : strerror(w->error));
+    if (w->fd >= 0) close(w->fd);
+    if (w->dir_fd >= 0) close(w->dir_fd);
 }

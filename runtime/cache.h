@@ -27,12 +27,23 @@ typedef struct lr_cache {
 LR_MUST_CHECK bool lr_cache_open(lr_cache *c, const char *dir, const lr_cache_id *id, lr_format *formats);
 void lr_cache_close(lr_cache *c); /* accepts a zeroed one */
 
-/* Stores the weights block of id; formats as above.  Creates dir where needed; removes files that a dead process left
- * half-written; removes files used longest ago until all of the cache fits limit_bytes.  Files whose names are not the
- * cache's own are never touched.  The file appears whole or not at all, also if the machine stops.
- * Returns CANCELLED when the progress callback ("cache") says stop, else OK.
- * Cost: writes weights_bytes and waits until they are on disk.                                                        */
-llmrun_status lr_cache_write(const char *dir, const lr_cache_id *id, const lr_format *formats, const void *weights,
-                             uint64_t limit_bytes, const lr_report *report);
+/* Writes a file of the cache piece by piece, in any order.  Creates dir where needed; removes files that a dead process
+ * left half-written; removes files used longest ago until all of the cache fits limit_bytes.  Files whose names are not
+ * the cache's own are never touched.  What goes wrong is remembered, and logged at the end.                          */
+typedef struct lr_cache_writer {
+    const lr_cache_id *id;
+    const lr_report *report;
+    const char *dir;
+    int fd, dir_fd, error;
+    uint64_t offset; /* of the weights in the file */
+    char name[32], temporary[96];
+} lr_cache_writer;
+/* id and dir must live until the end.  Always followed by lr_cache_end.                                               */
+void lr_cache_begin(lr_cache_writer *w, const char *dir, const lr_cache_id *id, uint64_t limit_bytes,
+                    const lr_report *report);
+void lr_cache_put(lr_cache_writer *w, uint64_t at, const void *bytes, uint64_t n); /* at: in the weights block */
+/* Lets the file appear, whole or not at all, also if the machine stops; formats NULL: lets go of it.
+ * Cost: waits until all of it is on disk.                                                                             */
+void lr_cache_end(lr_cache_writer *w, const lr_format *formats);
 
 #endif

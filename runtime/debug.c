@@ -38,3 +38,8 @@ char *lr_debug_cache_dir(void) {
     char *dir = under("XDG_CACHE_HOME", "/llmrun", &failed);
     return dir ? dir : under("HOME", "/.cache/llmrun", &failed);
 }
+
+bool lr_debug_graphs(void) {
+    const char *value = getenv("LLMRUN_GRAPHS");
+    return value && *value;
+}

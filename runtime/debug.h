@@ -14,4 +14,7 @@ LR_MUST_CHECK bool lr_debug_hub_dirs(char *dirs[LR_HUB_DIRS + 1]);
  * Release with lr_free.                                                                                               */
 char *lr_debug_cache_dir(void);
 
+/* LLMRUN_GRAPHS is set: recorded steps also on simulated GPUs, whose clock then counts attention as for a full context. */
+bool lr_debug_graphs(void);
+
 #endif

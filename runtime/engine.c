@@ -6,6 +6,7 @@
 #include "loaders/gguf.h"
 #include "runtime/debug.h"
 #include "runtime/host.h"
+#include "runtime/rates.h"
 #include "runtime/upload.h"
 
 /* ---- options to plan input ---- */
@@ -95,9 +96,15 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->scratch_bytes = e->ops.scratch_bytes;
     in->scratch_least = LR_UPLOAD_SCRATCH_BYTES;
     in->partial_bytes = lr_attention_partial_bytes;
+    char *dir = o->cache_dir ? lr_strdup(o->cache_dir) : lr_debug_cache_dir();
+    lr_rates rates = lr_rates_cpu(&e->ops, in->n_threads, dir, &e->report);
+    lr_free(dir);
     in->host = (lr_plan_device){ .name = "cpu",
                                  .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(),
-                                 .granule_bytes = LR_ALIGN };
+                                 .granule_bytes = LR_ALIGN,
+                                 .read_bytes_per_s = rates.read_bytes_per_s,
+                                 .flops_per_s = rates.flops_per_s };
+    in->disk = o->disk;
     llmrun_status status = parse_quant(in, o->quant, err);
     if (!status) status = parse_kv(in, o->kv, err);
     return status ? status : parse_prefer(in, o->prefer, err);
@@ -142,6 +149,7 @@ llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmru
     if (!status) status = lr_bind(&e->binding, &e->checkpoint, err);
     if (!status) status = open_tokenizer(e, err);
     if (!status) status = fill_plan_input(e, o, err);
+    if (!status) status = lr_gpus_find(e, o, err);
     return status;
 }
 
@@ -166,11 +174,13 @@ llmrun_status llmrun_engine_open(llmrun_engine **out, const llmrun_options *o, l
 
 void lr_engine_free(llmrun_engine *e) {
     if (!e) return;
+    lr_gpus_close(e);
     lr_threads_close(e->threads);
     if (e->has_lock) pthread_mutex_destroy(&e->lock);
     lr_free(e->slot_taken);
     lr_free(e->rope_freq);
     lr_free(e->layers);
+    lr_free(e->seq_list);
     lr_free_aligned(e->arena);
     lr_cache_close(&e->cache);
     lr_plan_close(&e->plan);

@@ -15,7 +15,12 @@ typedef struct lr_pass {
 } lr_pass;
 
 /* Writes K and V behind each session's position; does not move the positions.  The caller holds the engine's lock.
- * Allocates nothing.  [errors: CANCELLED]                                                                             */
-llmrun_status lr_forward(llmrun_engine *e, const lr_pass *p);
+ * Without logits GPUs may still be at work when it returns: the next pass follows behind, so that chunks of a prompt are
+ * in several GPUs at once.  Allocates nothing.  [errors: CANCELLED DEVICE]                                             */
+llmrun_status lr_forward(llmrun_engine *e, const lr_pass *p, llmrun_error *err);
+
+/* Records the steps that a decoded token takes on each GPU, so that one launch runs them all.  Called once, when arenas
+ * and weights' addresses are known.  [errors: NOMEM DEVICE]                                                            */
+llmrun_status lr_forward_record(llmrun_engine *e, llmrun_error *err);
 
 #endif

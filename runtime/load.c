@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 
 #include "runtime/debug.h"
-#include "runtime/engine.h"
+#include "runtime/forward.h"
 #include "runtime/upload.h"
 
 /* ---- tables: role -> member of lr_layer ---- */
@@ -36,33 +36,30 @@ static const struct {
     { LR_B_DOWN, offsetof(lr_layer, b_down) },
 };
 
-/* Start of the weights block: the arena, or the cache file's payload.                                                 */
-static const uint8_t *weights_base(const llmrun_engine *e) {
-    return e->plan_input.cached ? e->cache.weights : e->arena;
-}
-
-static lr_matrix matrix_of(const llmrun_engine *e, size_t i) {
+lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     const lr_plan_tensor *t = &e->binding.tensors[i];
     const lr_plan_placement *p = &e->plan.placements[i];
-    return lr_matrix_at(p->format, t->rows, t->cols,
-                        p->converted ? weights_base(e) + p->offset : e->binding.files[i]->data);
+    const void *at = e->binding.files[i] ? e->binding.files[i]->data : NULL;
+    if (p->place != LR_PLACE_HOST) at = e->gpus[p->place].arena + p->offset;
+    else if (p->converted) at = e->plan_input.cached ? e->cache.weights + p->block_offset : e->arena + p->offset;
+    return lr_matrix_at(p->format, t->rows, t->cols, at);
+}
+
+void lr_layer_set(lr_layer *layer, lr_role role, lr_matrix m) {
+    for (size_t k = 0; k < LR_COUNT(matrices); k++)
+        if (matrices[k].role == role) memcpy((char *)layer + matrices[k].offset, &m, sizeof m);
+    for (size_t k = 0; k < LR_COUNT(vectors); k++)
+        if (vectors[k].role == role) memcpy((char *)layer + vectors[k].offset, &m.quants, sizeof m.quants);
 }
 
 static void fill_tables(llmrun_engine *e) {
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_tensor *t = &e->binding.tensors[i];
-        lr_matrix m = matrix_of(e, i);
-        if (t->layer < 0) {
-            if (t->role == LR_EMBED) e->embed = m;
-            if (t->role == LR_HEAD) e->head = m;
-            if (t->role == LR_OUT_NORM) e->out_norm = m.quants;
-            continue;
-        }
-        char *layer = (char *)&e->layers[t->layer];
-        for (size_t k = 0; k < LR_COUNT(matrices); k++)
-            if (matrices[k].role == t->role) memcpy(layer + matrices[k].offset, &m, sizeof m);
-        for (size_t k = 0; k < LR_COUNT(vectors); k++)
-            if (vectors[k].role == t->role) memcpy(layer + vectors[k].offset, &m.quants, sizeof m.quants);
+        lr_matrix m = lr_engine_tensor(e, i);
+        if (t->layer >= 0) lr_layer_set(&e->layers[t->layer], t->role, m);
+        else if (t->role == LR_EMBED) e->embed = m;
+        else if (t->role == LR_HEAD) e->head = m;
+        else if (t->role == LR_OUT_NORM) e->out_norm = m.quants;
     }
     if (!e->head.quants) e->head = e->embed;
     if (!e->embed.quants) e->embed = e->head;
@@ -72,45 +69,47 @@ static void fill_tables(llmrun_engine *e) {
 
 /* ---- weights ---- */
 
-/* Fills the weights block with random values of the spread that trained models have: a few rows, repeated.            */
-static llmrun_status make_up(llmrun_engine *e, llmrun_error *err) {
+llmrun_status lr_random_weights(void *dst, lr_format format, int64_t rows, int64_t cols, float mean,
+                                llmrun_error *err) {
     enum { ROWS = 16 };
-    int64_t widest = 0;
-    for (size_t i = 0; i < e->binding.n; i++) {
-        const lr_plan_tensor *t = &e->binding.tensors[i];
-        widest = lr_max(widest, t->cols == 1 ? t->rows : t->cols);
-    }
-    float *x = lr_alloc((size_t)widest * sizeof *x);
-    if (!x) return lr_fail_nomem(err, "random weights", (size_t)widest * sizeof *x);
-    uint64_t state = 1;
-    for (size_t i = 0; i < e->binding.n; i++) {
-        const lr_plan_tensor *t = &e->binding.tensors[i];
-        lr_matrix m = matrix_of(e, i);
-        int64_t length = t->cols == 1 ? t->rows : t->cols, rows = t->cols == 1 ? 1 : t->rows;
-        uint8_t *quants = e->arena + e->plan.placements[i].offset;
-        uint8_t *scales = m.scales ? quants + ((const uint8_t *)m.scales - (const uint8_t *)m.quants) : NULL;
-        for (int64_t r = 0; r < rows; r++) {
-            if (r >= ROWS) {
-                memcpy(quants + (size_t)r * m.quants_stride, quants + (size_t)(r % ROWS) * m.quants_stride,
-                       m.quants_stride);
-                if (scales)
-                    memcpy(scales + (size_t)r * m.scales_stride, scales + (size_t)(r % ROWS) * m.scales_stride,
-                           m.scales_stride);
-                continue;
-            }
-            for (int64_t c = 0; c < length; c++) {
-                state = state * 6364136223846793005u + 1442695040888963407u;
-                x[c] = ((float)(state >> 40) / (float)(1 << 24) - 0.5f) * 0.07f + (t->cols == 1 ? 1.0f : 0.0f);
-            }
-            lr_formats[m.format].encode(quants + (size_t)r * m.quants_stride,
-                                        scales ? scales + (size_t)r * m.scales_stride : NULL, x, length);
+    lr_matrix m = lr_matrix_at(format, rows, cols, dst);
+    uint8_t *quants = dst, *scales = m.scales ? quants + ((const uint8_t *)m.scales - (const uint8_t *)m.quants) : NULL;
+    float *x = lr_alloc((size_t)cols * sizeof *x);
+    if (!x) return lr_fail_nomem(err, "random weights", (size_t)cols * sizeof *x);
+    uint64_t state = (uint64_t)cols;
+    for (int64_t r = 0; r < rows; r++) {
+        if (r >= ROWS) {
+            memcpy(quants + (size_t)r * m.quants_stride, quants + (size_t)(r % ROWS) * m.quants_stride,
+                   m.quants_stride);
+            if (scales)
+                memcpy(scales + (size_t)r * m.scales_stride, scales + (size_t)(r % ROWS) * m.scales_stride,
+                       m.scales_stride);
+            continue;
         }
+        for (int64_t c = 0; c < cols; c++) {
+            state = state * 6364136223846793005u + 1442695040888963407u;
+            x[c] = ((float)(state >> 40) / (float)(1 << 24) - 0.5f) * 0.07f + mean;
+        }
+        lr_formats[format].encode(quants + (size_t)r * m.quants_stride,
+                                  scales ? scales + (size_t)r * m.scales_stride : NULL, x, cols);
     }
     lr_free(x);
     return LLMRUN_OK;
 }
 
-/* One job for every tensor that the plan converts.  Where f16 cannot hold a tensor's values it becomes bf16.           */
+/* The host's part of a model that is a bare config.json.                                                              */
+static llmrun_status make_up(llmrun_engine *e, llmrun_error *err) {
+    llmrun_status status = LLMRUN_OK;
+    for (size_t i = 0; i < e->binding.n && !status; i++) {
+        const lr_plan_tensor *t = &e->binding.tensors[i];
+        const lr_plan_placement *p = &e->plan.placements[i];
+        if (p->place != LR_PLACE_HOST) continue;
+        status = lr_random_weights(e->arena + p->offset, p->format, t->rows, t->cols, t->cols == 1 ? 1.0f : 0.0f, err);
+    }
+    return status;
+}
+
+/* One job for every tensor of the host that the plan converts.  Where f16 cannot hold a tensor's values it becomes bf16.           */
 static llmrun_status convert(llmrun_engine *e, llmrun_error *err) {
     size_t n = 0;
     lr_upload_job *jobs = lr_zalloc(e->binding.n, sizeof *jobs);
@@ -124,7 +123,7 @@ static llmrun_status convert(llmrun_engine *e, llmrun_error *err) {
         const lr_tensor *t = e->binding.files[i];
         const lr_plan_tensor *want = &e->binding.tensors[i];
         const lr_plan_placement *p = &e->plan.placements[i];
-        if (!p->converted) continue;
+        if (!p->converted || p->place != LR_PLACE_HOST) continue;
         bool vector = want->cols == 1;
         index[n] = i;
         jobs[n++] = (lr_upload_job){ .name = t->name,
@@ -161,9 +160,9 @@ static lr_format *converted_formats(const llmrun_engine *e, size_t *n) {
 
 /* Where this engine keeps converted weights, NULL: nowhere.  Release with lr_free.                                    */
 static char *cache_dir(const llmrun_engine *e, const llmrun_options *o) {
-    if (o->random_weights || e->plan.weights_bytes == 0) return NULL;
+    if (o->random_weights || e->plan.block_bytes == 0) return NULL;
     if (o->cache_dir) return *o->cache_dir ? lr_strdup(o->cache_dir) : NULL;
-    return e->plan.weights_bytes >= CACHE_LEAST ? lr_debug_cache_dir() : NULL;
+    return e->plan.block_bytes >= CACHE_LEAST ? lr_debug_cache_dir() : NULL;
 }
 
 /* A hit turns the plan into one that maps the weights block.  Should that plan choose other formats (the budget is a
@@ -204,35 +203,57 @@ static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
     e->layers = lr_zalloc((size_t)n_layers, sizeof *e->layers);
     e->slot_taken = lr_zalloc((size_t)p->n_sessions, sizeof *e->slot_taken);
     e->rope_freq = lr_zalloc((size_t)e->binding.hparams.n_rot / 2, sizeof *e->rope_freq);
-    if (!e->layers || !e->slot_taken || !e->rope_freq)
+    e->seq_list = lr_zalloc((size_t)n_layers, sizeof *e->seq_list);
+    if (!e->layers || !e->slot_taken || !e->rope_freq || !e->seq_list)
         return lr_fail_nomem(err, "layer table", (size_t)n_layers * sizeof *e->layers);
     if (pthread_mutex_init(&e->lock, NULL) != 0) return lr_fail(err, LLMRUN_NOMEM, "engine: cannot make a lock");
     e->has_lock = true;
     lr_rope_frequencies(&e->binding.hparams, e->rope_freq);
     lr_binding_scale_rope(&e->binding, e->rope_freq);
     llmrun_status status = lr_threads_open(&e->threads, p->n_threads, err);
-    if (!status) lr_threads_set_scratch(e->threads, e->arena + p->buffers.scratch, p->buffers.scratch_stride);
+    if (status) return status;
+    lr_threads_set_scratch(e->threads, e->arena + p->buffers.scratch, p->buffers.scratch_stride);
+    e->cpu = (lr_cpu_device){ .ops = &e->ops,
+                              .threads = e->threads,
+                              .host_work = e->backend ? e->backend->host_work : NULL,
+                              .read_bytes_per_s = e->plan_input.host.read_bytes_per_s,
+                              .flops_per_s = e->plan_input.host.flops_per_s };
+    e->host = (lr_place){ .ops = &lr_cpu_device_ops, .device = (lr_device *)&e->cpu, .arena = e->arena,
+                          .buffers = &p->buffers };
+    return lr_gpus_attach(e, err);
+}
+
+/* Converts for the host, then for the GPUs; a directory keeps the result for the next start.                          */
+static llmrun_status convert_all(llmrun_engine *e, const llmrun_options *o, const char *dir, lr_cache_id *id,
+                                 llmrun_error *err) {
+    lr_cache_writer writer, *cache = dir ? &writer : NULL;
+    lr_format *stored = NULL;
+    if (cache) lr_cache_begin(cache, dir, id, CACHE_LIMIT, &e->report);
+    llmrun_status status = o->random_weights ? make_up(e, err) : convert(e, err);
+    for (size_t i = 0; i < e->binding.n && cache && !status; i++) {
+        const lr_plan_placement *p = &e->plan.placements[i];
+        if (p->converted && p->place == LR_PLACE_HOST) lr_cache_put(cache, p->block_offset, e->arena + p->offset, p->bytes);
+        if (!lr_progress(&e->report, "cache", (double)(i + 1) / (double)e->binding.n))
+            status = lr_fail(err, LLMRUN_CANCELLED, "load: cancelled");
+    }
+    if (!status) status = lr_load_gpus(e, o, cache, err);
+    if (cache && !status) stored = converted_formats(e, &id->n);
+    if (cache) lr_cache_end(cache, stored);
+    lr_free(stored);
     return status;
 }
 
-/* Weights from the cache where it has them, else converted and then stored there.                                     */
+/* Weights from the cache where it has them, else converted.                                                           */
 static llmrun_status bring_weights(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
-    lr_cache_id id = { .header_hash = e->checkpoint.header_hash, .weights_bytes = e->plan.weights_bytes };
+    lr_cache_id id = { .header_hash = e->checkpoint.header_hash, .weights_bytes = e->plan.block_bytes };
     char *dir = cache_dir(e, o);
-    lr_format *planned = dir ? converted_formats(e, &id.n) : NULL, *stored = NULL;
+    lr_format *planned = dir ? converted_formats(e, &id.n) : NULL;
     llmrun_status status = LLMRUN_OK;
     id.planned = planned;
     if (dir && !planned) status = lr_fail_nomem(err, "cache", e->binding.n * sizeof *planned);
     if (!status && dir) status = look_up(e, dir, &id, err);
     if (!status) status = allocate(e, err);
-    if (status || e->plan_input.cached) goto done;
-    status = o->random_weights ? make_up(e, err) : convert(e, err);
-    if (status || !dir) goto done;
-    stored = converted_formats(e, &id.n);
-    if (stored && lr_cache_write(dir, &id, stored, e->arena, CACHE_LIMIT, &e->report) == LLMRUN_CANCELLED)
-        status = lr_fail(err, LLMRUN_CANCELLED, "load: cancelled");
-done:
-    lr_free(stored);
+    if (!status) status = e->plan_input.cached ? lr_load_gpus(e, o, NULL, err) : convert_all(e, o, dir, &id, err);
     lr_free(planned);
     lr_free(dir);
     return status;
@@ -249,11 +270,40 @@ static void pin(const llmrun_engine *e) {
                strerror(errno));
 }
 
+/* The first plan.  GPUs that nobody asked for and that cannot hold a layer are left alone.                             */
+static llmrun_status plan(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    llmrun_error why = { 0 };
+    bool asked = o->n_vram > 0 || (o->device && strcmp(o->device, "auto") != 0);
+    llmrun_status status = lr_plan_make(&e->plan, &e->plan_input, &why);
+    if (status == LLMRUN_VRAM && !asked) {
+        lr_log(&e->report, LLMRUN_LOG_INFO, "too little GPU memory is free; running on the CPU");
+        e->plan_input.n_gpus = 0;
+        status = lr_plan_make(&e->plan, &e->plan_input, &why);
+    }
+    if (status && err) *err = why;
+    return status;
+}
+
+llmrun_status lr_engine_plan(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    if (o->plan_json) return lr_fail(err, LLMRUN_UNSUPPORTED, "--plan: replaying a saved plan is not in this version");
+    return plan(e, o, err);
+}
+
+/* True where the plan does less than a user who said nothing would expect: that line is always shown.                   */
+static bool is_news(const llmrun_engine *e) {
+    const lr_plan_input *in = &e->plan_input;
+    bool fewer_bits = !e->plan.quant_kept && in->quant == LR_FORMAT_NONE && !in->quant_bits;
+    return fewer_bits || e->plan.n_ctx_lowered || (e->plan.n_gpus > 0 && e->plan.n_host_layers > 0);
+}
+
 llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
-    llmrun_status status = lr_plan_make(&e->plan, &e->plan_input, err);
-    if (!status) lr_log(&e->report, LLMRUN_LOG_INFO, "%s", e->plan.why);
+    llmrun_status status = lr_engine_plan(e, o, err);
+    if (!status) status = lr_gpus_open(e, err);
+    if (!status) lr_log(&e->report, is_news(e) ? LLMRUN_LOG_WARN : LLMRUN_LOG_INFO, "%s", e->plan.why);
     if (!status) status = bring_weights(e, o, err);
-    if (!status) fill_tables(e);
-    if (!status && o->mlock) pin(e);
+    if (status) return status;
+    fill_tables(e);
+    if (o->mlock) pin(e);
+    if (lr_debug_graphs() || !e->backend || !e->backend->clock) status = lr_forward_record(e, err);
     return status;
 }

@@ -5,12 +5,16 @@
 
 #include "runtime/forward.h"
 
+lr_place *lr_session_place(const llmrun_session *s, int32_t layer) {
+    return lr_engine_place(s->engine, s->engine->plan.place[(size_t)layer * LR_N_GROUPS + LR_GROUP_ATTN]);
+}
+
 lr_kv_layer lr_session_kv(const llmrun_session *s, int32_t layer) {
     const llmrun_engine *e = s->engine;
     const lr_hparams *h = &e->binding.hparams;
     const lr_plan *p = &e->plan;
     size_t at = (size_t)s->slot * (size_t)h->n_layers + (size_t)layer;
-    return (lr_kv_layer){ .base = e->arena + p->kv_offset[at],
+    return (lr_kv_layer){ .base = lr_session_place(s, layer)->arena + p->kv_offset[at],
                           .page_bytes = p->kv_page_bytes[layer],
                           .page_slots = p->kv_slots[layer],
                           .n_slots = p->kv_slots[layer],
@@ -124,15 +128,15 @@ llmrun_status lr_session_append(llmrun_session *s, const int32_t *tokens, int32_
         } else if (logits && last) {
             pass.logits_from = chunk - 1;
         }
-        status = lr_forward(e, &pass);
+        status = lr_forward(e, &pass, err);
         if (!status) advance(s, tokens + done, chunk);
         done += chunk;
     }
+    if (!status && !logits) status = lr_engine_settle(e, err);
     pthread_mutex_unlock(&e->lock);
     if (status) {
         s->position = start;
         atomic_store(&s->cancelled, false);
-        lr_fail(err, status, "eval: cancelled");
     }
     return status;
 }
@@ -174,15 +178,13 @@ llmrun_status llmrun_batch_eval(llmrun_session *const *s, const int32_t *tokens,
                          .n_sessions = k,
                          .logits_from = logits ? 0 : k,
                          .logits = logits ? logits + (size_t)done * (size_t)e->binding.hparams.n_vocab : NULL };
-        status = lr_forward(e, &pass);
+        status = lr_forward(e, &pass, err);
         done += k;
     }
+    if (!status && !logits) status = lr_engine_settle(e, err);
     for (int32_t i = 0; i < n && !status; i++) advance(s[i], tokens + i, 1);
     pthread_mutex_unlock(&e->lock);
-    if (status) {
-        for (int32_t i = 0; i < n; i++) atomic_store(&s[i]->cancelled, false);
-        lr_fail(err, status, "batch: cancelled");
-    }
+    for (int32_t i = 0; i < n && status; i++) atomic_store(&s[i]->cancelled, false);
     return status;
 }
 
@@ -230,16 +232,21 @@ llmrun_status llmrun_session_copy(llmrun_session *dst, const llmrun_session *src
     llmrun_engine *e = dst->engine;
     pthread_mutex_lock(&e->lock);
     const lr_hparams *h = &e->binding.hparams;
+    llmrun_status status = LLMRUN_OK;
     for (int32_t l = 0; l < h->n_layers; l++)
-        for (int32_t i = 0; i < 2 * h->n_kv_heads; i++) {
+        for (int32_t i = 0; i < 2 * h->n_kv_heads && !status; i++) {
+            lr_place *p = lr_session_place(src, l);
             lr_kv_run to = lr_session_run(dst, l, i / 2, i % 2, src->written),
                       from = lr_session_run(src, l, i / 2, i % 2, src->written);
-            memcpy(to.quants, from.quants, from.quants_bytes);
-            if (from.scales) memcpy(to.scales, from.scales, from.scales_bytes);
+            status = lr_place_copy(p, to.quants, from.quants, from.quants_bytes, err);
+            if (from.scales && !status) status = lr_place_copy(p, to.scales, from.scales, from.scales_bytes, err);
         }
-    memcpy(dst->tokens, src->tokens, (size_t)src->position * sizeof *src->tokens);
-    dst->position = src->position;
-    dst->written = src->written;
+    if (!status) status = lr_engine_settle(e, err);
+    if (!status) {
+        memcpy(dst->tokens, src->tokens, (size_t)src->position * sizeof *src->tokens);
+        dst->position = src->position;
+        dst->written = src->written;
+    }
     pthread_mutex_unlock(&e->lock);
-    return LLMRUN_OK;
+    return status;
 }

@@ -15,6 +15,8 @@ struct llmrun_session {
     atomic_bool cancelled;
 };
 
+/* Where a layer's cache lies.                                                                                         */
+lr_place *lr_session_place(const llmrun_session *s, int32_t layer);
 /* View of one layer's cache.                                                                                          */
 lr_kv_layer lr_session_kv(const llmrun_session *s, int32_t layer);
 

@@ -33,7 +33,9 @@ static size_t part_count(const llmrun_session *s) {
     return 1 + 4 * (size_t)h->n_layers * (size_t)h->n_kv_heads;
 }
 
-static void *part_at(const llmrun_session *s, size_t i, int32_t position, int32_t written, size_t *bytes) {
+static void *part_at(const llmrun_session *s, size_t i, int32_t position, int32_t written, size_t *bytes,
+                     lr_place **place) {
+    *place = &s->engine->host;
     if (i == 0) {
         *bytes = (size_t)position * sizeof *s->tokens;
         return s->tokens;
@@ -41,6 +43,7 @@ static void *part_at(const llmrun_session *s, size_t i, int32_t position, int32_
     i--;
     int32_t n_kv_heads = s->engine->binding.hparams.n_kv_heads;
     size_t row = i / 4;
+    *place = lr_session_place(s, (int32_t)(row / (size_t)n_kv_heads));
     lr_kv_run run = lr_session_run(s, (int32_t)(row / (size_t)n_kv_heads), (int32_t)(row % (size_t)n_kv_heads),
                                    (int)(i / 2 % 2), written);
     *bytes = i % 2 ? (run.scales ? run.scales_bytes : 0) : run.quants_bytes;
@@ -55,7 +58,8 @@ static header describe(const llmrun_session *s, int32_t position, int32_t writte
     memcpy(h.magic, MAGIC, sizeof MAGIC);
     for (size_t i = 0, n = part_count(s); i < n; i++) {
         size_t bytes;
-        part_at(s, i, position, written, &bytes);
+        lr_place *place;
+        part_at(s, i, position, written, &bytes, &place);
         h.payload += bytes;
     }
     return h;
@@ -75,12 +79,21 @@ llmrun_status llmrun_session_save(const llmrun_session *s, const char *path, llm
     h.checksum = LR_HASH_START;
     f = fopen(temporary.text, "wbx");
     bool ok = f && fwrite(&h, sizeof h, 1, f) == 1;
-    for (size_t i = 0, n = part_count(s); ok && i < n; i++) {
+    pthread_mutex_lock(&s->engine->lock);
+    for (size_t i = 0, n = part_count(s); ok && !status && i < n; i++) {
+        uint8_t piece[16384];
         size_t bytes;
-        const void *part = part_at(s, i, s->position, s->written, &bytes);
-        h.checksum = lr_hash(h.checksum, part, bytes);
-        ok = bytes == 0 || fwrite(part, bytes, 1, f) == 1;
+        lr_place *place;
+        const uint8_t *part = part_at(s, i, s->position, s->written, &bytes, &place);
+        for (size_t at = 0; ok && !status && at < bytes; at += sizeof piece) {
+            size_t k = bytes - at < sizeof piece ? bytes - at : sizeof piece;
+            status = lr_place_read(place, piece, part + at, k, err);
+            h.checksum = lr_hash(h.checksum, piece, k);
+            ok = fwrite(piece, k, 1, f) == 1;
+        }
     }
+    pthread_mutex_unlock(&s->engine->lock);
+    ok = ok && !status;
     ok = ok && fseek(f, 0, SEEK_SET) == 0 && fwrite(&h, sizeof h, 1, f) == 1 && fflush(f) == 0 && fsync(fileno(f)) == 0;
     int error = errno;
     if (f && fclose(f) != 0 && ok) {
@@ -93,7 +106,7 @@ llmrun_status llmrun_session_save(const llmrun_session *s, const char *path, llm
     }
     if (!ok) {
         if (f) unlink(temporary.text);
-        status = lr_fail(err, LLMRUN_IO, "%s: cannot save the session: %s", path, strerror(error));
+        if (!status) status = lr_fail(err, LLMRUN_IO, "%s: cannot save the session: %s", path, strerror(error));
     }
 done:
     lr_free(temporary.text);
@@ -129,14 +142,17 @@ llmrun_status llmrun_session_restore(llmrun_session *s, const char *path, llmrun
     if (!status) status = check_file(s, &m, &h, err);
     if (!status) {
         const uint8_t *from = m.data + sizeof h;
-        for (size_t i = 0, n = part_count(s); i < n; i++) {
+        pthread_mutex_lock(&s->engine->lock);
+        for (size_t i = 0, n = part_count(s); i < n && !status; i++) {
             size_t bytes;
-            void *part = part_at(s, i, h.position, h.written, &bytes);
-            if (bytes) memcpy(part, from, bytes);
+            lr_place *place;
+            void *part = part_at(s, i, h.position, h.written, &bytes, &place);
+            if (bytes) status = lr_place_write(place, part, from, bytes, err);
             from += bytes;
         }
-        s->position = h.position;
-        s->written = h.written;
+        s->position = status ? 0 : h.position;
+        s->written = status ? 0 : h.written;
+        pthread_mutex_unlock(&s->engine->lock);
     }
     lr_map_close(&m);
     return status;

@@ -174,7 +174,8 @@ static llmrun_status run(lr_upload_job *jobs, size_t n, int64_t n_items, lr_thre
             float x[256]; /* the block of the value */
             int64_t block = lr_dtypes[jobs[i].dtype].block, in_block = (int64_t)jobs[i].bad % block;
             bool known = lr_dtype_to_f32(x, jobs[i].dtype, job_src(&jobs[i], (int64_t)jobs[i].bad - in_block), block);
-            return known ? fail_bad(jobs[i].name, jobs[i].bad, x + in_block, err) : LLMRUN_INTERNAL;
+            uint64_t element = jobs[i].bad + (uint64_t)(jobs[i].first_row * jobs[i].cols);
+            return known ? fail_bad(jobs[i].name, element, x + in_block, err) : LLMRUN_INTERNAL;
         }
     }
     return LLMRUN_OK;

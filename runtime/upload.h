@@ -13,6 +13,7 @@ typedef struct lr_upload_job {
     const void *src;     /* rows x cols values, any alignment */
     lr_dtype dtype;
     int64_t rows, cols;  /* cols a multiple of the format's block */
+    int64_t first_row;   /* of a tensor that comes in parts: where this one starts, for messages */
     lr_format format;    /* in: wanted.  out: what dst holds (see or_bf16) */
     bool from_file;      /* src is in a file's mapping: its pages are let go once they are converted */
     bool or_bf16;        /* f16 wanted: when a value is out of f16's range, the tensor becomes bf16 (same size) */

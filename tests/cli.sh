@@ -61,12 +61,11 @@ exits 2 '--vram takes one size for each device' --tensor-parallel-size 2
 exits 2 '--quant 4bit' --load-in-4bit
 exits 2 'no prompt' run
 for word in quantize compare serve; do exits 7 'not in this version' $word; done
-exits 7 'CPU' --device cuda -p x
-exits 7 'simulated GPU' --device sim -p x
-exits 7 'not in this version' --sim-gpus 2x1G -p x
-exits 7 'not in this version' --plan file -p x
-exits 7 'not in this version' --disk -p x
-exits 7 'not in this version' plan --gpu 8G:900:100
+exits 2 'contradict' --device cpu --sim-gpus 2x1G -p x
+exits 2 'contradict' --device cpu --vram 8G -p x
+exits 2 '--sim-gpus' --sim-gpus 2y1G -p x
+for value in 8Gx 8G:x 8G:1:2:3:4 99x1G ''; do exits 2 --gpu plan --gpu "$value"; done
+exits 5 "$work/none" --plan "$work/none" -p x
 exits 5 "$work/none" --model "$work/none" -p x
 exits 5 "$work/none" plan --model "$work/none"
 exits 5 "$work/none" -f "$work/none"
@@ -81,7 +80,8 @@ for command in '' run plan info tokenize bench devices; do
         bad "help $command" "expected usage on stdout alone"
     fi
 done
-for option in --quant --kv --ram --vram --ctx --temp --seed --stop --logits --raw --chat --stats --json --cpu-isa; do
+for option in --quant --kv --ram --vram --ctx --temp --seed --stop --logits --raw --chat --stats --json --cpu-isa --device \
+    --sim-gpus --plan --disk --prefer; do
     "$llmrun" run --help | grep -q -- "$option " || "$llmrun" run --help | grep -q -- "$option$" || bad "help" "no $option"
     grep -q -- "${option//-/\\\\-}" runtime/cli/llmrun.1 || bad "man page" "no $option"
 done

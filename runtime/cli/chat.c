@@ -70,7 +70,7 @@ static void answer(chat *c) {
     if (r.finish == LLMRUN_FINISH_END && c->n_ids) c->n_ids--; /* the end token is no part of the text */
     if (r.finish == LLMRUN_FINISH_CONTEXT)
         cli_note(c->o, "the context of %d tokens is full; /clear starts anew, /undo goes back", c->info.n_ctx);
-    if (c->o->stats) print_stats(&c->info, &r);
+    if (c->o->stats) print_stats(c->engine, &c->info, &r);
 }
 
 /* Adds the message to the conversation and answers it.                                                                */
@@ -203,7 +203,7 @@ static void set_system(chat *c, const char *text) {
 static void stats(chat *c, const char *unused) {
     (void)unused;
     fprintf(stderr, "context: %zu of %d tokens\n", c->n_ids, c->info.n_ctx);
-    if (c->last.struct_size) print_stats(&c->info, &c->last);
+    if (c->last.struct_size) print_stats(c->engine, &c->info, &c->last);
 }
 
 static void set(chat *c, const char *text) {

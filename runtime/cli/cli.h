@@ -28,9 +28,10 @@ typedef struct cli_options {
     const char *prompt, *file, *system;
     const char **stop; /* (n_stop) grown by the parser, released by cli_options_close */
     int32_t n_stop;
-    const char *device, *vram, *prefer;
+    const char *plan_file;
+    llmrun_card cards[LLMRUN_MAX_GPUS]; /* engine.cards */
     const char *logits;
-    bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose, measure;
+    bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose;
     int32_t bench_prompt, bench_generate, bench_repeat;
 } cli_options;
 
@@ -60,6 +61,10 @@ const char *parse_integer(const char *text, int64_t lo, int64_t hi, int64_t *out
 const char *parse_real(const char *text, double lo, double hi, double *out);
 /* "8G" "1.5GiB" "512M" "4096": K M G T are powers of 1024, an optional B or iB follows.                               */
 const char *parse_size(const char *text, uint64_t *out);
+/* "8G" or "8G,24G": at most LLMRUN_MAX_GPUS sizes.                                                                    */
+const char *parse_sizes(const char *text, uint64_t out[LLMRUN_MAX_GPUS], int32_t *n);
+/* "24G", "24G:936:71" (GB/s, TFLOP/s), "24G:936:71:25" (link GB/s); with commas for several, "2x24G" for equal ones.   */
+const char *parse_cards(const char *text, llmrun_card out[LLMRUN_MAX_GPUS], int32_t *n);
 /* Edits (insert, delete, change, swap) between two words.                                                             */
 int word_distance(const char *a, const char *b);
 
@@ -77,7 +82,9 @@ int devices_main(cli_options *o);
 
 /* One line on stderr, unless --quiet.                                                                                 */
 void cli_note(const cli_options *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Fills the engine options that the command line derives: log, progress, default model, cache.  0 or an exit code.    */
+/* Fills those engine options that say what to compute on, log and progress.  0 or an exit code.                        */
+int cli_device_options(cli_options *o);
+/* That, and the default model, the cache, the plan to replay.                                                         */
 int cli_prepare(cli_options *o);
 /* cli_prepare, then llmrun_engine_open, cancelled by Ctrl-C.                                                          */
 int cli_open(cli_options *o, llmrun_engine **out);
@@ -126,7 +133,7 @@ void cli_generate_options(const cli_options *o, llmrun_generate_options *g);
 uint64_t random_seed(void);
 const char *finish_text(llmrun_finish finish);
 /* One line of figures on stderr.                                                                                      */
-void print_stats(const llmrun_model_info *info, const llmrun_generate_result *r);
+void print_stats(const llmrun_engine *e, const llmrun_model_info *info, const llmrun_generate_result *r);
 
 /* ---- messages from the terminal: prompt on stderr, line editing and history where readline is present ---- */
 

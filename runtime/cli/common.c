@@ -1,4 +1,5 @@
 /* What the commands share: exit codes, notes and progress on stderr, Ctrl-C, opening the model.                       */
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,19 +111,36 @@ static const char *demo_model(void) {
     return stat(path, &info) == 0 ? path : NULL;
 }
 
-int cli_prepare(cli_options *o) {
-    if (strcmp(o->device, "cuda") == 0)
-        return cli_fail(EXIT_UNSUPPORTED, "--device cuda: this build computes on the CPU alone; leave it out, --ram is the budget");
-    if (strcmp(o->device, "sim") == 0)
-        return cli_fail(EXIT_UNSUPPORTED, "--device sim: the simulated GPU is not in this build");
-    if (o->vram) cli_note(o, "--vram: this build computes on the CPU and uses no GPU memory; --ram is the budget");
-    if (!o->engine.model) o->engine.model = demo_model();
-    if (!o->engine.model) return cli_fail(EXIT_USAGE, "no model: give --model PATH (the bundled demo model is not here)");
-    o->engine.prefer = o->prefer;
-    if (o->no_cache) o->engine.cache_dir = "";
+int cli_device_options(cli_options *o) {
+    if (o->engine.sim_gpus && strcmp(o->engine.device, "auto") == 0) o->engine.device = "sim";
+    if (o->engine.sim_gpus && strcmp(o->engine.device, "sim") != 0)
+        return cli_fail(EXIT_USAGE, "--sim-gpus and --device %s contradict each other", o->engine.device);
+    if (strcmp(o->engine.device, "cpu") == 0 && o->engine.n_vram)
+        return cli_fail(EXIT_USAGE, "--vram and --device cpu contradict each other; --ram is the budget of the CPU");
     o->engine.log = log_line;
     o->engine.progress = show_progress;
     o->engine.user = o;
+    return 0;
+}
+
+/* The text of --plan, kept until the program ends.                                                                    */
+static int read_plan(cli_options *o) {
+    cli_text text = { 0 };
+    FILE *f = fopen(o->plan_file, "rb");
+    if (!f) return cli_fail(EXIT_IO, "%s: %s", o->plan_file, strerror(errno));
+    int code = text_read(&text, f, o->plan_file);
+    fclose(f);
+    o->engine.plan_json = text.bytes ? text.bytes : "";
+    return code;
+}
+
+int cli_prepare(cli_options *o) {
+    int code = cli_device_options(o);
+    if (!code && o->plan_file) code = read_plan(o);
+    if (code) return code;
+    if (!o->engine.model) o->engine.model = demo_model();
+    if (!o->engine.model) return cli_fail(EXIT_USAGE, "no model: give --model PATH (the bundled demo model is not here)");
+    if (o->no_cache) o->engine.cache_dir = "";
     return 0;
 }
 

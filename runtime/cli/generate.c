@@ -89,7 +89,25 @@ const char *size_text(char buf[32], uint64_t bytes) {
 
 static double rate(double amount, double time) { return time > 0 ? amount / time : 0; }
 
-void print_stats(const llmrun_model_info *info, const llmrun_generate_result *r) {
+/* Planned, peak and budget of each GPU, region by region, on stderr.                                                   */
+static void print_vram(const llmrun_engine *e, const llmrun_model_info *info) {
+    for (int32_t i = 0; i < info->n_gpus; i++) {
+        llmrun_memory m = { .struct_size = sizeof m };
+        char planned[32], peak[32], budget[32], weights[32], kv[32], activations[32], staging[32], overhead[32];
+        if (llmrun_engine_memory(e, i, &m) != LLMRUN_OK) return;
+        fprintf(stderr,
+                "stats: %s VRAM planned %s, peak %s, budget %s: weights %s, KV %s, activations %s, staging %s, overhead %s\n",
+                m.name, size_text(planned, m.planned_bytes), size_text(peak, m.peak_bytes),
+                size_text(budget, m.budget_bytes), size_text(weights, m.weights_bytes), size_text(kv, m.kv_bytes),
+                size_text(activations, m.activation_bytes), size_text(staging, m.staging_bytes),
+                size_text(overhead, m.overhead_bytes));
+    }
+    if (info->n_gpus)
+        fprintf(stderr, "stats: %d of %d layers on the CPU\n", info->n_host_layers, info->n_layers);
+}
+
+void print_stats(const llmrun_engine *e, const llmrun_model_info *info, const llmrun_generate_result *r) {
+    print_vram(e, info);
     char planned[32], mapped[32], peak[32], budget[32];
     int32_t evaluated = r->n_prompt - r->n_reused;
     double decode = rate(r->n_generated, r->decode_seconds);

@@ -13,11 +13,11 @@ typedef enum option_type {
     OPT_REAL,   /* float in [lo, hi] */
     OPT_SEED,   /* uint64_t; -1 leaves it random */
     OPT_SIZE,   /* uint64_t bytes */
-    OPT_SIZES,  /* text: sizes with commas */
+    OPT_SIZES,  /* engine.vram_bytes */
+    OPT_CARDS,  /* engine.cards */
     OPT_TEXT,   /* const char * */
     OPT_LIST,   /* --stop: adds to a list */
-    OPT_HELP,
-    OPT_LATER   /* known, takes a value, not in this version */
+    OPT_HELP
 } option_type;
 
 typedef struct option {
@@ -42,22 +42,24 @@ static const option options[] = {
       "directory (HF layout), .safetensors file, org/name in the HF cache; plan, info, bench: also a config.json" },
     { "--ram", OPT_SIZE, "SIZE", AT(engine.ram_bytes), 0, 0, CMD_MODEL, MODEL_GROUP,
       "host memory budget, such as 8G (K M G are powers of 1024)" },
-    { "--vram", OPT_SIZES, "SIZE[,SIZE..]", AT(vram), 0, 0, CMD_MODEL, MODEL_GROUP,
-      "GPU memory budget; this build computes on the CPU, where --ram is the budget" },
+    { "--vram", OPT_SIZES, "SIZE[,SIZE..]", AT(engine.vram_bytes), 0, 0, CMD_MODEL, MODEL_GROUP,
+      "cap of all that is added to each GPU, such as 8G; one size for all, or one for each" },
+    { "--gpu", OPT_CARDS, "SIZE[:GBps[:TFLOPS]][,..]", AT(cards), 0, 0, CMD_PLAN, MODEL_GROUP,
+      "plan for these GPUs, which need not be there: memory, its GB/s, f16 TFLOP/s" },
+    { "--plan", OPT_TEXT, "FILE", AT(plan_file), 0, 0, CMD_MODEL, MODEL_GROUP,
+      "replay a plan that `llmrun plan --json` printed, exactly or not at all" },
+    { "--disk", OPT_ON, NULL, AT(engine.disk), 0, 0, CMD_MODEL, MODEL_GROUP,
+      "weights beyond --ram may be read from disk for every token" },
     { "-c --ctx --ctx-size --max-model-len", OPT_INT, "N", AT(engine.n_ctx), 1, INT_MAX, CMD_MODEL, MODEL_GROUP,
       "tokens that fit at once (auto: the model's own length, or what the budget allows)" },
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_MODEL, MODEL_GROUP,
       "weights: auto f16 8bit 4bit f32 bf16 q8_0 q4_k iq4_nl nf4" },
     { "--kv", OPT_TEXT, "T", AT(engine.kv), 0, 0, CMD_MODEL, MODEL_GROUP, "KV cache: auto f32 f16 q8_0" },
-    { "--prefer", OPT_TEXT, "auto|speed|quality", AT(prefer), 0, 0, CMD_MODEL, MODEL_GROUP, "what auto gives up last" },
+    { "--prefer", OPT_TEXT, "auto|speed|quality", AT(engine.prefer), 0, 0, CMD_MODEL, MODEL_GROUP, "what auto gives up last" },
     { "--no-mmap", OPT_OFF, NULL, AT(engine.use_mmap), 0, 0, CMD_MODEL, MODEL_GROUP,
       "read weights into memory instead of mapping the file" },
     { "--mlock", OPT_ON, NULL, AT(engine.mlock), 0, 0, CMD_MODEL, MODEL_GROUP, "pin the weights in memory" },
     { "--no-cache", OPT_ON, NULL, AT(no_cache), 0, 0, CMD_MODEL, MODEL_GROUP, "keep no converted weights on disk" },
-    { "--disk", OPT_LATER, NULL, 0, 0, 0, CMD_MODEL, NULL, "running weights from disk" },
-    { "--plan", OPT_LATER, "FILE", 0, 0, 0, CMD_MODEL, NULL, "replaying a saved plan" },
-    { "--sim-gpus", OPT_LATER, "NxSIZE", 0, 0, 0, CMD_MODEL, NULL, "the simulated GPU" },
-    { "--gpu", OPT_LATER, "SIZE[:GBps[:TFLOPS]]", 0, 0, 0, CMD_PLAN, NULL, "planning for a GPU" },
 
     { "-p --prompt", OPT_TEXT, "TEXT", AT(prompt), 0, 0, CMD_RUN | CMD_TOKENIZE, TEXT_GROUP,
       "text to continue; piped input is added after an empty line" },
@@ -107,11 +109,12 @@ static const option options[] = {
       "threads (auto: the processors this process may use)" },
     { "-b --batch --batch-size --ubatch-size", OPT_INT, "N", AT(engine.n_batch), 1, 1 << 20, CMD_MODEL, MACHINE_GROUP,
       "largest prefill chunk in tokens (auto: from the plan)" },
-    { "--device", OPT_TEXT, "auto|cpu|cuda|sim", AT(device), 0, 0, CMD_MODEL, MACHINE_GROUP,
-      "where to compute (cuda and sim are not in this build)" },
+    { "--device", OPT_TEXT, "auto|cpu|cuda|sim", AT(engine.device), 0, 0, CMD_MODEL | CMD_DEVICES, MACHINE_GROUP,
+      "where to compute: GPUs where they work, else the CPU; sim: simulated GPUs, for tests" },
+    { "--sim-gpus", OPT_TEXT, "NxSIZE[,..]", AT(engine.sim_gpus), 0, 0, CMD_MODEL | CMD_DEVICES, MACHINE_GROUP,
+      "which GPUs to simulate (default 1x1G); as --gpu otherwise" },
     { "--cpu-isa", OPT_TEXT, "auto|c|avx2|avx512", AT(engine.cpu_isa), 0, 0, CMD_MODEL, MACHINE_GROUP,
       "upper limit for the kernels" },
-    { "--measure", OPT_ON, NULL, AT(measure), 0, 0, CMD_DEVICES, MACHINE_GROUP, "measure the memory's read rate too" },
 
     { "-h --help", OPT_HELP, NULL, 0, 0, 0, CMD_ALL, OTHER_GROUP, "this text" },
 };
@@ -191,19 +194,6 @@ static int fail_unknown(const char *name, const cli_command *command) {
 
 /* ---- values ---- */
 
-static const char *check_sizes(const char *text) {
-    char part[40];
-    uint64_t bytes;
-    for (;;) {
-        size_t n = strcspn(text, ",");
-        if (n >= sizeof part) return "not a list of sizes";
-        snprintf(part, sizeof part, "%.*s", (int)n, text);
-        const char *wrong = parse_size(part, &bytes);
-        if (wrong || !text[n]) return wrong;
-        text += n + 1;
-    }
-}
-
 static bool is_choice(const char *choices, const char *value) {
     size_t n = strlen(value);
     for (const char *c = choices; *c; c += strcspn(c, "|"), c += *c == '|')
@@ -246,8 +236,10 @@ static const char *store(cli_options *o, const option *row, const char *value) {
         }
         break;
     case OPT_SIZE: wrong = parse_size(value, field); break;
-    case OPT_SIZES:
-        if (!(wrong = check_sizes(value))) *(const char **)field = value;
+    case OPT_SIZES: wrong = parse_sizes(value, field, &o->engine.n_vram); break;
+    case OPT_CARDS:
+        wrong = parse_cards(value, field, &o->engine.n_cards);
+        o->engine.cards = o->cards;
         break;
     case OPT_TEXT:
         if (strchr(row->metavar, '|') && !is_choice(row->metavar, value))
@@ -256,8 +248,7 @@ static const char *store(cli_options *o, const option *row, const char *value) {
             *(const char **)field = value;
         break;
     case OPT_LIST: wrong = add_stop(o, value); break;
-    case OPT_HELP:
-    case OPT_LATER: break;
+    case OPT_HELP: break;
     }
     if (!wrong && row->offset == AT(max_tokens)) o->max_tokens_given = true;
     return wrong;
@@ -283,8 +274,6 @@ void cli_options_default(cli_options *o) {
     llmrun_options_default(&o->engine);
     llmrun_sampling_default(&o->sampling);
     o->max_tokens = -1;
-    o->device = "auto";
-    o->prefer = "auto";
     o->bench_prompt = 512;
     o->bench_generate = 128;
     o->bench_repeat = 5;
@@ -317,7 +306,6 @@ int cli_options_parse(cli_options *o, const cli_command *command, int n, char **
         const option *row = find(name, command->bit);
         if (!row) return fail_unknown(name, command);
         if (row->type == OPT_HELP) return WANTS_HELP;
-        if (row->type == OPT_LATER) return cli_fail(EXIT_UNSUPPORTED, "%s: %s is not in this version", name, row->help);
         if (row->metavar && !value) {
             bool option_follows = i + 1 < n && argv[i + 1][0] == '-' && argv[i + 1][1] == '-' &&
                                   find(argv[i + 1], command->bit);

@@ -86,7 +86,7 @@ static void print_json(const answer *a, const llmrun_model_info *info, const llm
            info->kv, info->n_threads, (unsigned long long)seed, (unsigned long long)r->logits_hash);
 }
 
-static int answer_once(cli_options *o, llmrun_session *s, const llmrun_model_info *info, const int32_t *ids, size_t n) {
+static int answer_once(cli_options *o, const llmrun_engine *e, llmrun_session *s, const llmrun_model_info *info, const int32_t *ids, size_t n) {
     llmrun_generate_options g;
     llmrun_generate_result r = { .struct_size = sizeof r };
     llmrun_error err = { 0 };
@@ -105,7 +105,7 @@ static int answer_once(cli_options *o, llmrun_session *s, const llmrun_model_inf
         code = finish_stdout();
         if (r.finish == LLMRUN_FINISH_CONTEXT)
             cli_note(o, "the context of %d tokens is full; -c gives more", info->n_ctx);
-        if (o->stats) print_stats(info, &r);
+        if (o->stats) print_stats(e, info, &r);
         if (interrupt_seen()) code = EXIT_INTERRUPTED;
     }
     text_close(&a.all);
@@ -143,7 +143,7 @@ static int open_and_answer(cli_options *o, const cli_text *prompt) {
         interrupt_arm(session);
         if (note[0]) cli_note(o, "%s%s", note, form ? "; --raw completes the text itself" : "");
         if (o->logits) code = write_logits(session, &info, ids, n, o->logits);
-        if (!code && (!o->logits || o->max_tokens_given)) code = answer_once(o, session, &info, ids, n);
+        if (!code && (!o->logits || o->max_tokens_given)) code = answer_once(o, engine, session, &info, ids, n);
     }
     interrupt_arm(NULL);
     free(ids);

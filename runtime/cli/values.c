@@ -57,6 +57,58 @@ const char *parse_size(const char *text, uint64_t *out) {
     return NULL;
 }
 
+const char *parse_sizes(const char *text, uint64_t out[LLMRUN_MAX_GPUS], int32_t *n) {
+    char part[40];
+    for (*n = 0;; text++) {
+        size_t length = strcspn(text, ",");
+        if (length >= sizeof part) return "not a list of sizes";
+        if (*n == LLMRUN_MAX_GPUS) return "too many sizes";
+        snprintf(part, sizeof part, "%.*s", (int)length, text);
+        const char *wrong = parse_size(part, &out[*n]);
+        if (wrong) return wrong;
+        ++*n;
+        text += length;
+        if (!*text) return NULL;
+    }
+}
+
+/* One card without its count.  Rates are in units of 1e9 bytes/s, 1e12 flop/s and 1e9 bytes/s.                        */
+static const char *parse_card(char *text, llmrun_card *out) {
+    double *const rates[] = { &out->read_bytes_per_s, &out->flops_per_s, &out->link_bytes_per_s };
+    static const double units[] = { 1e9, 1e12, 1e9 };
+    char *rest = strchr(text, ':');
+    if (rest) *rest++ = 0;
+    const char *wrong = parse_size(text, &out->bytes);
+    for (int i = 0; i < 3 && rest && !wrong; i++) {
+        char *next = strchr(rest, ':');
+        if (next) *next++ = 0;
+        wrong = parse_real(rest, 1e-3, 1e9, rates[i]);
+        *rates[i] *= units[i];
+        rest = next;
+    }
+    return !wrong && rest ? "too many rates" : wrong;
+}
+
+const char *parse_cards(const char *text, llmrun_card out[LLMRUN_MAX_GPUS], int32_t *n) {
+    char part[80];
+    for (*n = 0;; text++) {
+        size_t length = strcspn(text, ",");
+        if (length >= sizeof part) return "not a list of GPUs such as 24G:936:71";
+        snprintf(part, sizeof part, "%.*s", (int)length, text);
+        char *times = strchr(part, 'x'), *card = times ? times + 1 : part;
+        int64_t count = 1;
+        if (times) *times = 0;
+        const char *wrong = times ? parse_integer(part, 1, LLMRUN_MAX_GPUS, &count) : NULL;
+        llmrun_card one = { 0 };
+        if (!wrong) wrong = parse_card(card, &one);
+        if (wrong) return wrong;
+        if (*n + count > LLMRUN_MAX_GPUS) return "too many GPUs";
+        while (count-- > 0) out[(*n)++] = one;
+        text += length;
+        if (!*text) return NULL;
+    }
+}
+
 /* Optimal string alignment distance, three rows of the table at a time.                                               */
 int word_distance(const char *a, const char *b) {
     enum { MOST = 40 };

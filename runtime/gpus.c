@@ -1,0 +1,169 @@
+/* The GPUs of an engine: what may be used of each, opening them, their arenas.                                         */
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/backends.h"
+#include "runtime/debug.h"
+#include "runtime/engine.h"
+#include "runtime/rates.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+/* Assumed of a card that is planned for but not there, where the caller does not say: a mid-range card on PCIe 4.      */
+enum { CARD_OVERHEAD = 320 << 20, CARD_GRANULE = 2 << 20 };
+static const double CARD_READ = 400e9, CARD_FLOPS = 60e12, CARD_LINK = 20e9;
+
+static double stated(double rate, double assumed) { return rate > 0 ? rate : assumed; }
+
+static void use_cards(llmrun_engine *e, const llmrun_options *o) {
+    int32_t n = (int32_t)lr_min(o->n_cards, LR_PLAN_MAX_GPUS);
+    for (int32_t i = 0; i < n; i++) {
+        const llmrun_card *c = &o->cards[i];
+        lr_plan_device *d = &e->gpu_budgets[i];
+        *d = (lr_plan_device){ .budget_bytes = c->bytes,
+                               .overhead_bytes = CARD_OVERHEAD,
+                               .granule_bytes = CARD_GRANULE,
+                               .read_bytes_per_s = stated(c->read_bytes_per_s, CARD_READ),
+                               .flops_per_s = stated(c->flops_per_s, CARD_FLOPS),
+                               .link_bytes_per_s = stated(c->link_bytes_per_s, CARD_LINK),
+                               .rates_stated = true };
+        snprintf(d->name, sizeof d->name, "GPU %d", i);
+    }
+    e->plan_input.n_gpus = n;
+}
+
+/* What may be added to a device: what was asked for, but never the last of what is free.                               */
+static uint64_t cap(const llmrun_engine *e, const lr_device_info *info, uint64_t asked, int32_t index) {
+    bool simulated = e->backend->clock != NULL; /* nobody else is on a simulated GPU */
+    uint64_t margin = asked ? 64 * MIB : (uint64_t)lr_max(256 << 20, (int64_t)(info->free_bytes / 100 * 3));
+    if (simulated) margin = 0;
+    uint64_t most = info->free_bytes > margin ? info->free_bytes - margin : 0;
+    char wanted[32], got[32];
+    if (!asked || asked <= most) return asked ? asked : most;
+    lr_log(&e->report, LLMRUN_LOG_WARN, "GPU %d: --vram %s is more than is free; the cap is %s", index,
+           lr_size_gib(wanted, asked), lr_size_gib(got, most));
+    return most;
+}
+
+static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    int32_t n = e->backend->count();
+    if (o->n_vram > 1 && n < o->n_vram)
+        return lr_fail(err, LLMRUN_ARG, "--vram: %d sizes for %d GPU%s", o->n_vram, n, n == 1 ? "" : "s");
+    if (o->n_vram > 1) n = o->n_vram;
+    n = (int32_t)lr_min(n, LR_PLAN_MAX_GPUS);
+    for (int32_t i = 0; i < n; i++) {
+        lr_device_info info;
+        llmrun_status status = e->backend->info(i, &info, err);
+        if (status) return status;
+        uint64_t asked = o->n_vram > 1 ? o->vram_bytes[i] : o->n_vram == 1 ? o->vram_bytes[0] : 0;
+        char *dir = o->cache_dir ? lr_strdup(o->cache_dir) : lr_debug_cache_dir();
+        lr_rates rates = lr_rates_gpu(e->backend, i, &info, dir, &e->report);
+        lr_free(dir);
+        lr_plan_device *d = &e->gpu_budgets[i];
+        *d = (lr_plan_device){ .budget_bytes = cap(e, &info, asked, i),
+                               .overhead_bytes = info.overhead_bytes,
+                               .granule_bytes = info.granule_bytes,
+                               .read_bytes_per_s = rates.read_bytes_per_s,
+                               .flops_per_s = rates.flops_per_s,
+                               .link_bytes_per_s = rates.link_bytes_per_s };
+        snprintf(d->name, sizeof d->name, "GPU %d", i);
+        e->gpu_index[i] = i;
+    }
+    e->plan_input.n_gpus = n;
+    return LLMRUN_OK;
+}
+
+/* Without --device the CPU serves where no GPU does, and one line says why.                                            */
+static llmrun_status without(llmrun_engine *e, const llmrun_options *o, llmrun_status status, const char *why,
+                             llmrun_error *err) {
+    bool expected = status == LLMRUN_UNSUPPORTED && !o->n_vram; /* a build for the CPU alone */
+    e->backend = NULL;
+    if (o->device && strcmp(o->device, "auto") != 0) return lr_fail(err, status, "%s", why);
+    lr_log(&e->report, expected ? LLMRUN_LOG_INFO : LLMRUN_LOG_WARN, "no GPU: %s; running on the CPU", why);
+    return LLMRUN_OK;
+}
+
+llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    const char *device = o->device ? o->device : "auto";
+    bool cuda = strcmp(device, "cuda") == 0, sim = strcmp(device, "sim") == 0;
+    char shown[40];
+    if (o->n_vram < 0 || o->n_vram > LLMRUN_MAX_GPUS || o->n_cards < 0 || o->n_cards > LLMRUN_MAX_GPUS)
+        return lr_fail(err, LLMRUN_ARG, "options: expected at most %d GPUs", LLMRUN_MAX_GPUS);
+    e->plan_input.gpus = e->gpu_budgets;
+    if (o->n_cards) {
+        use_cards(e, o);
+        return LLMRUN_OK;
+    }
+    if (strcmp(device, "cpu") == 0) return LLMRUN_OK;
+    if (!cuda && !sim && strcmp(device, "auto") != 0)
+        return lr_fail(err, LLMRUN_ARG, "--device \"%s\": expected auto, cpu, cuda or sim",
+                       lr_printable(shown, sizeof shown, device, strlen(device)));
+    llmrun_error why = { 0 };
+    llmrun_status status = lr_backend_load(&e->backend, sim ? "sim" : "cuda", sim ? o->sim_gpus : NULL, &why);
+    if (status) return without(e, o, status, why.message, err);
+    if (e->backend->count() < 1) return without(e, o, LLMRUN_DEVICE, "no CUDA device was found", err);
+    return use_devices(e, o, err);
+}
+
+/* ---- opening ---- */
+
+/* Opening shows what the context and the kernels really take; graphs are still to come.                                */
+enum { GRAPHS_BYTES = 16 << 20 };
+
+llmrun_status lr_gpus_open(llmrun_engine *e, llmrun_error *err) {
+    llmrun_status status = LLMRUN_OK;
+    bool again = false;
+    for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) {
+        lr_place *p = &e->gpus[i];
+        lr_plan_device *d = &e->gpu_budgets[i];
+        *p = (lr_place){ .ops = &e->backend->ops, .backend = e->backend };
+        status = e->backend->open(&p->device, e->gpu_index[i], err);
+        uint64_t used = status ? 0 : e->backend->used_bytes(p->device);
+        if (!used || e->backend->clock) continue;
+        again |= used + GRAPHS_BYTES != d->overhead_bytes;
+        d->overhead_bytes = used + GRAPHS_BYTES;
+    }
+    if (status || !again) return status;
+    lr_plan_close(&e->plan);
+    return lr_plan_make(&e->plan, &e->plan_input, err);
+}
+
+llmrun_status lr_gpus_attach(llmrun_engine *e, llmrun_error *err) {
+    llmrun_status status = LLMRUN_OK;
+    for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) {
+        lr_place *p = &e->gpus[i];
+        void *arena = NULL;
+        p->plan = &e->plan.gpus[i];
+        p->buffers = &p->plan->buffers;
+        status = e->backend->arena_open(p->device, p->plan->arena_bytes, &arena, err);
+        p->arena = arena;
+        if (!status) status = lr_place_open(p, err);
+    }
+    int32_t lists[LR_PLAN_MAX_GPUS] = { 0 };
+    for (int32_t l = 0; l < e->binding.hparams.n_layers && !status && e->plan.n_gpus; l++) {
+        size_t group = (size_t)l * LR_N_GROUPS + LR_GROUP_ATTN;
+        int at = e->plan.place[group] == LR_PLACE_HOST ? e->plan.stream[group] : e->plan.place[group];
+        e->seq_list[l] = at == LR_PLACE_HOST ? 0 : lists[at]++;
+    }
+    return status;
+}
+
+llmrun_status lr_engine_settle(llmrun_engine *e, llmrun_error *err) {
+    llmrun_status status = LLMRUN_OK;
+    for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) status = lr_place_sync(&e->gpus[i], err);
+    return status;
+}
+
+uint64_t lr_gpus_peak(const llmrun_engine *e, int32_t gpu) {
+    uint64_t used = e->backend->used_bytes(e->gpus[gpu].device);
+    return used ? used : e->plan.gpus[gpu].arena_bytes;
+}
+
+void lr_gpus_close(llmrun_engine *e) {
+    for (int32_t i = 0; i < e->n_recordings; i++) {
+        lr_place *p = &e->gpus[e->recordings[i].place];
+        p->backend->graph_close(p->device, e->recordings[i].graph);
+    }
+    e->n_recordings = 0;
+    for (int32_t i = LR_PLAN_MAX_GPUS - 1; i >= 0; i--) lr_place_close(&e->gpus[i]);
+}

@@ -1,0 +1,125 @@
+/* See stream.h.                                                                                                        */
+#include "runtime/stream.h"
+
+#include <string.h>
+
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        llmrun_status try_status = (call);                                                                             \
+        if (try_status) return try_status;                                                                             \
+    } while (0)
+
+llmrun_status lr_stream_fetch(llmrun_engine *e, lr_place *p, int32_t layer, lr_group g, lr_layer *out,
+                              llmrun_error *err) {
+    int t = p->slot_turn ^= 1;
+    uint8_t *pinned = p->pinned + p->plan->pinned_slot[t], *slot = lr_place_at(p, p->plan->slot[t]);
+    uint64_t at = 0;
+    TRY(p->backend->event_sync(p->device, p->slot_sent[t], err));
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *tensor = &e->binding.tensors[i];
+        const lr_plan_placement *place = &e->plan.placements[i];
+        if (tensor->layer != layer || lr_plan_group(tensor->role) != g) continue;
+        lr_cpu_copy(&e->cpu, pinned + at, lr_engine_tensor(e, i).quants, place->bytes);
+        lr_layer_set(out, tensor->role, lr_matrix_at(place->format, tensor->rows, tensor->cols, slot + at));
+        at += (place->bytes + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1);
+    }
+    TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[t], err));
+    TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot, 0, pinned, 0, at, 1, err));
+    TRY(p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[t], err));
+    return p->backend->event_wait(p->device, LR_QUEUE_COMPUTE, p->slot_sent[t], err);
+}
+
+llmrun_status lr_stream_release(lr_place *p, llmrun_error *err) {
+    return p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->slot_used[p->slot_turn], err);
+}
+
+/* ---- the cache of a streamed layer ---- */
+
+/* Rows of consecutive slots in all heads of one plane: `heads` pieces of `bytes`, `pitch` apart, from `offset` on in the
+ * page.                                                                                                                */
+typedef struct piece {
+    size_t offset, bytes, pitch, heads;
+} piece;
+
+/* The planes (K and V, quants and scales) of slots [first, first + n) of a one-page cache; returns their number.       */
+static int pieces_of(const lr_kv_layer *kv, int32_t first, int32_t n, piece out[4]) {
+    const lr_format_traits *t = &lr_formats[kv->format];
+    size_t blocks = (size_t)(kv->head_dim / t->block);
+    int count = 0;
+    for (int which = 0; which < 2; which++) {
+        void *quants, *scales;
+        lr_kv_row(kv, first, 0, which, &quants, &scales);
+        const struct { const uint8_t *at; size_t row; } planes[2] = {
+            { quants, blocks * (size_t)t->quant_bytes }, { scales, blocks * (size_t)t->scale_bytes }
+        };
+        for (int i = 0; i < 2; i++)
+            if (planes[i].at)
+                out[count++] = (piece){ .offset = (size_t)(planes[i].at - kv->base),
+                                        .bytes = (size_t)n * planes[i].row,
+                                        .pitch = (size_t)kv->page_slots * planes[i].row,
+                                        .heads = (size_t)kv->n_kv_heads };
+    }
+    return count;
+}
+
+static void copy_piece(uint8_t *dst, const uint8_t *src, const piece *x) {
+    for (size_t h = 0; h < x->heads; h++)
+        memcpy(dst + x->offset + h * x->pitch, src + x->offset + h * x->pitch, x->bytes);
+}
+
+/* Moves what a slot still holds for the host into the host's cache.                                                   */
+static llmrun_status settle(lr_place *p, int turn, llmrun_error *err) {
+    struct lr_kv_pending *w = &p->pending[turn];
+    if (!w->kv.base) return LLMRUN_OK;
+    TRY(p->backend->event_sync(p->device, p->kv_back[turn], err));
+    for (int64_t done = 0; done < w->n;) {
+        int32_t slot = (int32_t)((w->position + done) % w->kv.n_slots);
+        int32_t n = (int32_t)lr_min(w->n - done, w->kv.n_slots - slot);
+        piece pieces[4];
+        int count = pieces_of(&w->kv, slot, n, pieces);
+        for (int i = 0; i < count; i++) copy_piece(w->kv.base, p->pinned + p->plan->pinned_kv[turn], &pieces[i]);
+        done += n;
+    }
+    w->kv.base = NULL;
+    return LLMRUN_OK;
+}
+
+llmrun_status lr_stream_fetch_kv(lr_place *p, int turn, const lr_kv_layer *kv, int32_t position, llmrun_error *err) {
+    uint8_t *pinned = p->pinned + p->plan->pinned_kv[turn], *slot = lr_place_at(p, p->plan->kv_slot[turn]);
+    TRY(settle(p, turn, err));
+    int32_t n = (int32_t)lr_min(position, kv->n_slots);
+    piece pieces[4];
+    int count = n ? pieces_of(kv, 0, n, pieces) : 0;
+    for (int i = 0; i < count; i++) {
+        const piece *x = &pieces[i];
+        copy_piece(pinned, kv->base, x);
+        TRY(p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, slot + x->offset, x->pitch, pinned + x->offset, x->pitch,
+                                x->bytes, x->heads, err));
+    }
+    return LLMRUN_OK;
+}
+
+llmrun_status lr_stream_return_kv(lr_place *p, int turn, const lr_kv_layer *kv, int32_t position, int64_t n,
+                                  llmrun_error *err) {
+    uint8_t *pinned = p->pinned + p->plan->pinned_kv[turn], *slot = lr_place_at(p, p->plan->kv_slot[turn]);
+    for (int64_t done = 0; done < n;) {
+        int32_t first = (int32_t)((position + done) % kv->n_slots);
+        int32_t rows = (int32_t)lr_min(n - done, kv->n_slots - first);
+        piece pieces[4];
+        int count = pieces_of(kv, first, rows, pieces);
+        for (int i = 0; i < count; i++) {
+            const piece *x = &pieces[i];
+            TRY(p->backend->copy_out(p->device, LR_QUEUE_COMPUTE, pinned + x->offset, x->pitch, slot + x->offset,
+                                     x->pitch, x->bytes, x->heads, err));
+        }
+        done += rows;
+    }
+    TRY(p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->kv_back[turn], err));
+    p->pending[turn] = (struct lr_kv_pending){ .kv = *kv, .position = position, .n = n };
+    return LLMRUN_OK;
+}
+
+llmrun_status lr_stream_drain(lr_place *p, llmrun_error *err) {
+    TRY(settle(p, 0, err));
+    return settle(p, 1, err);
+}
