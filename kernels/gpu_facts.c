@@ -1,9 +1,9 @@
 /* Facts about the GPU kernels that the planner and the backends share.  See backend.h.                               */
 #include "kernels/backend.h"
 
-/* Few tokens: what keeps up with reading the weights, int8 products for quantized ones; and what one block of a kernel
- * can pack from 32 values, as f16 with its scale of a whole row cannot be.  Many: tensor
- * cores, on weights that a tile decodes to f16, or bf16 as they are; f32 weights keep their precision.                */
+/* Few tokens: what keeps up with reading the weights, int8 products for quantized ones; and what a block of a kernel can
+ * pack from 32 values alone, which f16 with the scale of its row is not.  Many: tensor cores, on weights that a tile
+ * decodes to f16, or bf16 as they are; f32 weights keep their precision.                                              */
 lr_act_format lr_gpu_act(lr_format weights, int64_t n) {
     static const lr_act_format few[LR_N_FORMATS] = {
         [LR_F32] = LR_ACT_F32, [LR_F16] = LR_ACT_F32,   [LR_BF16] = LR_ACT_F32, [LR_Q8_0] = LR_ACT_Q8,

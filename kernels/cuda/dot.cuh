@@ -3,7 +3,8 @@
  *
  *   VALUES             weights in a unit
  *   raw, load          what a lane reads of a unit
- *   weights, decode    the same, ready to multiply: decoded once for all tokens
+ *   fixed              what stays the same on a lane's walk, which keeps unit % 32
+ *   weights, decode    what was read, ready to multiply: decoded once for all tokens
  *   input, load_input  the activations that a unit meets: read once for all rows
  *   dot                their product, added to a sum
  *   value              one weight of a row
@@ -13,6 +14,10 @@
 #define LR_DOT_CUH
 
 #include "kernels/cuda/device.h"
+
+struct nothing_fixed {
+    GPU_FN nothing_fixed of(unsigned, unsigned) { return {}; }
+};
 
 struct dot_row {
     const uint8_t *quants, *scales;
@@ -25,7 +30,7 @@ struct dot_input {
 
 /* Weights are read once: they must not push the activations out of the cache.                                        */
 GPU_FN uint4 load_weights16(const uint8_t *p) { return __ldcs((const uint4 *)p); }
-template <class T> GPU_FN T load_scale(const uint8_t *scales, int i) { return __ldg((const T *)scales + i); }
+template <class T> GPU_FN T load_scale(const uint8_t *scales, unsigned i) { return __ldg((const T *)scales + i); }
 GPU_FN float half_bits_to_float(unsigned bits) { return __half2float(__ushort_as_half((unsigned short)bits)); }
 
 /* ---- int8 activations ---- */
@@ -33,7 +38,7 @@ GPU_FN float half_bits_to_float(unsigned bits) { return __half2float(__ushort_as
 struct int8x16 {
     int q[4];
 };
-GPU_FN int8x16 load_int8x16(const dot_input &x, int i) {
+GPU_FN int8x16 load_int8x16(const dot_input &x, unsigned i) {
     int4 v = __ldg((const int4 *)((const int8_t *)x.values + i));
     return { { v.x, v.y, v.z, v.w } };
 }
@@ -47,14 +52,32 @@ GPU_FN int dot_int8x16(const int8x16 &w, const int8x16 &x, int sum) {
     return sum;
 }
 
-/* Byte of a table of 16 for each of the 8 codes in q, lowest first.                                                   */
-GPU_FN void lookup_bytes(const unsigned table[4], unsigned q, int &low, int &high) {
-    unsigned index = q & 0x77777777u, upper_half = (q & 0x88888888u) >> 1 | 0x32103210u;
-    low = (int)__byte_perm(__byte_perm(table[0], table[1], index), __byte_perm(table[2], table[3], index), upper_half);
-    index >>= 16, upper_half >>= 16;
-    high = (int)__byte_perm(__byte_perm(table[0], table[1], index), __byte_perm(table[2], table[3], index), upper_half);
+/* A table of 16 bytes in 4 registers.  zero is 0, which the compiler must not know: it would load the constants anew at
+ * each use.                                                                                                          */
+struct byte_table {
+    unsigned bytes[4];
+};
+GPU_FN byte_table in_registers(byte_table t, unsigned zero) {
+    GPU_UNROLL for (int i = 0; i < 4; i++) t.bytes[i] += zero;
+    return t;
 }
-/* Bytes of two registers in turn, a0 b0 a1 b1 and a2 b2 a3 b3: the order in which lookup_bytes leaves codes of two.   */
+/* Weights that come from a table are two addends: the bytes of the codes below 8, and those of the others.            */
+struct int8x16_split {
+    int8x16 below, above;
+};
+/* Entries i and i + 1 for 8 codes, lowest first.  A byte permutation whose selector has its high bit set repeats the sign
+ * of a byte: where a code is in the other half, `below` gets 0 or, from negative bytes, -1, `above` gets 0.           */
+GPU_FN void lookup_bytes(const byte_table &t, unsigned codes, int8x16_split &w, int i) {
+    unsigned others = codes ^ 0x88888888u;
+    w.below.q[i] = (int)__byte_perm(t.bytes[0], t.bytes[1], codes);
+    w.above.q[i] = (int)__byte_perm(t.bytes[2], t.bytes[3], others);
+    w.below.q[i + 1] = (int)__byte_perm(t.bytes[0], t.bytes[1], codes >> 16);
+    w.above.q[i + 1] = (int)__byte_perm(t.bytes[2], t.bytes[3], others >> 16);
+}
+GPU_FN int dot_int8x16(const int8x16_split &w, const int8x16 &x, int sum) {
+    return dot_int8x16(w.above, x, dot_int8x16(w.below, x, sum));
+}
+/* Bytes of two registers in turn, a0 b0 a1 b1 and a2 b2 a3 b3: the order in which a lookup leaves low and high nibbles. */
 GPU_FN void interleave(int &a, int &b) {
     unsigned low = __byte_perm((unsigned)a, (unsigned)b, 0x5140);
     b = (int)__byte_perm((unsigned)a, (unsigned)b, 0x7362);

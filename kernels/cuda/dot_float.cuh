@@ -7,6 +7,7 @@
 
 template <class Type, int WIDTH> struct dot_float {
     enum { VALUES = WIDTH };
+    typedef nothing_fixed fixed;
     struct raw {
         uint4 q;
     };
@@ -16,14 +17,14 @@ template <class Type, int WIDTH> struct dot_float {
     struct input {
         float x[VALUES];
     };
-    GPU_FN raw load(const dot_row &row, int unit) { return { load_weights16(row.quants + 16 * unit) }; }
-    GPU_FN weights decode(const raw &r, int) {
+    GPU_FN raw load(const dot_row &row, unsigned unit) { return { load_weights16(row.quants + 16 * unit) }; }
+    GPU_FN weights decode(const raw &r, fixed) {
         weights w;
         unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w };
         GPU_UNROLL for (int i = 0; i < 4; i++) Type::unpack(q[i], w.w + i * (VALUES / 4));
         return w;
     }
-    GPU_FN input load_input(const dot_input &row, int unit) {
+    GPU_FN input load_input(const dot_input &row, unsigned unit) {
         input in;
         GPU_UNROLL for (int i = 0; i < VALUES / 4; i++) {
             float4 v = __ldg((const float4 *)row.values + unit * (VALUES / 4) + i);
@@ -39,11 +40,12 @@ template <class Type, int WIDTH> struct dot_float {
 
 template <class Type> struct dot_float<Type, 1> {
     enum { VALUES = 1 };
+    typedef nothing_fixed fixed;
     typedef typename Type::bits raw;
     typedef float weights, input;
-    GPU_FN raw load(const dot_row &row, int i) { return __ldcs((const raw *)row.quants + i); }
-    GPU_FN weights decode(raw bits, int) { return Type::convert(bits); }
-    GPU_FN input load_input(const dot_input &row, int i) { return __ldg((const float *)row.values + i); }
+    GPU_FN raw load(const dot_row &row, unsigned i) { return __ldcs((const raw *)row.quants + i); }
+    GPU_FN weights decode(raw bits, fixed) { return Type::convert(bits); }
+    GPU_FN input load_input(const dot_input &row, unsigned i) { return __ldg((const float *)row.values + i); }
     GPU_FN void dot(float &sum, weights w, input x) { sum += w * x; }
 };
 

@@ -7,47 +7,52 @@
 
 struct dot_iq4_nl {
     enum { VALUES = 32 };
+    struct fixed {
+        byte_table table;
+        GPU_FN fixed of(unsigned, unsigned zero) { return { in_registers(values(), zero) }; }
+    };
     struct raw {
         uint4 q;
         unsigned short d;
     };
     struct weights {
-        int8x16 a, b;
+        int8x16_split a, b; /* first and last 8 bytes' codes */
         float d;
     };
     struct input {
         int8x16 a, b;
         float d;
     };
-    /* -127 -104 -83 -65, -49 -35 -22 -10, 1 13 25 38, 53 69 89 113                                                    */
-    GPU_FN void lookup(unsigned q, int &low, int &high) {
-        const unsigned table[4] = { 0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u };
-        lookup_bytes(table, q, low, high);
-    }
-    GPU_FN raw load(const dot_row &row, int unit) {
+    /* -127 -104 -83 -65, -49 -35 -22 -10; then 1 13 25 38, 53 69 89 113 plus the 1 that the other addend lacks.       */
+    GPU_FN byte_table values() { return { { 0xbfad9881u, 0xf6eaddcfu, 0x271a0e02u, 0x725a4636u } }; }
+    GPU_FN raw load(const dot_row &row, unsigned unit) {
         return { load_weights16(row.quants + 16 * unit), load_scale<unsigned short>(row.scales, unit) };
     }
-    GPU_FN weights decode(const raw &r, int) {
+    GPU_FN weights decode(const raw &r, const fixed &f) {
         weights w;
-        lookup(r.q.x, w.a.q[0], w.b.q[0]);
-        lookup(r.q.y, w.a.q[1], w.b.q[1]);
-        lookup(r.q.z, w.a.q[2], w.b.q[2]);
-        lookup(r.q.w, w.a.q[3], w.b.q[3]);
+        unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w };
+        GPU_UNROLL for (int j = 0; j < 2; j++) {
+            lookup_bytes(f.table, q[j], w.a, 2 * j);
+            lookup_bytes(f.table, q[j + 2], w.b, 2 * j);
+        }
         w.d = half_bits_to_float(r.d);
         return w;
     }
-    GPU_FN input load_input(const dot_input &x, int unit) {
-        input in = { load_int8x16(x, 32 * unit), load_int8x16(x, 32 * unit + 16), __ldg(x.d + unit) };
-        GPU_UNROLL for (int j = 0; j < 4; j++) interleave(in.a.q[j], in.b.q[j]);
-        return in;
+    GPU_FN input load_input(const dot_input &x, unsigned unit) {
+        int8x16 low = load_int8x16(x, 32 * unit), high = load_int8x16(x, 32 * unit + 16);
+        GPU_UNROLL for (int j = 0; j < 4; j++) interleave(low.q[j], high.q[j]);
+        return { { { low.q[0], high.q[0], low.q[1], high.q[1] } }, { { low.q[2], high.q[2], low.q[3], high.q[3] } },
+                 __ldg(x.d + unit) };
     }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
         sum += w.d * x.d * dot_end(dot_int8x16(w.b, x.b, dot_int8x16(w.a, x.a, dot_begin())));
     }
     GPU_FN float value(const dot_row &row, int i) {
-        int byte = row.quants[i / 32 * 16 + i % 16], low, high;
-        lookup((unsigned)(i % 32 < 16 ? byte & 15 : byte >> 4), low, high);
-        return half_bits_to_float(((const unsigned short *)row.scales)[i / 32]) * (float)(int8_t)low;
+        int byte = row.quants[i / 32 * 16 + i % 16];
+        int8x16_split w;
+        lookup_bytes(values(), (unsigned)(i % 32 < 16 ? byte & 15 : byte >> 4), w, 0);
+        float q = (float)((int8_t)w.below.q[0] + (int8_t)w.above.q[0]);
+        return half_bits_to_float(((const unsigned short *)row.scales)[i / 32]) * q;
     }
 };
 

@@ -6,6 +6,7 @@
 
 struct dot_q8_0 {
     enum { VALUES = 16 };
+    typedef nothing_fixed fixed;
     struct raw {
         uint4 q;
         unsigned short d;
@@ -18,13 +19,13 @@ struct dot_q8_0 {
         int8x16 q;
         float d;
     };
-    GPU_FN raw load(const dot_row &row, int unit) {
+    GPU_FN raw load(const dot_row &row, unsigned unit) {
         return { load_weights16(row.quants + 16 * unit), load_scale<unsigned short>(row.scales, unit / 2) };
     }
-    GPU_FN weights decode(const raw &r, int) {
+    GPU_FN weights decode(const raw &r, fixed) {
         return { { { (int)r.q.x, (int)r.q.y, (int)r.q.z, (int)r.q.w } }, half_bits_to_float(r.d) };
     }
-    GPU_FN input load_input(const dot_input &x, int unit) { return { load_int8x16(x, 16 * unit), __ldg(x.d + unit / 2) }; }
+    GPU_FN input load_input(const dot_input &x, unsigned unit) { return { load_int8x16(x, 16 * unit), __ldg(x.d + unit / 2) }; }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
         sum += w.d * x.d * dot_end(dot_int8x16(w.q, x.q, dot_begin()));
     }

@@ -17,38 +17,53 @@ enum { GEMV_ROWS = 4, GEMV_MATRICES = 3 };
 struct gemv_input {
     const uint8_t *values;
     const float *d, *s;
-    size_t values_stride, d_stride; /* bytes, floats */
-    int n;                          /* tokens */
+    int values_stride, d_stride; /* bytes, floats */
+    int n;                       /* tokens */
 };
 
 static inline gemv_input gemv_input_of(const lr_act *x) {
-    size_t cols = (size_t)x->cols;
     bool q8 = x->format == LR_ACT_Q8;
-    return { (const uint8_t *)x->values, x->d, x->s, q8 ? cols : cols * sizeof(float), q8 ? cols / 32 : 0, (int)x->n };
+    int cols = (int)x->cols;
+    return { (const uint8_t *)x->values, x->d, x->s, q8 ? cols : 4 * cols, q8 ? cols / 32 : 0, (int)x->n };
 }
 
-/* Adds the products of one unit of each row.                                                                         */
+template <class Dot> GPU_FN typename Dot::input gemv_load_input(const gemv_input &x, int t, unsigned unit) {
+    int token = min(t, x.n - 1); /* those beyond n are not used */
+    dot_input row = { x.values + token * x.values_stride, x.d + token * x.d_stride, x.s + token * x.d_stride };
+    return Dot::load_input(row, unit);
+}
+
+/* Adds the products of one unit of each row.  One or two tokens: their activations stay in registers while row after
+ * row is decoded.  More: the decoded rows do.                                                                        */
 template <class Dot, int N>
 GPU_FN void gemv_dot_unit(float sums[GEMV_ROWS * N], const typename Dot::raw raw[GEMV_ROWS], const gemv_input &x,
-                          int unit) {
-    typename Dot::weights w[GEMV_ROWS];
-    GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) w[r] = Dot::decode(raw[r], unit);
-    GPU_UNROLL for (int t = 0; t < N; t++) {
-        size_t token = (size_t)min(t, x.n - 1); /* those beyond n are not used */
-        dot_input row = { x.values + token * x.values_stride, x.d + token * x.d_stride, x.s + token * x.d_stride };
-        typename Dot::input in = Dot::load_input(row, unit);
-        GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) Dot::dot(sums[r * N + t], w[r], in);
+                          unsigned unit, const typename Dot::fixed &fixed) {
+    if constexpr (N <= 2) {
+        typename Dot::input in[N];
+        GPU_UNROLL for (int t = 0; t < N; t++) in[t] = gemv_load_input<Dot>(x, t, unit);
+        GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
+            typename Dot::weights w = Dot::decode(raw[r], fixed);
+            GPU_UNROLL for (int t = 0; t < N; t++) Dot::dot(sums[r * N + t], w, in[t]);
+        }
+    } else {
+        typename Dot::weights w[GEMV_ROWS];
+        GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) w[r] = Dot::decode(raw[r], fixed);
+        GPU_UNROLL for (int t = 0; t < N; t++) {
+            typename Dot::input in = gemv_load_input<Dot>(x, t, unit);
+            GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) Dot::dot(sums[r * N + t], w[r], in);
+        }
     }
 }
 
 /* Adds the products of the rows' units first, first + stride, .. to sums, which holds token t of row r at r * N + t.   */
 template <class Dot, int N>
-GPU_FN void gemv_dot(float sums[GEMV_ROWS * N], const dot_row row[GEMV_ROWS], const gemv_input &x, int first, int units,
-                     int stride) {
-    for (int unit = first; unit < units; unit += stride) {
+GPU_FN void gemv_dot(float sums[GEMV_ROWS * N], const dot_row row[GEMV_ROWS], const gemv_input &x,
+                     unsigned first, unsigned units, unsigned stride) {
+    const typename Dot::fixed fixed = Dot::fixed::of(first, (unsigned)x.n >> (16 + first % 8));
+    for (unsigned unit = first; unit < units; unit += stride) {
         typename Dot::raw raw[GEMV_ROWS];
         GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) raw[r] = Dot::load(row[r], unit);
-        gemv_dot_unit<Dot, N>(sums, raw, x, unit);
+        gemv_dot_unit<Dot, N>(sums, raw, x, unit, fixed);
     }
 }
 

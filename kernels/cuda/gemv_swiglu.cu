@@ -3,7 +3,7 @@
 #include "kernels/cuda/gemv.cuh"
 #include "kernels/cuda/swiglu.cuh"
 
-enum { OUTPUTS = 32, OUTPUTS_OF_WARP = GEMV_ROWS / 2, WARPS = OUTPUTS / OUTPUTS_OF_WARP };
+enum { OUTPUTS = 32, WARPS = 8, PAIR = GEMV_ROWS / 2 }; /* a warp makes a pair of outputs at a time */
 
 struct projection {
     const uint8_t *quants, *scales;
@@ -12,27 +12,28 @@ struct projection {
 };
 
 template <class Dot, int N>
-__global__ void __launch_bounds__(WARPS * 32)
+__global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
     k_gemv_swiglu(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
-    GPU_SHARED(float, parts, [WARPS][GEMV_ROWS * N]);
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, block0 = blockIdx.x * OUTPUTS;
+    GPU_SHARED(float, parts, [OUTPUTS / PAIR][GEMV_ROWS * N]);
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
 
-    dot_row row[GEMV_ROWS]; /* of gate, then of up */
-    GPU_UNROLL for (int r = 0; r < OUTPUTS_OF_WARP; r++) {
-        size_t i = (size_t)min(block0 + warp * OUTPUTS_OF_WARP + r, rows - 1);
-        row[r] = { gate.quants + i * gate.quants_stride, gate.scales + i * gate.scales_stride };
-        row[OUTPUTS_OF_WARP + r] = { up.quants + i * up.quants_stride, up.scales + i * up.scales_stride };
+    for (int pair = warp; pair < OUTPUTS / PAIR; pair += WARPS) {
+        dot_row row[GEMV_ROWS]; /* of gate, then of up */
+        GPU_UNROLL for (int r = 0; r < PAIR; r++) {
+            size_t i = (size_t)min(output0 + pair * PAIR + r, rows - 1);
+            row[r] = { gate.quants + i * gate.quants_stride, gate.scales + i * gate.scales_stride };
+            row[PAIR + r] = { up.quants + i * up.quants_stride, up.scales + i * up.scales_stride };
+        }
+        float sums[GEMV_ROWS * N] = {};
+        gemv_dot<Dot, N>(sums, row, x, lane, units, 32);
+        warp_sums_to<GEMV_ROWS * N>(parts[pair], sums);
     }
-    float sums[GEMV_ROWS * N] = {};
-    gemv_dot<Dot, N>(sums, row, x, lane, units, 32);
-    warp_sums_to<GEMV_ROWS * N>(parts[warp], sums);
     __syncthreads();
 
     if (warp >= x.n) return;
-    const float *mine = parts[lane / OUTPUTS_OF_WARP];
-    int t = warp, i = block0 + lane, r = lane % OUTPUTS_OF_WARP;
+    int t = warp, i = output0 + lane, r = lane % PAIR;
     bool inside = i < rows;
-    float g = mine[r * N + t], u = mine[(OUTPUTS_OF_WARP + r) * N + t];
+    float g = parts[lane / PAIR][r * N + t], u = parts[lane / PAIR][(PAIR + r) * N + t];
     if (inside && gate.bias) g += gate.bias[i];
     if (inside && up.bias) u += up.bias[i];
     if (out.format == LR_ACT_Q8)
