@@ -113,6 +113,8 @@ static void explain_context(lr_plan *plan, const lr_plan_input *in, const lr_pla
     if (in->n_ctx > 0) {
         SAY("; context %d as asked", plan->n_ctx);
         if (plan->n_ctx > in->model->n_ctx_train) SAY(", longer than the %d of training", in->model->n_ctx_train);
+    } else if (plan->n_ctx_lowered && plan->n_gpus && plan->n_host_layers) {
+        SAY("; context %d of %d, for a longer one would push more layers to the CPU", plan->n_ctx, found->n_ctx_full);
     } else if (plan->n_ctx_lowered) {
         SAY("; context lowered to %d, the most that fits", plan->n_ctx);
         if (found->full_needs) SAY(", because %d needs %s", found->n_ctx_full, lr_size_gib(need, found->full_needs));
@@ -121,12 +123,29 @@ static void explain_context(lr_plan *plan, const lr_plan_input *in, const lr_pla
     }
 }
 
+/* Where the layers are.  With GPUs the chunk is not lowered to fit alone, but to be fast.                             */
+static void explain_places(lr_plan *plan, const lr_plan_input *in) {
+    int32_t n = in->model->n_layers, off = plan->n_host_layers;
+    const char *also = plan->head_place == LR_PLACE_HOST ? ", the head too" : "";
+    if (off) SAY("; %d of %d layers on the CPU, at least in part%s", off, n, also);
+    else if (plan->n_gpus == 1) SAY("; all %d layers on %s", n, in->gpus[0].name);
+    else SAY("; all %d layers on %d GPUs", n, plan->n_gpus);
+    if (!off && *also) SAY(", the head on the CPU");
+    if (plan->stream_from) SAY("; prompts stream them to a GPU from %d tokens on", plan->stream_from);
+    SAY("; prefill chunks of %d tokens", plan->n_batch);
+}
+
 void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
     explain_quant(plan, in, found);
     explain_context(plan, in, found);
     SAY("; KV %s%s", lr_formats[plan->kv].name, in->kv == LR_FORMAT_NONE ? "" : " as asked");
-    if (in->n_batch == 0 && plan->n_batch < lr_min(plan->n_ctx_lowered ? 128 : 512, plan->n_ctx))
+    if (in->n_gpus) explain_places(plan, in);
+    else if (in->n_batch == 0 && plan->n_batch < lr_min(plan->n_ctx_lowered ? 128 : 512, plan->n_ctx))
         SAY("; prefill chunk lowered to %d tokens to fit", plan->n_batch);
+    if (plan->disk_bytes) {
+        char gb[32];
+        SAY("; %s of weights read from disk for every token (--disk)", lr_size_gb(gb, plan->disk_bytes));
+    }
 }
 
 /* ---- hashing ---- */
@@ -144,7 +163,7 @@ static uint64_t mix_regions(uint64_t h, const lr_plan_region *r, size_t n) {
 
 static uint64_t mix_gpu(uint64_t h, const lr_plan_gpu *g) {
     const uint64_t values[] = {
-        g->arena_bytes, g->overhead_bytes, (uint64_t)g->n_layers, g->header, g->header_bytes, g->slot[0], g->slot[1],
+        g->arena_bytes, (uint64_t)g->n_layers, g->header, g->header_bytes, g->slot[0], g->slot[1],
         g->slot_bytes, g->kv_slot[0], g->kv_slot[1], g->kv_slot_bytes, g->pinned_bytes, g->pinned_header[0],
         g->pinned_header[1], g->pinned_x, g->pinned_hidden, g->pinned_logits, g->pinned_slot[0], g->pinned_slot[1],
         g->pinned_slot_bytes, g->pinned_kv[0], g->pinned_kv[1],

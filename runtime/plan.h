@@ -186,14 +186,22 @@ typedef struct lr_plan {
 llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error *err);
 void lr_plan_close(lr_plan *plan); /* frees its arrays; accepts a zeroed plan */
 
+/* Lays out the choices of a plan's JSON (lr_plan_json) for the input as it is now: precision, cache, context, chunk and
+ * places are those of the document, budgets and rates those of the input.  FORMAT: no such document, or the result would
+ * be another plan; the sentence says where.  NOMEM, VRAM: it does not fit the budgets any more.                       */
+llmrun_status lr_plan_replay(lr_plan *plan, const lr_plan_input *in, const char *json, llmrun_error *err);
+
 /* A change of the command line that makes a refused plan fit: proved by planning again.                               */
 typedef struct lr_plan_remedy {
     char words[80];        /* "--quant 4bit -c 2048" */
-    lr_plan_input input;   /* the input with that change */
-    uint64_t needed_bytes; /* of the plan it gives */
+    lr_plan_input input;   /* the input with that change; its gpus may be those below */
+    lr_plan_device gpus[LR_PLAN_MAX_GPUS];
+    uint64_t needed_bytes; /* of the host, by the plan it gives */
+    double decode_tokens_per_s; /* predicted, 0: unknown */
 } lr_plan_remedy;
-enum { LR_PLAN_MAX_REMEDIES = 5 };
-/* Fills the smallest changes, single ones first, exact --ram last; returns their number, 0 when `in` fits already.    */
+enum { LR_PLAN_MAX_REMEDIES = 7 };
+/* Fills the smallest changes, single ones first, other devices and exact sizes last; returns their number, 0 when `in`
+ * fits already.                                                                                                       */
 int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]);
 
 void lr_plan_text(const lr_plan *plan, const lr_plan_input *in, lr_text *out); /* for people */

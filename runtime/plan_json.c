@@ -1,4 +1,7 @@
-/* Planner, JSON: the whole plan as one document.  Sizes are bytes; the hash is a string, for it needs all 64 bits.    */
+/* Planner, JSON: the whole plan as one document, which plan_read.c replays.  Sizes are bytes; the hash is a string, for
+ * it needs all 64 bits.  Places are "cpu", "GPU 0", "GPU 1", ...                                                      */
+#include <stdio.h>
+
 #include "runtime/plan_layout.h"
 
 static const char *tier_name(lr_tier tier) {
@@ -15,6 +18,12 @@ static const char *role_name(lr_role role) {
         [LR_OUT_NORM] = "out_norm", [LR_HEAD] = "head",
     };
     return role >= 0 && role < LR_N_ROLES ? names[role] : "unknown";
+}
+
+const char *lr_plan_place_name(char buf[16], int place) {
+    if (place == LR_PLACE_HOST) return "cpu";
+    snprintf(buf, 16, "GPU %d", place);
+    return buf;
 }
 
 static void number(lr_text *out, const char *name, uint64_t value) {
@@ -55,6 +64,11 @@ static void add_choices(lr_text *out, const lr_plan *plan, const lr_plan_input *
     number(out, "n_sessions", (uint64_t)plan->n_sessions);
     number(out, "n_threads", (uint64_t)plan->n_threads);
     number(out, "logit_rows", (uint64_t)plan->logit_rows);
+    char place[16];
+    string(out, "embed_place", lr_plan_place_name(place, plan->embed_place));
+    string(out, "head_place", lr_plan_place_name(place, plan->head_place));
+    number(out, "host_layers", (uint64_t)plan->n_host_layers);
+    number(out, "stream_from", (uint64_t)plan->stream_from);
     lr_text_add(out, "  \"mmap\": %s,\n  \"cached\": %s,\n", in->use_mmap ? "true" : "false",
                 in->cached ? "true" : "false");
 }
@@ -64,6 +78,9 @@ static void add_totals(lr_text *out, const lr_plan *plan, const lr_plan_input *i
     number(out, "needed_bytes", plan->needed_bytes);
     number(out, "total_bytes", plan->total_bytes);
     number(out, "arena_bytes", plan->arena_bytes);
+    number(out, "pinned_bytes", plan->pinned_bytes);
+    number(out, "disk_bytes", plan->disk_bytes);
+    number(out, "block_bytes", plan->block_bytes);
     number(out, "fixed_bytes", plan->fixed_bytes);
     number(out, "mapped_bytes", plan->mapped_bytes);
     number(out, "mapped_rows_bytes", plan->mapped_rows_bytes);
@@ -88,26 +105,107 @@ static void add_totals(lr_text *out, const lr_plan *plan, const lr_plan_input *i
     rate(out, "load_seconds", plan->load_seconds);
 }
 
-static void add_lists(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
-    lr_text_add(out, "  \"kv_layers\": [");
-    for (int32_t i = 0; i < in->model->n_layers; i++)
-        lr_text_add(out, "%s{\"slots\": %d, \"bytes\": %llu}", i ? ", " : "", plan->kv_slots[i],
-                    (unsigned long long)plan->kv_page_bytes[i]);
-    lr_text_add(out, "],\n  \"regions\": [\n");
-    for (size_t i = 0; i < plan->n_regions; i++) {
-        const lr_plan_region *r = &plan->regions[i];
-        lr_text_add(out, "    {\"name\": \"%s\", \"offset\": %llu, \"bytes\": %llu}%s\n", r->name,
-                    (unsigned long long)r->offset, (unsigned long long)r->bytes, i + 1 < plan->n_regions ? "," : "");
+/* ---- lists ---- */
+
+static void add_regions(lr_text *out, const lr_plan_region *r, size_t n, const char *indent) {
+    lr_text_add(out, "\"regions\": [\n");
+    for (size_t i = 0; i < n; i++)
+        lr_text_add(out, "%s  {\"name\": \"%s\", \"offset\": %llu, \"bytes\": %llu}%s\n", indent, r[i].name,
+                    (unsigned long long)r[i].offset, (unsigned long long)r[i].bytes, i + 1 < n ? "," : "");
+    lr_text_add(out, "%s]", indent);
+}
+
+/* One member of a device's object.                                                                                    */
+static void member(lr_text *out, const char *name, uint64_t value) {
+    lr_text_add(out, "\"%s\": %llu, ", name, (unsigned long long)value);
+}
+
+static void add_device(lr_text *out, const lr_plan_device *d, int place, uint64_t total, uint64_t arena,
+                       const uint64_t classes[4]) {
+    static const char *const names[4] = { "weights_bytes", "kv_bytes", "activation_bytes", "staging_bytes" };
+    const struct { const char *name; double value; } rates[] = {
+        { "read_bytes_per_s", d->read_bytes_per_s }, { "flops_per_s", d->flops_per_s },
+        { "link_bytes_per_s", d->link_bytes_per_s },
+    };
+    char buf[16];
+    lr_text_add(out, "    {\"place\": \"%s\", \"name\": ", lr_plan_place_name(buf, place));
+    lr_text_add_json(out, d->name);
+    lr_text_add(out, ", ");
+    member(out, "budget_bytes", d->budget_bytes);
+    member(out, "total_bytes", total);
+    member(out, "arena_bytes", arena);
+    member(out, "overhead_bytes", d->overhead_bytes);
+    for (int i = 0; i < 4; i++) member(out, names[i], classes[i]);
+    for (size_t i = 0; i < LR_COUNT(rates); i++) {
+        if (rates[i].value > 0) lr_text_add(out, "\"%s\": %.6g, ", rates[i].name, rates[i].value);
+        else lr_text_add(out, "\"%s\": null, ", rates[i].name);
     }
-    lr_text_add(out, "  ],\n  \"tensors\": [\n");
+    lr_text_add(out, "\"rates_stated\": %s,\n     ", d->rates_stated ? "true" : "false");
+}
+
+static void add_gpu(lr_text *out, const lr_plan *plan, const lr_plan_input *in, int gpu) {
+    const lr_plan_gpu *g = &plan->gpus[gpu];
+    add_device(out, &in->gpus[gpu], gpu, g->total_bytes, g->arena_bytes,
+               (const uint64_t[]){ g->weights_bytes, g->kv_bytes, g->activation_bytes, g->staging_bytes });
+    member(out, "weight_bytes_per_token", g->weight_bytes_per_token);
+    member(out, "header_offset", g->header);
+    member(out, "header_bytes", g->header_bytes);
+    member(out, "slot_bytes", g->slot_bytes);
+    member(out, "kv_slot_bytes", g->kv_slot_bytes);
+    member(out, "pinned_bytes", g->pinned_bytes);
+    member(out, "pinned_slot_bytes", g->pinned_slot_bytes);
+    lr_text_add(out, "\n     ");
+    add_regions(out, g->regions, g->n_regions, "     ");
+    lr_text_add(out, "}");
+}
+
+static void add_devices(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
+    lr_text_add(out, "  \"devices\": [\n");
+    uint64_t converted = in->cached ? 0 : plan->weights_bytes;
+    add_device(out, &in->host, LR_PLACE_HOST, plan->total_bytes, plan->arena_bytes,
+               (const uint64_t[]){ converted, plan->kv_bytes, plan->activation_bytes, 0 });
+    add_regions(out, plan->regions, plan->n_regions, "     ");
+    lr_text_add(out, "}");
+    for (int gpu = 0; gpu < plan->n_gpus; gpu++) {
+        lr_text_add(out, ",\n");
+        add_gpu(out, plan, in, gpu);
+    }
+    lr_text_add(out, "\n  ],\n");
+}
+
+/* The places of a layer's groups; "device" is where all of it is, or "cpu" where the CPU computes a part.             */
+static void add_layers(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
+    static const char *const names[LR_N_GROUPS] = { "attn", "gate_up", "down" };
+    char buf[16];
+    lr_text_add(out, "  \"layers\": [\n");
+    for (int32_t l = 0; l < in->model->n_layers; l++) {
+        const int8_t *place = &plan->place[l * LR_N_GROUPS], *stream = &plan->stream[l * LR_N_GROUPS];
+        int device = place[0];
+        for (int g = 1; g < LR_N_GROUPS; g++) device = (int)lr_min(device, place[g]);
+        lr_text_add(out, "    {\"layer\": %d, \"device\": \"%s\", \"groups\": {", l, lr_plan_place_name(buf, device));
+        for (int g = 0; g < LR_N_GROUPS; g++)
+            lr_text_add(out, "%s\"%s\": \"%s\"", g ? ", " : "", names[g], lr_plan_place_name(buf, place[g]));
+        lr_text_add(out, "}, \"stream\": {");
+        for (int g = 0; g < LR_N_GROUPS; g++)
+            lr_text_add(out, "%s\"%s\": \"%s\"", g ? ", " : "", names[g], lr_plan_place_name(buf, stream[g]));
+        lr_text_add(out, "}, \"kv_slots\": %d, \"kv_bytes\": %llu}%s\n", plan->kv_slots[l],
+                    (unsigned long long)plan->kv_page_bytes[l], l + 1 < in->model->n_layers ? "," : "");
+    }
+    lr_text_add(out, "  ],\n");
+}
+
+static void add_tensors(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
+    char buf[16];
+    lr_text_add(out, "  \"tensors\": [\n");
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const lr_plan_placement *p = &plan->placements[i];
         const lr_plan_tensor *t = &in->tensors[i];
         lr_text_add(out, "    {\"role\": \"%s\", \"layer\": %d, \"rows\": %lld, \"cols\": %lld, \"format\": \"%s\", "
-                    "\"tier\": \"%s\", \"converted\": %s, \"fell_back\": %s, \"offset\": %llu, \"bytes\": %llu}%s\n",
-                    role_name(t->role), t->layer, (long long)t->rows, (long long)t->cols, lr_formats[p->format].name,
-                    tier_name(p->tier), p->converted ? "true" : "false", p->fell_back ? "true" : "false",
-                    (unsigned long long)p->offset, (unsigned long long)p->bytes, i + 1 < plan->n_tensors ? "," : "");
+                    "\"place\": \"%s\", \"tier\": \"%s\", \"converted\": %s, \"fell_back\": %s, \"offset\": %llu, "
+                    "\"bytes\": %llu}%s\n", role_name(t->role), t->layer, (long long)t->rows, (long long)t->cols,
+                    lr_formats[p->format].name, lr_plan_place_name(buf, p->place), tier_name(p->tier),
+                    p->converted ? "true" : "false", p->fell_back ? "true" : "false", (unsigned long long)p->offset,
+                    (unsigned long long)p->bytes, i + 1 < plan->n_tensors ? "," : "");
     }
     lr_text_add(out, "  ],\n");
 }
@@ -117,12 +215,13 @@ void lr_plan_json(const lr_plan *plan, const lr_plan_input *in, lr_text *out) {
     lr_plan_command(plan, in, &command);
     lr_text_add(out, "{\n");
     add_model(out, plan, in);
-    string(out, "device", in->host.name);
     add_choices(out, plan, in);
     add_totals(out, plan, in);
     string(out, "why", plan->why);
     string(out, "command", command.text);
-    add_lists(out, plan, in);
+    add_devices(out, plan, in);
+    add_layers(out, plan, in);
+    add_tensors(out, plan, in);
     lr_text_add(out, "  \"hash\": \"%016llx\"\n}\n", (unsigned long long)plan->hash);
     if (command.failed) out->failed = true;
     lr_free(command.text);

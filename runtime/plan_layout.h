@@ -85,6 +85,7 @@ typedef struct lr_plan_choice {
     int8_t stream;    /* GPU that long passes stream host groups to, or LR_PLACE_HOST: none */
     bool layers_first; /* GPUs take layers before the head */
     int32_t stream_from; /* 0: where streaming begins to pay */
+    bool disk;         /* mapped weights may exceed the host's budget */
 } lr_plan_choice;
 
 /* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                         */
@@ -144,7 +145,8 @@ typedef struct lr_plan_sizes {
     int8_t embed_place, head_place;
     int32_t n_host_layers, n_left_out; /* n_left_out: groups, the head among them, that the CPU computes */
     int32_t short_gpu;               /* that cannot hold a layer, or -1 */
-    uint64_t short_needs;            /* its least budget for one */
+    uint64_t short_needs;            /* its least budget for one, of it: */
+    uint64_t short_weights, short_kv, short_buffers;
     int32_t stream_from;
     double seconds;                  /* of the reference job; see plan_predict.c */
     lr_plan_gpu_sizes gpu[LR_PLAN_MAX_GPUS];
@@ -153,6 +155,8 @@ typedef struct lr_plan_sizes {
 static inline bool lr_plan_windowed(const lr_hparams *h, int32_t layer) {
     return h->window > 0 && layer >= h->window_from;
 }
+/* Rounded up to what an arena there is a multiple of; bytes <= LR_PLAN_MOST.                                           */
+uint64_t lr_plan_in_granules(uint64_t bytes, const lr_plan_device *d);
 /* Largest arena that a device's budget has room for.                                                                  */
 uint64_t lr_plan_capacity(const lr_plan_device *d);
 /* Places the groups and measures.  False: a size overflows, or the KV format cannot hold this head_dim.               */
@@ -201,6 +205,11 @@ typedef struct lr_plan_found {
     uint64_t full_needs;     /* where it was lowered: what it would need, 0: too much to count */
 } lr_plan_found;
 void lr_plan_choose(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_found *out);
+/* Would lr_plan_choose find anything?  With GPUs it looks at the choice that asks least alone.                        */
+bool lr_plan_can_fit(lr_plan_scale *scale, const lr_plan_input *in);
+/* Predicted, 0 where a rate is unknown.                                                                               */
+double lr_plan_decode_rate(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                           const lr_plan_sizes *s);
 
 /* Seconds of the reference job, and from how many tokens on streaming pays (s->stream_from).                          */
 void lr_plan_estimate(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *s);
@@ -221,6 +230,8 @@ void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found
 /* Appends to a NUL-terminated text of that size; what does not fit is cut.                                            */
 void lr_plan_say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t lr_plan_hash(const lr_plan *plan);
+/* "cpu", "GPU 0"; returns buf or a constant.                                                                          */
+const char *lr_plan_place_name(char buf[16], int place);
 /* The command line that repeats the plan.                                                                             */
 void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out);
 

@@ -17,9 +17,9 @@ static uint64_t sum(bool *ok, uint64_t a, uint64_t b) { /* both at most LR_PLAN_
 
 static uint64_t granule_of(const lr_plan_device *d) { return d->granule_bytes > LR_ALIGN ? d->granule_bytes : LR_ALIGN; }
 
-static uint64_t in_granules(bool *ok, uint64_t bytes, const lr_plan_device *d) {
+uint64_t lr_plan_in_granules(uint64_t bytes, const lr_plan_device *d) {
     uint64_t granule = granule_of(d), rest = bytes % granule;
-    return rest ? sum(ok, bytes, granule - rest) : bytes;
+    return rest ? bytes + (granule - rest) : bytes;
 }
 
 uint64_t lr_plan_capacity(const lr_plan_device *d) {
@@ -313,7 +313,7 @@ static void measure_gpu(bool *ok, const lr_plan_input *in, const lr_plan_weights
     const uint64_t *b = g->buffer;
     g->header = lr_plan_aligned(b[LR_BUFFER_seqs]) + lr_plan_aligned(b[LR_BUFFER_ids]) + lr_plan_aligned(b[LR_BUFFER_cos_sin]);
     g->arena = sum(ok, sum(ok, g->own.weights, g->own.kv), sum(ok, g->activations, g->staging));
-    g->arena = in_granules(ok, g->arena, &in->gpus[gpu]);
+    g->arena = sum(ok, 0, lr_plan_in_granules(g->arena, &in->gpus[gpu]));
     measure_pinned(ok, in, g, s->n_batch);
     s->pinned = sum(ok, s->pinned, g->pinned);
 }
@@ -338,9 +338,9 @@ bool lr_plan_measure_placed(const lr_plan_input *in, const lr_plan_weights *w, c
 
     uint64_t arena = sum(&ok, sum(&ok, s->host.kv, s->activations), in->cached ? 0 : s->host.weights);
     uint64_t mapped = s->host.mapped + (in->cached ? s->host.weights : 0);
-    s->arena = in_granules(&ok, arena, &in->host);
+    s->arena = sum(&ok, 0, lr_plan_in_granules(arena, &in->host));
     s->needed = sum(&ok, sum(&ok, s->arena, s->pinned), sum(&ok, in->host_fixed_bytes, in->host.overhead_bytes));
-    if (in->disk && s->needed + mapped > in->host.budget_bytes) {
+    if (c->disk && s->needed + mapped > in->host.budget_bytes) {
         uint64_t room = in->host.budget_bytes > s->needed ? in->host.budget_bytes - s->needed : 0;
         s->disk = mapped - (room < mapped ? room : mapped);
         mapped -= s->disk;

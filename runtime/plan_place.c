@@ -152,19 +152,30 @@ static bool split_within(placer *k, scale z, double bound) {
     return layer == n_layers;
 }
 
-enum { BISECTIONS = 24 }; /* of the bound: a layer is told from the next in 1024 */
+/* Bisections of the bound.  Without a GPU too small for its share the best bound lies within one layer's time of the
+ * ideal one, where few suffice.                                                                                       */
+enum { BISECTIONS = 7, BISECTIONS_WIDE = 22 };
 
 /* The split whose slowest GPU is fastest.                                                                             */
 static bool split(placer *k) {
-    size_t n = (size_t)k->in->model->n_layers * LR_N_GROUPS;
-    for (size_t i = 0; i < n; i++)
+    int32_t n_layers = k->in->model->n_layers;
+    if (k->n_able < n_layers || !takes(k, head_of(k))) return false;
+    for (size_t i = 0; i < (size_t)n_layers * LR_N_GROUPS; i++)
         if (!takes(k, i)) return false;
     scale z = scale_of(k->in);
-    double hi = head_time(k, z), lo = 0;
-    for (int gpu = 0; gpu < k->in->n_gpus; gpu++)
-        for (int32_t l = 0; l < k->in->model->n_layers; l++) hi += layer_time(k, z, l, gpu);
-    if (!split_within(k, z, hi)) return false;
-    for (int i = 0; i < BISECTIONS && k->in->n_gpus > 1; i++) {
+    double all = head_time(k, z), lo = 0, hi, slowest_layer = 0, speed = 0;
+    if (!split_within(k, z, 1e300)) return false;
+    if (k->in->n_gpus == 1) return true;
+    for (int32_t l = 0; l < n_layers; l++) all += layer_time(k, z, l, k->in->n_gpus - 1);
+    for (int gpu = 0; gpu < k->in->n_gpus; gpu++) {
+        speed += layer_time(k, z, 0, k->in->n_gpus - 1) / layer_time(k, z, 0, gpu); /* in units of the last GPU */
+        for (int32_t l = 0; l < n_layers; l++)
+            if (layer_time(k, z, l, gpu) > slowest_layer) slowest_layer = layer_time(k, z, l, gpu);
+    }
+    bool near = split_within(k, z, all / speed + slowest_layer);
+    lo = near ? all / speed - slowest_layer : all / speed;
+    hi = near ? all / speed + slowest_layer : head_time(k, z) + slowest_layer * n_layers;
+    for (int i = 0; i < (near ? BISECTIONS : BISECTIONS_WIDE); i++) {
         double mid = (lo + hi) / 2;
         if (split_within(k, z, mid)) hi = mid;
         else lo = mid;
@@ -210,7 +221,10 @@ static bool fill(placer *k) {
             r->load = load;
             settle(k, r);
             k->s->short_gpu = gpu;
-            k->s->short_needs = used(r) + k->in->gpus[gpu].overhead_bytes;
+            k->s->short_weights = r->load.weights;
+            k->s->short_kv = r->load.kv;
+            k->s->short_buffers = r->buffers + r->staging;
+            k->s->short_needs = lr_plan_in_granules(used(r), &k->in->gpus[gpu]) + k->in->gpus[gpu].overhead_bytes;
             return false;
         }
         if (head) put_head(k, gpu);

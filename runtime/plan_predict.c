@@ -185,15 +185,14 @@ void lr_plan_estimate(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_
 
 /* ---- for the plan ---- */
 
-/* KV bytes that a token reads when the context is half full.                                                          */
-static double kv_read_bytes(const lr_plan *plan, const lr_plan_input *in) {
-    double layer = (double)plan->kv_bytes_per_token / in->model->n_layers, sum = 0;
-    for (int32_t i = 0; i < in->model->n_layers; i++) {
-        int64_t seen = lr_max(1, plan->n_ctx / 2);
-        if (lr_plan_windowed(in->model, i)) seen = lr_min(seen, in->model->window);
-        sum += layer * (double)seen;
+/* Of the caches when the context is half full.                                                                        */
+static double half_cache_bytes(const pass *p) {
+    double sum = 0;
+    for (int32_t i = 0; i < p->in->model->n_layers; i++) {
+        int64_t seen = lr_max(1, p->c->n_ctx / 2);
+        sum += (double)(lr_plan_windowed(p->in->model, i) ? lr_min(seen, p->in->model->window) : seen);
     }
-    return sum;
+    return sum * kv_row_bytes(p);
 }
 
 static bool rates_known(const lr_plan_input *in, const lr_plan_sizes *s) {
@@ -205,25 +204,31 @@ static bool rates_known(const lr_plan_input *in, const lr_plan_sizes *s) {
     return s->n_left_out == 0 || (in->host.read_bytes_per_s > 0 && in->host.flops_per_s > 0);
 }
 
-/* On the CPU alone decode is limited by reading weights and cache, prefill by two operations a weight.                */
-static void predict_cpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_sizes *s) {
-    double bytes = (double)plan->weight_bytes_per_token + kv_read_bytes(plan, in), read = in->host.read_bytes_per_s;
-    if (s->disk && in->disk_bytes_per_s <= 0) return;
-    double disk = s->disk ? (double)s->disk / in->disk_bytes_per_s : 0;
-    if (read > 0) plan->decode_tokens_per_s = 1 / ((bytes - (double)s->disk) / read + disk);
-    if (in->host.flops_per_s > 0 && w->n_matmul_params)
-        plan->prefill_tokens_per_s = 1 / (2 * (double)w->n_matmul_params / in->host.flops_per_s + disk / s->n_batch);
+static double disk_seconds(const lr_plan_input *in, const lr_plan_sizes *s) {
+    return s->disk ? (double)s->disk / in->disk_bytes_per_s : 0;
+}
+
+double lr_plan_decode_rate(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                           const lr_plan_sizes *s) {
+    pass p = { .in = in, .c = c, .s = s };
+    if (in->n_gpus) return rates_known(in, s) ? 1 / token_seconds(p) : 0;
+    if (in->host.read_bytes_per_s <= 0 || (s->disk && in->disk_bytes_per_s <= 0)) return 0;
+    double bytes = (double)(w->per_token - s->disk) + half_cache_bytes(&p);
+    return 1 / (bytes / in->host.read_bytes_per_s + disk_seconds(in, s));
+}
+
+/* On the CPU alone two operations a weight.                                                                           */
+static double prefill_rate(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
+                           const lr_plan_sizes *s) {
+    double n = (double)lr_min(PROMPT, c->n_ctx);
+    if (in->n_gpus) return rates_known(in, s) ? n / prompt_seconds((pass){ .in = in, .c = c, .s = s }, n) : 0;
+    if (in->host.flops_per_s <= 0 || !w->n_matmul_params || (s->disk && in->disk_bytes_per_s <= 0)) return 0;
+    return 1 / (2 * (double)w->n_matmul_params / in->host.flops_per_s + disk_seconds(in, s) / s->n_batch);
 }
 
 void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                      const lr_plan_sizes *s) {
     if (in->convert_bytes_per_s > 0 && !in->cached) plan->load_seconds = (double)w->source / in->convert_bytes_per_s;
-    if (!in->n_gpus) {
-        predict_cpu(plan, in, w, s);
-    } else if (rates_known(in, s)) {
-        pass p = { .in = in, .c = c, .s = s };
-        double n = (double)lr_min(PROMPT, c->n_ctx);
-        plan->decode_tokens_per_s = 1 / token_seconds(p);
-        plan->prefill_tokens_per_s = n / prompt_seconds(p, n);
-    }
+    plan->decode_tokens_per_s = lr_plan_decode_rate(in, w, c, s);
+    plan->prefill_tokens_per_s = prefill_rate(in, w, c, s);
 }

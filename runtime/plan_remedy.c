@@ -7,13 +7,6 @@
 
 enum { CTX_REMEDY_LEAST = 64 }; /* a shorter context helps nobody */
 
-static bool fits(lr_plan_scale *scale, const lr_plan_input *in, uint64_t *needed) {
-    lr_plan_found found;
-    lr_plan_choose(scale, in, &found);
-    *needed = found.sizes.needed;
-    return found.fits;
-}
-
 static int bits_of(const lr_plan_input *in) {
     if (in->quant_bits) return in->quant_bits;
     return in->quant == LR_FORMAT_NONE ? 4 : lr_formats[in->quant].bits; /* auto has tried 4-bit already */
@@ -21,11 +14,10 @@ static int bits_of(const lr_plan_input *in) {
 
 /* Pins the largest context below `most` that fits.  Needs grow with the context.                                      */
 static bool shorten(lr_plan_scale *scale, lr_plan_input *in, int32_t most) {
-    uint64_t needed;
     int32_t lo = CTX_REMEDY_LEAST, hi = most - 1, best = 0;
     while (lo <= hi) {
         in->n_ctx = lo + (hi - lo) / 2;
-        if (fits(scale, in, &needed)) {
+        if (lr_plan_can_fit(scale, in)) {
             best = in->n_ctx;
             lo = in->n_ctx + 1;
         } else {
@@ -44,13 +36,31 @@ typedef struct remedies {
     int n;
 } remedies;
 
+/* The next remedy, to be changed; it counts once it is proved.                                                        */
+static lr_plan_remedy *begin(remedies *r) {
+    lr_plan_remedy *x = &r->out[r->n];
+    x->input = *r->in;
+    return x;
+}
+
+static bool prove(remedies *r) {
+    lr_plan_remedy *x = &r->out[r->n];
+    lr_plan_found found;
+    lr_plan_choose(r->scale, &x->input, &found);
+    if (!found.fits) return false;
+    x->needed_bytes = found.sizes.needed;
+    x->decode_tokens_per_s = lr_plan_decode_rate(&x->input, lr_plan_weighed(r->scale, &x->input, found.choice.quant),
+                                                 &found.choice, &found.sizes);
+    r->n++;
+    return true;
+}
+
 enum { CHANGE_KV = 1, CHANGE_CTX = 2 };
 
 /* Adds the remedy of fewer bits (0: as asked) with the changes of the set, if it fits.                                */
 static bool add(remedies *r, int bits, unsigned changes) {
-    lr_plan_remedy *x = &r->out[r->n];
+    lr_plan_remedy *x = begin(r);
     char quant[24] = "", kv[24] = "", ctx[24] = "";
-    x->input = *r->in;
     if (bits) {
         x->input.quant_bits = bits;
         x->input.quant = LR_FORMAT_NONE;
@@ -66,11 +76,47 @@ static bool add(remedies *r, int bits, unsigned changes) {
         if (!shorten(r->scale, &x->input, r->n_ctx)) return false;
         snprintf(ctx, sizeof ctx, " -c %d", x->input.n_ctx);
     }
-    if (!fits(r->scale, &x->input, &x->needed_bytes)) return false;
     snprintf(x->words, sizeof x->words, "%s%s%s", quant, kv, ctx);
     memmove(x->words, x->words + 1, strlen(x->words));
-    r->n++;
-    return true;
+    return prove(r);
+}
+
+/* The least budget, the same for each GPU, that works.                                                                */
+static void add_vram(remedies *r) {
+    lr_plan_remedy *x = begin(r);
+    memcpy(x->gpus, r->in->gpus, (size_t)r->in->n_gpus * sizeof *x->gpus);
+    x->input.gpus = x->gpus;
+    uint64_t lo = 0, hi = LR_PLAN_MOST; /* lo does not fit; hi is not tried unless nothing below does */
+    while (hi - lo > 1) {
+        uint64_t mid = lo + (hi - lo) / 2;
+        for (int i = 0; i < r->in->n_gpus; i++) x->gpus[i].budget_bytes = mid;
+        *(lr_plan_can_fit(r->scale, &x->input) ? &hi : &lo) = mid;
+    }
+    for (int i = 0; i < r->in->n_gpus; i++) x->gpus[i].budget_bytes = hi;
+    snprintf(x->words, sizeof x->words, "--vram %llu", (unsigned long long)hi);
+    if (hi < LR_PLAN_MOST) prove(r);
+}
+
+/* Other devices, more memory.                                                                                         */
+static void add_devices(remedies *r, const lr_plan_found *found) {
+    if (r->in->n_gpus) {
+        add_vram(r);
+        lr_plan_remedy *cpu = begin(r);
+        cpu->input.n_gpus = 0;
+        snprintf(cpu->words, sizeof cpu->words, "--device cpu");
+        prove(r);
+    }
+    if (found->sizes.short_gpu >= 0) return;
+    if (!r->in->disk) {
+        lr_plan_remedy *disk = begin(r);
+        disk->input.disk = true;
+        snprintf(disk->words, sizeof disk->words, "--disk");
+        prove(r);
+    }
+    lr_plan_remedy *ram = begin(r);
+    ram->input.host.budget_bytes = found->sizes.needed;
+    snprintf(ram->words, sizeof ram->words, "--ram %llu", (unsigned long long)found->sizes.needed);
+    prove(r);
 }
 
 /* Single changes first; two and three at once only where none of them is enough.                                      */
@@ -89,21 +135,7 @@ int lr_plan_remedies_from(lr_plan_scale *scale, const lr_plan_input *in, lr_plan
         if (fewer) add(&r, fewer, CHANGE_CTX);
         if (r.n == 0) add(&r, fewer, CHANGE_KV | CHANGE_CTX);
     }
-    if (in->n_gpus) {
-        lr_plan_remedy *cpu = &out[r.n];
-        cpu->input = *in;
-        cpu->input.n_gpus = 0;
-        snprintf(cpu->words, sizeof cpu->words, "--device cpu");
-        if (fits(scale, &cpu->input, &cpu->needed_bytes)) r.n++;
-    }
-    if (found.sizes.short_gpu >= 0) return r.n;
-    lr_plan_remedy *ram = &out[r.n];
-    ram->input = *in;
-    ram->input.host.budget_bytes = found.sizes.needed;
-    if (fits(scale, &ram->input, &ram->needed_bytes)) {
-        snprintf(ram->words, sizeof ram->words, "--ram %llu", (unsigned long long)found.sizes.needed);
-        r.n++;
-    }
+    add_devices(&r, &found);
     return r.n;
 }
 
@@ -116,44 +148,71 @@ int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REM
 
 /* ---- the refusal ---- */
 
-#define SAY(...) lr_plan_say(text, sizeof text, __VA_ARGS__)
-#define SAY_SIZE(what, bytes)                                                                                          \
-    do {                                                                                                               \
-        SAY("\n  %-12s %9s", what, lr_size_gb(gib, bytes));                                                            \
-        SAY("  %9s  ", lr_size_gib(gib, bytes));                                                                       \
-    } while (0)
+typedef struct refusal {
+    char text[sizeof((llmrun_error *)0)->message];
+} refusal;
+
+#define SAY(...) lr_plan_say(r->text, sizeof r->text, __VA_ARGS__)
+
+static void say_size(refusal *r, const char *what, uint64_t bytes, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+static void say_size(refusal *r, const char *what, uint64_t bytes, const char *format, ...) {
+    char gb[32], gib[32], how[80];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(how, sizeof how, format, ap);
+    va_end(ap);
+    SAY("\n  %-12s %9s  %9s  %s", what, lr_size_gb(gb, bytes), lr_size_gib(gib, bytes), how);
+}
+
+static void say_needs(refusal *r, const char *what, uint64_t needed, uint64_t budget, const char *option) {
+    char need[32], have[32];
+    SAY("plan: %s needs %s (%llu bytes), available %s (%llu bytes, %s)", what, lr_size_gib(need, needed),
+        (unsigned long long)needed, lr_size_gib(have, budget), (unsigned long long)budget, option);
+}
+
+static const char *quant_words(const lr_plan_choice *c) {
+    return c->quant == LR_FORMAT_NONE ? "as in the file" : lr_formats[c->quant].name;
+}
+
+static void say_gpu(refusal *r, const lr_plan_input *in, const lr_plan_choice *c, const lr_plan_sizes *s) {
+    const lr_plan_device *d = &in->gpus[s->short_gpu];
+    char what[80];
+    snprintf(what, sizeof what, "%.*s: one layer", 60, d->name);
+    say_needs(r, what, s->short_needs, d->budget_bytes, "--vram");
+    say_size(r, "weights", s->short_weights, "%s, one layer of %d", quant_words(c), in->model->n_layers);
+    say_size(r, "KV cache", s->short_kv, "%s, %d tokens, one layer", lr_formats[c->kv].name, c->n_ctx);
+    say_size(r, "activations", s->short_buffers, "chunks of %d tokens", s->n_batch);
+    say_size(r, "overhead", d->overhead_bytes, "context, libraries");
+}
+
+static void say_host(refusal *r, const lr_plan_input *in, const lr_plan_choice *c, const lr_plan_sizes *s) {
+    uint64_t weights = s->host.weights + s->host.mapped - s->disk;
+    char sessions[32] = "";
+    if (in->n_sessions > 1) snprintf(sessions, sizeof sessions, " x %d sessions", in->n_sessions);
+    say_needs(r, "host memory:", s->needed, in->host.budget_bytes, "--ram");
+    say_size(r, "weights", weights, "%s", quant_words(c));
+    say_size(r, "KV cache", s->host.kv, "%s, %d tokens%s", lr_formats[c->kv].name, c->n_ctx, sessions);
+    say_size(r, "activations", s->activations, "chunks of %d tokens", s->n_batch);
+    if (s->pinned) say_size(r, "pinned", s->pinned, "between the host and GPUs");
+    say_size(r, "overhead", s->needed - weights - s->host.kv - s->activations - s->pinned,
+             "tokenizer, directory, threads");
+}
 
 llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, const lr_plan_found *found,
                              llmrun_error *err) {
-    const lr_plan_choice *c = &found->choice;
-    const lr_plan_sizes *s = &found->sizes;
-    const lr_plan_weights *w = lr_plan_weighed(scale, in, c->quant);
-    char gib[32], text[sizeof err->message] = "";
     lr_plan_remedy remedy[LR_PLAN_MAX_REMEDIES];
-    uint64_t weights = w->block + w->mapped;
-    if (s->short_gpu >= 0) {
-        const lr_plan_device *d = &in->gpus[s->short_gpu];
-        SAY("plan: %s: one layer needs %s", d->name, lr_size_gib(gib, s->short_needs));
-        SAY(" (%llu bytes), available %s", (unsigned long long)s->short_needs, lr_size_gib(gib, d->budget_bytes));
-        SAY(" (%llu bytes, --vram)", (unsigned long long)d->budget_bytes);
-        goto remedies;
-    }
-    SAY("plan: host memory: needs %s", lr_size_gib(gib, s->needed));
-    SAY(" (%llu bytes), available %s", (unsigned long long)s->needed, lr_size_gib(gib, in->host.budget_bytes));
-    SAY(" (%llu bytes, --ram)", (unsigned long long)in->host.budget_bytes);
-    SAY_SIZE("weights", weights);
-    SAY("%s", c->quant == LR_FORMAT_NONE ? "as in the file" : lr_formats[c->quant].name);
-    SAY_SIZE("KV cache", s->host.kv);
-    SAY("%s, %d tokens", lr_formats[c->kv].name, c->n_ctx);
-    if (in->n_sessions > 1) SAY(" x %d sessions", in->n_sessions);
-    SAY_SIZE("activations", s->activations);
-    SAY("chunks of %d tokens", s->n_batch);
-    SAY_SIZE("overhead", s->needed - weights - s->host.kv - s->activations);
-    SAY("tokenizer, directory, threads");
-remedies:
-    SAY("\nEach of these changes would make it fit (checked by planning again):");
+    refusal text = { "" }, *r = &text;
+    bool gpu = found->sizes.short_gpu >= 0;
+    if (gpu) say_gpu(r, in, &found->choice, &found->sizes);
+    else say_host(r, in, &found->choice, &found->sizes);
     int n = lr_plan_remedies_from(scale, in, remedy);
-    for (int i = 0; i < n; i++)
+    if (n) SAY("\nEach of these changes would make it fit (checked by planning again):");
+    else SAY("\nNo single change of the options makes it fit.");
+    for (int i = 0; i < n; i++) {
+        char gib[32];
         SAY("\n  %-28s needs %s", remedy[i].words, lr_size_gib(gib, remedy[i].needed_bytes));
-    return lr_fail(err, s->short_gpu >= 0 ? LLMRUN_VRAM : LLMRUN_NOMEM, "%s", text);
+        if (remedy[i].decode_tokens_per_s > 0) SAY(", %.3g tokens/s", remedy[i].decode_tokens_per_s);
+    }
+    return lr_fail(err, gpu ? LLMRUN_VRAM : LLMRUN_NOMEM, "%s", r->text);
 }

@@ -215,6 +215,10 @@ static lr_plan_input apply_words(const lr_plan_input *in, const char *words) {
     char copy[80], *save = NULL;
     snprintf(copy, sizeof copy, "%s", words);
     for (char *w = strtok_r(copy, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
+        if (strcmp(w, "--disk") == 0) {
+            changed.disk = true;
+            continue;
+        }
         const char *value = strtok_r(NULL, " ", &save);
         assert_non_null(value);
         if (strcmp(w, "--quant") == 0) {

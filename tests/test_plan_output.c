@@ -59,7 +59,8 @@ static void check_json(const cJSON *json, const lr_plan *plan) {
         { "n_batch", (uint64_t)plan->n_batch }, { "activation_bytes", plan->activation_bytes },
     };
     for (size_t i = 0; i < LR_COUNT(rows); i++) assert_true(number(json, rows[i].name) == (double)rows[i].value);
-    const cJSON *regions = cJSON_GetObjectItem(json, "regions"), *tensors = cJSON_GetObjectItem(json, "tensors"), *item;
+    const cJSON *devices = cJSON_GetObjectItem(json, "devices");
+    const cJSON *regions = cJSON_GetObjectItem(cJSON_GetArrayItem(devices, 0), "regions"), *tensors = cJSON_GetObjectItem(json, "tensors"), *item;
     assert_int_equal(cJSON_GetArraySize(regions), plan->n_regions);
     assert_int_equal(cJSON_GetArraySize(tensors), plan->n_tensors);
     size_t i = 0;
