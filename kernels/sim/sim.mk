@@ -25,10 +25,13 @@ $(BUILD)/%.cu.o: %.cu
 	@echo "  compile $<"
 	$(Q)$(CXX) $(SIM_FLAGS) $(OPT) $(SAN) -x c++ -c -o $@ $<
 
-$(SIM_LIB): $(SIM_OBJ) $(SIM_CU_OBJ) $(BUILD)/libllmrun.a kernels/backend.map
+# What backends share with the library, in C.
+BACKEND_OBJ := $(patsubst %.c,$(BUILD)/%.o,kernels/act.c kernels/gpu_facts.c kernels/kv.c runtime/base.c $(wildcard quant/*.c))
+
+$(SIM_LIB): $(SIM_OBJ) $(SIM_CU_OBJ) $(BACKEND_OBJ) kernels/backend.map
 	@echo "  link $@"
 	$(Q)$(CXX) $(SAN) -shared -Wl,-soname,$(@F) -Wl,--no-undefined -Wl,--version-script=kernels/backend.map \
-	    -o $@ $(SIM_OBJ) $(SIM_CU_OBJ) $(BUILD)/libllmrun.a -lpthread
+	    -o $@ $(SIM_OBJ) $(SIM_CU_OBJ) $(BACKEND_OBJ) -lpthread -lm
 
 # Programs look for backends beside themselves.
 $(BUILD)/tests/libllmrun-sim.so $(BUILD)/bench/libllmrun-sim.so: $(SIM_LIB)
@@ -42,6 +45,8 @@ $(BUILD)/tests/test_sim_%: tests/sim/test_sim_%.cpp $(BUILD)/tests/sim/kernels.c
 $(BUILD)/tests/test_sim_gemm: $(addprefix $(BUILD)/kernels/cuda/,gemm.cu.o gemm_fma.cu.o cublas.cu.o) $(BUILD)/libllmrun.a
 $(BUILD)/tests/test_sim_attention: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,attention_few attention_many \
     attention_plain qkv elementwise) $(BUILD)/libllmrun.a
+$(BUILD)/tests/test_sim_gemv: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,gemv gemv_swiglu norm elementwise embed) \
+    $(BUILD)/libllmrun.a
 
 sim: $(SIM_LIB) $(BUILD)/tests/libllmrun-sim.so
 sim-unit: $(SIM_TESTS)
