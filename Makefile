@@ -1,6 +1,6 @@
 # llmrun.  `make demo` installs what is missing, builds, and runs the bundled model; `make test` proves it right.
 #
-#   make            the program, the shared and the static library, in build/
+#   make            the program, the shared and the static library, the GPU backends, in build/
 #   make demo       the bundled model tells a story
 #   make test       every test, sanitizers included        make san    the sanitizer builds alone
 #   make fuzz       the fuzz targets (clang)               make bench  kernels, then a 1.1B model's shape: some minutes
@@ -23,9 +23,9 @@ endif
 
 WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wpointer-arith -Wvla -Werror=implicit-function-declaration
 CFLAGS   += -std=c17 -D_GNU_SOURCE -I. $(OPT) $(WARN) $(SAN) -fPIC -fvisibility=hidden -ffp-contract=off -MMD -MP
-LDLIBS   := -lcjson -lpcre2-8 -lutf8proc -lpthread -lm
-PACKAGES := gcc make pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libreadline-dev
-TEST_PACKAGES := $(PACKAGES) g++ libcmocka-dev
+LDLIBS   := -lcjson -lpcre2-8 -lutf8proc -lpthread -ldl -lm
+PACKAGES := gcc g++ make pkg-config libcjson-dev libpcre2-dev libutf8proc-dev libreadline-dev
+TEST_PACKAGES := $(PACKAGES) libcmocka-dev
 FUZZ_PACKAGES := $(PACKAGES) clang libclang-rt-dev
 
 LIB_SRC := $(wildcard runtime/*.c kernels/*.c kernels/cpu/*.c loaders/*.c quant/*.c models/*.c)
@@ -39,6 +39,7 @@ THREADED := $(patsubst tests/%.c,$(BUILD)/tests/%,$(shell grep -l 'pthread_creat
 
 READLINE := $(shell printf '\043include <stdio.h>\n\043include <readline/readline.h>\n' | $(CC) -E -xc - >/dev/null 2>&1 && echo 1)
 $(BUILD)/runtime/cli/%.o: CFLAGS += -DLLMRUN_SHARE='"$(PREFIX)/share/llmrun"'
+$(BUILD)/runtime/backends.o: CFLAGS += -DLLMRUN_LIBDIR='"$(LIBDIR)"'
 ifeq ($(READLINE),1)
 CLI_LIBS := -lreadline
 $(BUILD)/runtime/cli/%.o: CFLAGS += -DHAVE_READLINE
@@ -46,7 +47,8 @@ endif
 
 # ---- build ----
 
-all: $(BUILD)/llmrun $(BUILD)/libllmrun.so $(BUILD)/libllmrun.a
+all: host sim cuda
+host: $(BUILD)/llmrun $(BUILD)/libllmrun.so $(BUILD)/libllmrun.a
 
 # One file per instruction set: the suffix of its name picks the flags, run-time dispatch picks the file.
 $(BUILD)/%_avx2.o: CFLAGS += -mavx2 -mfma -mf16c
@@ -85,22 +87,22 @@ $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libllmrun.a
 
 demo:
 	@sh tests/deps.sh $(PACKAGES)
-	+@$(SUBMAKE) -j$(JOBS) all
+	+@$(SUBMAKE) -j$(JOBS) host sim
 	$(BUILD)/llmrun -p "Once upon a time" -n 120 --stats
 
 # tests/run.sh runs what these targets build and prints one line for each, then "N passed, N failed, N skipped".
 test:
 	@sh tests/deps.sh $(TEST_PACKAGES)
-	+@$(SUBMAKE) -j$(JOBS) all unit
+	+@$(SUBMAKE) -j$(JOBS) host unit
 	+@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
-	@BUILD=$(BUILD) MAKE="$(MAKE)" CC="$(CC)" bash tests/run.sh gates headers unit kernels nvcc cli embed asan tsan
+	@BUILD=$(BUILD) MAKE="$(MAKE)" CC="$(CC)" NVCC="$(NVCC)" bash tests/run.sh nvcc gates headers unit kernels cli embed asan tsan
 
 san:
 	+@$(SUBMAKE) -j$(JOBS) asan-unit tsan-unit
 	@BUILD=$(BUILD) bash tests/run.sh asan tsan
 
-unit: $(TESTS) $(BUILD)/tests/checkkernels $(BUILD)/tests/json_check
-threaded: $(THREADED)
+unit: $(TESTS) $(BUILD)/tests/checkkernels $(BUILD)/tests/json_check sim
+threaded: $(THREADED) $(BUILD)/tests/checkkernels sim
 
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan-unit:
@@ -135,11 +137,12 @@ install: all
 	install -m 755 $(BUILD)/$(SO) $(LIB_DIR)/$(SO).$(VERSION)
 	ln -sf $(SO).$(VERSION) $(LIB_DIR)/$(SO).$(SOVERSION)
 	ln -sf $(SO).$(SOVERSION) $(LIB_DIR)/$(SO)
+	install -m 755 $(SIM_LIB) $(CUDA_LIB) $(LIB_DIR)/
 	install -m 644 $(BUILD)/libllmrun.a $(LIB_DIR)/
 	install -m 644 runtime/llmrun.h $(INC_DIR)/
 	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$(LIBDIR)' 'includedir=$${prefix}/include' '' 'Name: llmrun' \
 	    'Description: Runs transformer language models inside a memory budget' 'Version: $(VERSION)' \
-	    'Requires.private: libcjson libpcre2-8 libutf8proc' 'Libs: -L$${libdir} -lllmrun' 'Libs.private: -lpthread -lm' \
+	    'Requires.private: libcjson libpcre2-8 libutf8proc' 'Libs: -L$${libdir} -lllmrun' 'Libs.private: -lpthread -ldl -lm' \
 	    'Cflags: -I$${includedir}' > $(LIB_DIR)/pkgconfig/llmrun.pc
 	install -m 644 runtime/cli/llmrun.1 $(SHARE)/man/man1/
 	install -m 644 runtime/cli/llmrun.bash $(SHARE)/bash-completion/completions/llmrun
@@ -147,7 +150,7 @@ install: all
 
 uninstall:
 	rm -f $(BIN_DIR)/llmrun $(LIB_DIR)/$(SO) $(LIB_DIR)/$(SO).$(SOVERSION) $(LIB_DIR)/$(SO).$(VERSION) \
-	    $(LIB_DIR)/libllmrun.a $(LIB_DIR)/pkgconfig/llmrun.pc $(INC_DIR)/llmrun.h $(SHARE)/man/man1/llmrun.1 \
+	    $(LIB_DIR)/libllmrun-sim.so $(LIB_DIR)/libllmrun-cuda.so $(LIB_DIR)/libllmrun.a $(LIB_DIR)/pkgconfig/llmrun.pc $(INC_DIR)/llmrun.h $(SHARE)/man/man1/llmrun.1 \
 	    $(SHARE)/bash-completion/completions/llmrun
 	rm -rf $(SHARE)/llmrun
 
@@ -157,5 +160,5 @@ deps:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all demo test san unit threaded asan-unit tsan-unit bench fuzz-deps install uninstall deps clean
+.PHONY: all host demo test san unit threaded asan-unit tsan-unit bench fuzz-deps install uninstall deps clean
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(wildcard $(BUILD)/tests/*.d $(BUILD)/bench/*.d)

@@ -64,34 +64,65 @@ static void rotate_exactly(const lr_qkv_args *a, const float *x, const float *no
     }
 }
 
-static void expect_rotated(const lr_qkv_args *a, const float *before, const float *after, int32_t n_heads,
-                           const float *norm, const float *cos_sin, int64_t n) {
+static double rotation_error(const lr_qkv_args *a, const float *norm) {
+    return allowed_error("rope", 0, 0) + (norm ? allowed_error("rmsnorm", 0, a->head_dim) : 0);
+}
+
+static void expect_rotated(const lr_qkv_args *a, const float *before, const float *after, const float *norm,
+                           const float *cos_sin, int64_t n) {
     double y[256], size[256], worst = 0;
     for (int64_t t = 0; t < n; t++)
-        for (int32_t h = 0; h < n_heads; h++) {
-            int64_t at = (t * n_heads + h) * a->head_dim;
+        for (int32_t h = 0; h < a->n_heads; h++) {
+            int64_t at = (t * a->n_heads + h) * a->head_dim;
             rotate_exactly(a, before + at, norm, cos_sin + t * a->n_rot, y, size);
             for (int32_t i = 0; i < a->head_dim; i++) worst = fmax(worst, error_of(after[at + i], y[i], size[i]));
         }
-    double allowed = allowed_error("rope", 0, 0) + (norm ? allowed_error("rmsnorm", 0, a->head_dim) : 0);
+    double allowed = rotation_error(a, norm);
     if (!(worst <= allowed)) fail("error %.3g, allowed %.3g", worst, allowed);
 }
 
-/* The caches must hold, to the bit, what the format's encoder makes of the rotated k and of v.                        */
-static void expect_cached(const device_pass *d, const float *k, const float *v) {
+/* A K row of the cache: the rotated k, off by its own error and by half a step of the format.                         */
+static void expect_k(const lr_qkv_args *a, lr_format format, const void *quants, const void *scales, const float *k,
+                     const float *norm, const float *cos_sin) {
+    double y[256], size[256];
+    float got[256];
+    rotate_exactly(a, k, norm, cos_sin, y, size);
+    lr_formats[format].decode(got, quants, scales, a->head_dim);
+    for (int32_t i = 0; i < a->head_dim; i++) {
+        double most = 0, step = 0;
+        for (int32_t j = i / 32 * 32; j < i / 32 * 32 + 32 && format == LR_Q8_0; j++) most = fmax(most, fabs(y[j]));
+        if (format == LR_F16) step = 0x1.01p-11 * fabs(y[i]) + 0x1p-25;
+        if (format == LR_Q8_0) step = most / 127 * 0.6 + 0x1p-25 * 127; /* codes, and the scale in f16 */
+        double d = fabs(got[i] - y[i]), allowed = size[i] * rotation_error(a, norm) + step;
+        if (!(d <= allowed)) fail("k in the cache is off by %.3g, allowed %.3g", d, allowed);
+    }
+}
+
+/* Of the caches nothing may have changed but the new rows; v there to the bit as the format's encoder has it.         */
+static void expect_cached(const device_pass *d, const lr_qkv_args *a, const float *k, const float *v,
+                          const float *norm, const float *cos_sin) {
     int64_t width = (int64_t)d->p.n_kv_heads * d->p.head_dim;
+    size_t row_quants = (size_t)(d->p.head_dim / lr_formats[d->p.format].block * lr_formats[d->p.format].quant_bytes);
+    size_t row_scales = (size_t)(d->p.head_dim / lr_formats[d->p.format].block * lr_formats[d->p.format].scale_bytes);
     for (int32_t s = 0; s < d->p.n_seqs; s++) {
         const lr_seq *seq = &d->p.seqs[s]; /* the host's cache still has what was there before */
+        lr_kv_layer result = seq->kv;
+        result.base = in_result(d->there[s].kv.base);
         for (int64_t r = 0; r < seq->n; r++)
-            for (int32_t h = 0; h < d->p.n_kv_heads; h++)
-                for (int which = 0; which < 2; which++) {
-                    void *quants, *scales;
-                    const float *x = (which ? v : k) + (seq->row + r) * width + (int64_t)h * d->p.head_dim;
-                    lr_kv_row(&seq->kv, (int32_t)((seq->position + r) % seq->kv.n_slots), h, which, &quants, &scales);
-                    lr_formats[d->p.format].encode(quants, scales, x, d->p.head_dim);
-                }
-        if (memcmp(seq->kv.base, in_result(d->there[s].kv.base), d->cache_bytes[s]))
-            fail("cache of sequence %d differs from its format's encoder", s);
+            for (int32_t h = 0; h < d->p.n_kv_heads; h++) {
+                int32_t slot = (int32_t)((seq->position + r) % seq->kv.n_slots);
+                int64_t row = seq->row + r, at = row * width + (int64_t)h * d->p.head_dim;
+                void *quants, *scales, *got, *got_scales;
+                lr_kv_row(&seq->kv, slot, h, 1, &quants, &scales);
+                lr_formats[d->p.format].encode(quants, scales, v + at, d->p.head_dim);
+                lr_kv_row(&seq->kv, slot, h, 0, &quants, &scales);
+                lr_kv_row(&result, slot, h, 0, &got, &got_scales);
+                expect_k(a, d->p.format, got, got_scales, k + at, norm, cos_sin + row * a->n_rot);
+                memcpy(quants, got, row_quants);
+                if (row_scales) memcpy(scales, got_scales, row_scales);
+            }
+        if (memcmp(seq->kv.base, result.base, d->cache_bytes[s]))
+            fail("cache of sequence %d: v differs from its format's encoder, or other rows have changed", s);
     }
 }
 
@@ -126,9 +157,8 @@ static void check_device_qkv(const lr_ops *c) {
         for (int32_t s = 0; s < d.p.n_seqs; s++)
             gpu_writes(d.there[s].kv.base, d.cache_bytes[s], d.cache_bytes[s], 1);
         gpu_run(call_qkv, &call);
-        expect_rotated(&call.qkv, q, in_result(call.qkv.q), d.p.n_heads, norms[0], cs, n);
-        expect_rotated(&call.qkv, k, in_result(call.qkv.k), d.p.n_kv_heads, norms[1], cs, n);
-        expect_cached(&d, in_result(call.qkv.k), v);
+        expect_rotated(&call.qkv, q, in_result(call.qkv.q), norms[0], cs, n);
+        expect_cached(&d, &call.qkv, k, v, norms[1], cs);
         gpu_clear();
     }
 }
@@ -163,7 +193,7 @@ static void expect_attended(const pass *p, const lr_pass_shape *shape, const flo
     double exact[256], magnitude[256], plain_magnitude[256], worst = 0, plain_worst = 0, steepest = 0;
     float plain[256], half[256];
     int64_t width = (int64_t)p->n_heads * p->head_dim;
-    bool in_half = shape->n > LR_GPU_FEW && p->format != LR_F32;
+    bool in_half = p->format != LR_F32; /* tensor cores */
     for (int32_t s = 0; s < p->n_seqs; s++)
         for (int64_t r = 0; r < p->seqs[s].n; r++)
             for (int32_t h = 0; h < p->n_heads; h++) {
@@ -207,7 +237,9 @@ static void check_device_attention(const lr_ops *c, bool many) {
             gpu_writes(call.attention.partial, partial, partial, 1);
         }
         if (wants & 1) call.attention.out = gpu_output(n, width, stride);
-        if (call.packs) call.out = gpu_act_output(wants == 3 ? pick_act(width) : LR_ACT_F32, n, width);
+        lr_act_format act = wants == 3 ? pick_act(width) : LR_ACT_F32;
+        if (many && act == LR_ACT_Q8) act = LR_ACT_F16; /* no product of a long pass reads it */
+        if (call.packs) call.out = gpu_act_output(act, n, width);
         gpu_run(call_attention, &call);
         const float *y = wants & 1 ? in_result(call.attention.out) : in_result(call.out.values);
         if (wants == 3) expect_packed(c, &call.out, rows_of(call.attention.out, n, width, stride));

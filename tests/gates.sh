@@ -83,4 +83,16 @@ if [ -f "$BUILD/libllmrun.so" ]; then
     nm -D --defined-only "$BUILD/libllmrun.so" | awk '{ print $NF }' | sed 's/@.*//' | grep -vE '^llmrun_' |
         fail exports "the shared library exports llmrun_ names alone"
 fi
+for file in "$BUILD"/libllmrun-sim.so "$BUILD"/libllmrun-cuda.so "$BUILD"/*/libllmrun-cuda.so; do
+    [ -f "$file" ] || continue
+    nm -D --defined-only "$file" | awk -v f="${file##*/}" '{ print f ": " $NF }' |
+        grep -vE '^[^:]*: lr_backend_open$|^libllmrun-sim\.so: simgpu_' |
+        fail exports "a backend exports lr_backend_open alone (the simulator, its controls too)"
+done
+for file in "$BUILD"/libllmrun-cuda.so "$BUILD"/*/libllmrun-cuda.so; do
+    [ -f "$file" ] || continue
+    objdump -p "$file" | awk -v f="${file##*/}" '$1 == "NEEDED" { print f ": " $2 }' |
+        grep -vE ': (libc|libdl|librt|libpthread|libm|ld-linux.*)\.so' |
+        fail needs "the CUDA backend needs libc alone; the driver and cuBLAS are found at run time"
+done
 exit $status

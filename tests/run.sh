@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the tests that the Makefile built, one line for each program, and ends with "N passed, N failed, N skipped".
-# Usage: BUILD=dir tests/run.sh SECTION..    Sections: gates headers unit kernels nvcc cli embed asan tsan
+# Usage: BUILD=dir tests/run.sh SECTION..    Sections: nvcc gates headers unit kernels cli embed asan tsan
 BUILD=${BUILD:-build}
 CC=${CC:-gcc}
 MAKE=${MAKE:-make}
@@ -62,15 +62,22 @@ header() { printf '#include "runtime/llmrun.h"\n' | $CC -I. -Wall -Wextra -Werro
 
 embed() {
     local root=$work/installed
-    $MAKE --no-print-directory -s install BUILD="$BUILD" PREFIX="$root" DESTDIR= || return 1
+    $MAKE --no-print-directory -s install BUILD="$BUILD" PREFIX="$root" DESTDIR= NVCC= || return 1
     export PKG_CONFIG_PATH=$root/lib/pkgconfig
     # shellcheck disable=SC2046 # the flags are split on purpose
     $CC -std=c99 -Wall -Werror -o "$work/embed" tests/embed.c $(pkg-config --cflags --libs llmrun) || return 1
     [ -e "$root/share/llmrun/demo/model.safetensors" ] || return 77
     LD_LIBRARY_PATH=$root/lib "$work/embed" "$root/share/llmrun/demo" | grep . || return 1
     (cd / && "$root/bin/llmrun" -p "Once upon a time" -n 5 --temp 0 | grep .) || return 1
+    [ -e "$root/lib/libllmrun-sim.so" ] || return 1
     $MAKE --no-print-directory -s uninstall BUILD="$BUILD" PREFIX="$root" DESTDIR= || return 1
     [ -z "$(find "$root" -type f)" ]
+}
+
+# The whole CUDA backend for the oldest architecture and one with everything: that it compiles, and its symbols.
+backend_under_nvcc() {
+    command -v "${NVCC:-nvcc}" >/dev/null || return 77
+    $MAKE --no-print-directory cuda BUILD="$BUILD" CUDA_DIR="$BUILD/nvcc" CUDA_ARCHS="75 90"
 }
 
 unit() { # directory of the programs, suffix of their names in the report
@@ -99,16 +106,27 @@ run_section() {
         for kind in value guard nan split; do
             check "checkkernels finds: $kind" finds_defect "$BUILD/tests/checkkernels" --plant $kind
         done
+        check "checkkernels (sim)" "$BUILD/tests/checkkernels" --device sim
+        for kind in value guard nan split; do
+            check "checkkernels (sim) finds: $kind" finds_defect "$BUILD/tests/checkkernels" --device sim --plant $kind
+        done
         ;;
-    nvcc) check "dialect under nvcc" bash tests/sim/nvcc.sh ;;
+    nvcc)
+        check "dialect under nvcc" bash tests/sim/nvcc.sh
+        check "backend under nvcc" backend_under_nvcc
+        ;;
     cli) cases cli bash tests/cli.sh "$BUILD" ;;
     embed) check "install and embed" embed ;;
     asan)
         export UBSAN_OPTIONS=print_stacktrace=1
         unit "$BUILD/asan" " (asan)"
         check "checkkernels (asan)" "$BUILD/asan/tests/checkkernels"
+        check "checkkernels (sim, asan)" "$BUILD/asan/tests/checkkernels" --device sim --rounds 15
         ;;
-    tsan) unit "$BUILD/tsan" " (tsan)" ;;
+    tsan)
+        unit "$BUILD/tsan" " (tsan)"
+        check "checkkernels (sim, tsan)" "$BUILD/tsan/tests/checkkernels" --device sim --rounds 4
+        ;;
     *) echo "run.sh: unknown section $1" >&2 && exit 2 ;;
     esac
 }
