@@ -15,6 +15,7 @@ struct lr_stretch {
     uint32_t start, n;   /* n 0: merged into the one before it */
     int32_t id;          /* -1: no token */
     uint32_t rank;       /* of the merge with the next one, NO_RANK: none */
+    int32_t merged;      /* the token of that merge */
     uint32_t prev, next; /* indices, NONE at the ends */
     bool frozen;         /* a user-defined token: merges with nothing */
 };
@@ -58,18 +59,14 @@ llmrun_status lr_scores_open(llmrun_tokenizer *t, const char *where, llmrun_erro
 
 /* ---- encode ---- */
 
-/* The token that a stretch and its next one make together, -1 if none.                                                */
-static int32_t joined(const lr_encode *e, const char *piece, const struct lr_stretch *s) {
-    if (s->next == NONE) return -1;
-    const struct lr_stretch *next = &e->stretches[s->next];
-    if (s->frozen || next->frozen || s->n + next->n > e->t->longest_token) return -1;
-    return lr_vocab_find(&e->t->vocab, piece + s->start, s->n + next->n);
-}
-
+/* Notes the merge of a stretch with its next one.                                                                     */
 static void rank_pair(lr_encode *e, const char *piece, struct lr_stretch *s) {
-    int32_t id = joined(e, piece, s);
-    s->rank = id >= 0 ? e->t->ranks[id] : NO_RANK;
+    const struct lr_stretch *next = s->next == NONE ? NULL : &e->stretches[s->next];
+    s->rank = NO_RANK;
     e->work++;
+    if (!next || s->frozen || next->frozen || s->n + next->n > e->t->longest_token) return;
+    s->merged = lr_vocab_find(&e->t->vocab, piece + s->start, s->n + next->n);
+    if (s->merged >= 0) s->rank = e->t->ranks[s->merged];
 }
 
 static void merge_all(lr_encode *e, const char *piece, uint32_t n) {
@@ -86,7 +83,7 @@ static void merge_all(lr_encode *e, const char *piece, uint32_t n) {
         struct lr_stretch *s = &stretches[i];
         if (s->n == 0 || s->rank != rank) continue; /* one of the two has merged with another since */
         struct lr_stretch *right = &stretches[s->next];
-        s->id = joined(e, piece, s);
+        s->id = s->merged;
         s->n += right->n;
         s->next = right->next;
         right->n = 0;

@@ -27,7 +27,8 @@ typedef struct range {
 static int compare_entries(const void *a, const void *b) {
     const entry *x = a, *y = b;
     int order = memcmp(x->text, y->text, (size_t)lr_min(x->n, y->n));
-    return order ? order : (x->n > y->n) - (x->n < y->n);
+    if (!order) order = (x->n > y->n) - (x->n < y->n);
+    return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
 typedef struct builder {
@@ -50,7 +51,7 @@ static bool add_children(builder *b, const entry *entries, uint32_t node) {
     range r = b->ranges[node];
     lr_trie *t = b->trie;
     t->nodes[node].child = (uint32_t)t->n;
-    if (r.begin < r.end && entries[r.begin].n == r.depth) t->nodes[node].id = entries[r.begin++].id;
+    while (r.begin < r.end && entries[r.begin].n == r.depth) t->nodes[node].id = entries[r.begin++].id; /* the last counts */
     while (r.begin < r.end) {
         uint8_t byte = (uint8_t)entries[r.begin].text[r.depth];
         uint32_t end = r.begin + 1;
