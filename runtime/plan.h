@@ -204,6 +204,10 @@ enum { LR_PLAN_MAX_REMEDIES = 7 };
  * fits already.                                                                                                       */
 int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]);
 
+/* Decode tokens/s that 1 GiB more on each GPU would add, by planning again; 0 where nothing is left to the CPU or rates
+ * are unknown.                                                                                                        */
+double lr_plan_marginal(const lr_plan *plan, const lr_plan_input *in);
+
 void lr_plan_text(const lr_plan *plan, const lr_plan_input *in, lr_text *out); /* for people */
 void lr_plan_json(const lr_plan *plan, const lr_plan_input *in, lr_text *out); /* one JSON document */
 

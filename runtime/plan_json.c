@@ -217,6 +217,7 @@ void lr_plan_json(const lr_plan *plan, const lr_plan_input *in, lr_text *out) {
     add_model(out, plan, in);
     add_choices(out, plan, in);
     add_totals(out, plan, in);
+    rate(out, "decode_tokens_per_s_per_vram_gib", lr_plan_marginal(plan, in));
     string(out, "why", plan->why);
     string(out, "command", command.text);
     add_devices(out, plan, in);

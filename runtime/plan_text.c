@@ -45,6 +45,8 @@ static void list_formats(char *text, size_t size, const lr_plan *plan) {
     }
 }
 
+/* ---- the CPU alone: one table of what its memory holds ---- */
+
 static void add_table(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
     char formats[160], token[32], a[32];
     const char *home = in->cached ? "mapped from the cache of converted weights" : "converted, in the arena";
@@ -58,6 +60,7 @@ static void add_table(lr_text *out, const lr_plan *plan, const lr_plan_input *in
     row(out, "KV cache", plan->kv_bytes, "%s, %d tokens%s%.0d%s, %s a token", lr_formats[plan->kv].name, plan->n_ctx,
         plan->n_sessions > 1 ? " x " : "", plan->n_sessions > 1 ? plan->n_sessions : 0,
         plan->n_sessions > 1 ? " sessions" : "", lr_size_gib(token, plan->kv_bytes_per_token));
+    if (plan->disk_bytes) row(out, "  from disk", plan->disk_bytes, "more than RAM holds: read again for every token");
     uint64_t scratch = plan->buffers.scratch_stride * (uint64_t)plan->n_threads;
     row(out, "activations", plan->activation_bytes - scratch, "chunks of %d tokens, logits of %d row%s", plan->n_batch,
         plan->logit_rows, plan->logit_rows > 1 ? "s" : "");
@@ -70,7 +73,123 @@ static void add_table(lr_text *out, const lr_plan *plan, const lr_plan_input *in
     row(out, "budget", in->host.budget_bytes, "%s free", lr_size_gib(a, in->host.budget_bytes - plan->needed_bytes));
 }
 
-static void add_prediction(lr_text *out, const lr_plan *plan) {
+/* ---- GPUs: a row a device, then what each computes ---- */
+
+static void device_row(lr_text *out, const char *name, const uint64_t *bytes, size_t n) {
+    char gib[32];
+    lr_text_add(out, "  %-8s", name);
+    for (size_t i = 0; i < n; i++) lr_text_add(out, " %11s", lr_size_gib(gib, bytes[i]));
+    lr_text_add(out, "\n");
+}
+
+static void add_devices(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
+    char name[16];
+    lr_text_add(out, "  %-8s %11s %11s %11s %11s %11s %11s %11s %11s\n", "", "weights", "KV cache", "activations", "staging",
+                "overhead", "total", "budget", "free");
+    for (int i = 0; i < plan->n_gpus; i++) {
+        const lr_plan_gpu *g = &plan->gpus[i];
+        uint64_t rounding = g->arena_bytes - g->weights_bytes - g->kv_bytes - g->activation_bytes - g->staging_bytes;
+        device_row(out, lr_plan_place_name(name, i),
+                   (const uint64_t[]){ g->weights_bytes, g->kv_bytes, g->activation_bytes, g->staging_bytes,
+                                       g->overhead_bytes + rounding, g->total_bytes, in->gpus[i].budget_bytes,
+                                       in->gpus[i].budget_bytes - g->total_bytes }, 8);
+    }
+    uint64_t weights = (in->cached ? 0 : plan->weights_bytes) + plan->mapped_bytes - plan->disk_bytes;
+    uint64_t rounding = plan->needed_bytes - weights - plan->kv_bytes - plan->activation_bytes - plan->pinned_bytes;
+    device_row(out, "cpu",
+               (const uint64_t[]){ weights, plan->kv_bytes, plan->activation_bytes, plan->pinned_bytes, rounding,
+                                   plan->needed_bytes, in->host.budget_bytes,
+                                   in->host.budget_bytes - plan->needed_bytes }, 8);
+}
+
+/* "layers 3-9", "attention of 2": layers of which exactly these groups are at that place.                             */
+static void add_layers_with(lr_text *out, const lr_plan *plan, const lr_plan_input *in, int place, unsigned groups,
+                            const char **between) {
+    static const char *const names[1 << LR_N_GROUPS] = {
+        NULL, "attention of ", "gate+up of ", "attention, gate+up of ", "down of ", "attention, down of ",
+        "gate+up, down of ", "layers ",
+    };
+    int32_t n = in->model->n_layers, first = -1;
+    bool named = false;
+    for (int32_t l = 0; l <= n; l++) {
+        unsigned here = 0;
+        for (unsigned g = 0; g < LR_N_GROUPS && l < n; g++)
+            here |= (unsigned)(plan->place[(unsigned)l * LR_N_GROUPS + g] == place) << g;
+        if (here == groups && first < 0) first = l;
+        if (here == groups || first < 0) continue;
+        lr_text_add(out, "%s%s%d", named ? ", " : *between, named ? "" : names[groups], first);
+        if (l - 1 > first) lr_text_add(out, "-%d", l - 1);
+        named = true;
+        first = -1;
+    }
+    if (named) *between = "; ";
+}
+
+static void add_work(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
+    char name[16], gib[32];
+    for (int place = LR_PLACE_HOST; place < plan->n_gpus; place++) {
+        const char *between = "";
+        lr_text_add(out, "  %-8s ", lr_plan_place_name(name, place));
+        if (plan->embed_place == place) {
+            lr_text_add(out, "embedding");
+            between = "; ";
+        }
+        for (unsigned groups = (1 << LR_N_GROUPS) - 1; groups > 0; groups--)
+            add_layers_with(out, plan, in, place, groups, &between);
+        if (plan->head_place == place) lr_text_add(out, "%shead", between);
+        lr_text_add(out, "%s\n", *between || plan->head_place == place ? "" : "nothing");
+    }
+    for (int i = 0; i < plan->n_gpus; i++)
+        if (plan->gpus[i].slot_bytes)
+            lr_text_add(out, "  streaming: prompts send the CPU's layers to %s, from %d tokens on, through two slots of %s\n",
+                        lr_plan_place_name(name, i), plan->stream_from, lr_size_gib(gib, plan->gpus[i].slot_bytes));
+    if (plan->mapped_rows_bytes)
+        lr_text_add(out, "  the embedding is mapped too (%s); a token reads one row, so it is not counted\n",
+                    lr_size_gib(gib, plan->mapped_rows_bytes));
+    if (plan->disk_bytes)
+        lr_text_add(out, "  %s of weights are more than RAM holds: read from disk for every token\n",
+                    lr_size_gib(gib, plan->disk_bytes));
+}
+
+/* Rates of cards that are not there.                                                                                  */
+static void add_stated(lr_text *out, const lr_plan_input *in) {
+    char name[16];
+    for (int i = 0; i < in->n_gpus; i++) {
+        const lr_plan_device *d = &in->gpus[i];
+        if (!d->rates_stated) continue;
+        lr_text_add(out, "  stated, not measured: %s %s reads %.0f GB/s, computes %.1f TFLOP/s, link %.1f GB/s\n",
+                    lr_plan_place_name(name, i), d->name, d->read_bytes_per_s / 1e9, d->flops_per_s / 1e12,
+                    d->link_bytes_per_s / 1e9);
+    }
+}
+
+/* ---- the rest ---- */
+
+double lr_plan_marginal(const lr_plan *plan, const lr_plan_input *in) {
+    lr_plan_input more = *in;
+    lr_plan_device gpus[LR_PLAN_MAX_GPUS];
+    lr_plan other;
+    double gain = 0;
+    if (!plan->n_gpus || plan->decode_tokens_per_s <= 0) return 0;
+    if (!plan->n_host_layers && plan->head_place != LR_PLACE_HOST) return 0;
+    for (int i = 0; i < in->n_gpus; i++) {
+        gpus[i] = in->gpus[i];
+        gpus[i].budget_bytes += (uint64_t)1 << 30;
+    }
+    more.gpus = gpus;
+    more.n_ctx = plan->n_ctx;
+    if (!plan->quant_kept) {
+        more.quant = plan->quant;
+        more.quant_bits = 0;
+    } else {
+        more.prefer = LR_PREFER_QUALITY;
+    }
+    if (lr_plan_make(&other, &more, NULL) == LLMRUN_OK) gain = other.decode_tokens_per_s - plan->decode_tokens_per_s;
+    lr_plan_close(&other);
+    return gain > 0 ? gain : 0;
+}
+
+static void add_prediction(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
     char gb[32];
     lr_text_add(out, "\n  a token reads %s of weights", lr_size_gb(gb, plan->weight_bytes_per_token));
     const struct { const char *what, *unit; double value; } rates[] = {
@@ -82,6 +201,10 @@ static void add_prediction(lr_text *out, const lr_plan *plan) {
         if (rates[i].value > 0)
             lr_text_add(out, "; %s about %.*f %s", rates[i].what, rates[i].value < 100, rates[i].value, rates[i].unit);
     lr_text_add(out, "\n");
+    double more = lr_plan_marginal(plan, in);
+    if (more > 0)
+        lr_text_add(out, "  1 GiB more of VRAM%s gives %+.1f tokens/s (decode, by planning again)\n",
+                    plan->n_gpus > 1 ? " on each GPU" : "", more);
 }
 
 void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out) {
@@ -98,6 +221,10 @@ void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out)
         lr_text_add(out, "'");
     }
     lr_text_add(out, " --ram %llu", (unsigned long long)plan->needed_bytes);
+    for (int i = 0; i < in->n_gpus; i++)
+        lr_text_add(out, "%s%llu", i ? "," : " --vram ", (unsigned long long)in->gpus[i].budget_bytes);
+    if (plan->disk_bytes) lr_text_add(out, " --disk");
+    if (plan->quant_kept && in->prefer == LR_PREFER_QUALITY) lr_text_add(out, " --prefer quality");
     if (!plan->quant_kept) lr_text_add(out, " --quant %s", lr_formats[plan->quant].name);
     lr_text_add(out, " --kv %s -c %d -t %d%s", lr_formats[plan->kv].name, plan->n_ctx, plan->n_threads,
                 in->use_mmap ? "" : " --no-mmap");
@@ -105,8 +232,15 @@ void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out)
 
 void lr_plan_text(const lr_plan *plan, const lr_plan_input *in, lr_text *out) {
     add_model(out, plan, in);
-    add_table(out, plan, in);
-    add_prediction(out, plan);
+    if (plan->n_gpus) {
+        add_devices(out, plan, in);
+        lr_text_add(out, "\n");
+        add_work(out, plan, in);
+        add_stated(out, in);
+    } else {
+        add_table(out, plan, in);
+    }
+    add_prediction(out, plan, in);
     lr_text_add(out, "\nrepeat   ");
     lr_plan_command(plan, in, out);
     lr_text_add(out, "\nplan     %016llx\n", (unsigned long long)plan->hash);
