@@ -10,7 +10,8 @@ void lr_gemv_fill_avx2(lr_ops *ops) {
 #define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file)                                             \
     ops->matmul_few[id] = (lr_matmul_kernel){ "matmul_" format "_avx2", wants[id].act, wants[id].row_step,           \
                                               lr_matmul_##file##_avx2 };
-#define LR_BLOCK_FORMAT(id, format, block, bytes, bits, file, encoder)
+#define LR_BLOCK_FORMAT(id, format, block, bytes, bits, file, encoder)                                                 \
+    ops->matmul_few[id] = (lr_matmul_kernel){ "matmul_" format "_avx2", LR_ACT_Q8, 8, lr_matmul_##file##_avx2 };
 #include "quant/formats.def"
 #undef LR_FORMAT
 }

@@ -1,4 +1,4 @@
-/* Q4_K weights, few tokens: 144 bytes of d, dmin, 12 packed scales and mins, then codes as in q4_k.                    */
+/* Q4_K weights, few tokens: 144 bytes of d, dmin, 12 packed scales and mins, then codes as in q4_k.                  */
 enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
 enum { CELL = 32, BLOCK = 144, GROUP_BYTES = 2 * BLOCK };
 #define NAME lr_matmul_block_q4_k_avx512

@@ -1,5 +1,5 @@
 /* Q5_K weights, few tokens: 176 bytes of d, dmin, 12 packed scales and mins, 32 bytes of fifth bits (bit s of byte l
- * belongs to code l of block s), then low bits as in Q4_K.                                                            */
+ * * belongs to code l of block s), then low bits as in Q4_K.                                                         */
 enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
 enum { CELL = 32, BLOCK = 176, GROUP_BYTES = 2 * BLOCK };
 #define NAME lr_matmul_block_q5_k_avx512

@@ -1,4 +1,4 @@
-/* Q8_0 weights, few tokens: 34 bytes of d and 32 codes.                                                               */
+/* Q8_0 weights, few tokens: 34 bytes of d and 32 codes.                                                              */
 enum { LINE_BLOCKS = 2, SUMS = 1, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
 enum { CELL = 32, BLOCK = 34, GROUP_BYTES = 16 * BLOCK };
 #define NAME lr_matmul_block_q8_0_avx512

@@ -1,21 +1,26 @@
 /* Matmul of quantized weights with int8 activations for few tokens, AVX2: what all those formats share.
  *
- * In each of these formats a block of 32 weights is scale * code - min with int8 codes, and 16 bytes of scales belong to
- * eight such blocks.  Signed codes meet vpmaddubsw (which wants one unsigned side) as |code| and activation * sign(code);
+ * In each of these formats a cell of 32 or 16 weights is scale * code - min with int8 codes.  Signed codes meet vpmaddubsw (which wants one unsigned side) as |code| and activation * sign(code);
  * pairs stay within int16 as activations are within 127.
  *
- * The includer defines first:
- *   enum { BLOCK_BYTES, PLANES, PLANE_BITS, HAS_MIN }  bytes of 32 codes; int8 planes that make up one code
- *   unpack(code, q, b)      code[plane] = codes of block b of the row at q
- *   scales8(scale, min, s)  of the eight blocks whose 16 scale bytes are at s; min may stay unset without HAS_MIN
- *   NAME                    of the kernel                                                                             */
+ * Included through matmul_planes_avx2.h or matmul_blocks_avx2.h.  The includer of those defines first:
+ *   enum { BLOCK_BYTES, PLANES, PLANE_BITS,  bytes of 32 codes; int8 planes that make up one code
+ *          HAS_MIN }            0: min is always 0.  1: of 32 weights.  2: of a cell
+ *   NAME                        of the kernel
+ * and afterwards:
+ *   unpack(code, q, b)          code[plane] = codes of block b of the row at q
+ * Between the two stand:
+ *   enum { CELLS }              of a block of 32: 1 or 2
+ *   row_scales(scale, min, quants, scales, first, n)  scale[cell] and min[cell] of blocks first .. first + n - 1 <= 8 of a
+ *                               row; 0 beyond n.  first is a multiple of 8                                            */
 #include "kernels/cpu/avx2.h"
 #include "kernels/cpu/cpu.h"
 
 enum { TOKENS = 4, GROUP = 8 };
 
 INLINE void unpack(__m256i code[PLANES], const uint8_t *q, int64_t b);
-INLINE void scales8(__m256 *scale, __m256 *min, const uint8_t *s);
+INLINE void row_scales(__m256 scale[CELLS], __m256 min[CELLS], const uint8_t *quants, const uint8_t *scales, int64_t first,
+                       int n);
 
 /* Eight int32 partial sums of code * x over a block.                                                                  */
 INLINE __m256i block_dot(const __m256i code[PLANES], const int8_t *x) {
@@ -26,6 +31,18 @@ INLINE __m256i block_dot(const __m256i code[PLANES], const int8_t *x) {
         sum = _mm256_add_epi32(_mm256_slli_epi32(sum, PLANE_BITS), _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
     }
     return sum;
+}
+
+/* Eight int32 partial sums of x over a block.                                                                         */
+INLINE __m256i block_sum(const int8_t *x) {
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), _mm256_loadu_si256((const void *)x));
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* The factors of block b's cells, each for the lanes that it has in the sums of a block.                              */
+INLINE __m256 by_lane(float factor[CELLS][GROUP], int b) {
+    if (CELLS == 1) return _mm256_set1_ps(factor[0][b]);
+    return _mm256_set_m128(_mm_set1_ps(factor[CELLS - 1][b]), _mm_set1_ps(factor[0][b]));
 }
 
 /* Row r times tokens t .. t + tokens - 1.                                                                             */
@@ -40,16 +57,19 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
 
     for (int64_t first = 0; first < n_blocks; first += GROUP) {
         const int n = (int)lr_min(GROUP, n_blocks - first);
-        uint8_t bytes[16] = { 0 };
-        float factor[TOKENS][GROUP] = { { 0 } };
-        __m256 scale, min = _mm256_setzero_ps();
-        memcpy(bytes, scales + 2 * first, 2 * (size_t)n);
-        scales8(&scale, &min, bytes);
+        float factor[TOKENS][CELLS][GROUP], less[TOKENS][CELLS][GROUP];
+        __m256 scale[CELLS], min[CELLS];
+        row_scales(scale, min, quants, scales, first, n);
         UNROLL for (int k = 0; k < tokens; k++) {
-            const float *dk = d + k * n_blocks + first, *sk = s + k * n_blocks + first;
-            memcpy(factor[k], dk, sizeof(float) * (size_t)n);
-            _mm256_storeu_ps(factor[k], _mm256_mul_ps(scale, _mm256_loadu_ps(factor[k])));
-            if (HAS_MIN) sum[k] = _mm256_fnmadd_ps(min, _mm256_loadu_ps(sk), sum[k]);
+            float dk[GROUP] = { 0 }, sk[GROUP] = { 0 };
+            memcpy(dk, d + k * n_blocks + first, sizeof(float) * (size_t)n);
+            UNROLL for (int c = 0; c < CELLS; c++) {
+                _mm256_storeu_ps(factor[k][c], _mm256_mul_ps(scale[c], _mm256_loadu_ps(dk)));
+                if (HAS_MIN == 2) _mm256_storeu_ps(less[k][c], _mm256_mul_ps(min[c], _mm256_loadu_ps(dk)));
+            }
+            if (HAS_MIN != 1) continue;
+            memcpy(sk, s + k * n_blocks + first, sizeof(float) * (size_t)n);
+            sum[k] = _mm256_fnmadd_ps(min[0], _mm256_loadu_ps(sk), sum[k]);
         }
         _mm_prefetch((const char *)quants + first * BLOCK_BYTES + ahead, _MM_HINT_T0);
         _mm_prefetch((const char *)quants + first * BLOCK_BYTES + ahead + 64, _MM_HINT_T0);
@@ -57,8 +77,10 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
             __m256i code[PLANES];
             unpack(code, quants, first + b);
             UNROLL for (int k = 0; k < tokens; k++) {
-                __m256 dot = _mm256_cvtepi32_ps(block_dot(code, x + k * a->w.cols + 32 * (first + b)));
-                sum[k] = _mm256_fmadd_ps(dot, _mm256_set1_ps(factor[k][b]), sum[k]);
+                const int8_t *xb = x + k * a->w.cols + 32 * (first + b);
+                sum[k] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(block_dot(code, xb)), by_lane(factor[k], b), sum[k]);
+                if (HAS_MIN == 2)
+                    sum[k] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(block_sum(xb)), by_lane(less[k], b), sum[k]);
             }
         }
     }

@@ -1,7 +1,7 @@
 /* iq4_nl weights, few tokens.  Byte j of a block's 16 holds columns j and j + 16.                                     */
 enum { BLOCK_BYTES = 16, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 0 };
 #define NAME lr_matmul_iq4_nl_avx2
-#include "kernels/cpu/matmul_int8_avx2.h"
+#include "kernels/cpu/matmul_planes_avx2.h"
 
 INLINE void unpack(__m256i code[1], const uint8_t *q, int64_t b) {
     const __m256i table = _mm256_broadcastsi128_si256(load16b(lr_iq4_nl_values));

@@ -1,7 +1,7 @@
 /* nf4 weights, few tokens.  Layout as described in matmul_nf4_avx512.c.                                               */
 enum { BLOCK_BYTES = 16, PLANES = 3, PLANE_BITS = 7, HAS_MIN = 0 };
 #define NAME lr_matmul_nf4_avx2
-#include "kernels/cpu/matmul_int8_avx2.h"
+#include "kernels/cpu/matmul_planes_avx2.h"
 #include "kernels/cpu/nf4_values.h"
 
 INLINE void unpack(__m256i code[PLANES], const uint8_t *q, int64_t b) {

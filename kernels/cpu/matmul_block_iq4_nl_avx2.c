@@ -1,0 +1,16 @@
+/* IQ4_NL weights, few tokens. Layout as described in matmul_block_iq4_nl_avx512.c.                                   */
+enum { BLOCK_BYTES = 18, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 0 };
+enum { CELLS = 1 };
+#define NAME lr_matmul_block_iq4_nl_avx2
+#include "kernels/cpu/matmul_blocks_avx2.h"
+
+INLINE void unpack(__m256i code[1], const uint8_t *q, int64_t b) {
+    const __m256i table = _mm256_broadcastsi128_si256(load16b(lr_iq4_nl_values));
+    code[0] = _mm256_shuffle_epi8(table, nibbles(q + BLOCK_BYTES * b + 2));
+}
+
+ROW_SCALES {
+    (void)none, (void)min;
+    q += first * BLOCK_BYTES;
+    scale[0] = strided_halves(q, BLOCK_BYTES, n);
+}
