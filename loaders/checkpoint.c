@@ -13,13 +13,6 @@
 
 /* ---- a directory ---- */
 
-/* A GGUF model among the files of a directory: whole, or the first part.  Vision towers are no model.                */
-static bool is_gguf_model(const char *name) {
-    int no = 1, count;
-    lr_gguf_part_of(name, &no, &count);
-    return lr_path_ends_with(name, ".gguf") && no == 1 && strncasecmp(name, "mmproj", 6) != 0;
-}
-
 /* No file of the usual name: one other .safetensors file will do, else one GGUF model (*path, from lr_alloc); else say
  * what is there.                                                                                                      */
 static llmrun_status find_other_weights(const lr_checkpoint *c, char **path, llmrun_error *err) {
@@ -31,7 +24,7 @@ static llmrun_status find_other_weights(const lr_checkpoint *c, char **path, llm
     for (struct dirent *e; (e = readdir(d));) {
         if (lr_path_ends_with(e->d_name, ".safetensors")) {
             if (n++ == 0) lr_text_add(&only, "%s/%s", c->dir, e->d_name);
-        } else if (is_gguf_model(e->d_name)) {
+        } else if (lr_path_is_gguf_model(e->d_name)) {
             if (n_gguf++ == 0) lr_text_add(&gguf, "%s/%s", c->dir, e->d_name);
         } else if (lr_weights_foreign(e->d_name) && !foreign.text && strcmp(e->d_name, "training_args.bin") != 0) {
             lr_text_add(&foreign, "%s/%s", c->dir, e->d_name);

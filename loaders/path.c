@@ -1,8 +1,12 @@
 /* File names; see path.h.                                                                                            */
 #include "loaders/path.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+
+#include "loaders/gguf.h"
 
 bool lr_path_exists(const char *path) {
     struct stat st;
@@ -41,4 +45,29 @@ llmrun_status lr_path_tokenizer(char **out, const char *dir, llmrun_error *err) 
         lr_free(path);
     }
     return LLMRUN_OK;
+}
+
+bool lr_path_is_gguf_model(const char *name) {
+    int no = 1, count;
+    lr_gguf_part_of(name, &no, &count);
+    return lr_path_ends_with(name, ".gguf") && no == 1 && strncasecmp(name, "mmproj", 6) != 0;
+}
+
+llmrun_status lr_path_gguf(char **out, const char *dir, llmrun_error *err) {
+    lr_text only = { 0 };
+    size_t n = 0;
+    *out = NULL;
+    DIR *d = opendir(dir);
+    if (!d) return lr_fail(err, LLMRUN_IO, "%s: cannot list: %s", dir, strerror(errno));
+    for (struct dirent *e; (e = readdir(d));) {
+        if (!lr_path_is_gguf_model(e->d_name)) continue;
+        if (n++ == 0) lr_text_add(&only, "%s/%s", dir, e->d_name);
+    }
+    closedir(d);
+    if (n == 1 && !only.failed) {
+        *out = only.text;
+        return LLMRUN_OK;
+    }
+    lr_free(only.text);
+    return only.failed ? lr_fail_nomem(err, dir, strlen(dir)) : LLMRUN_OK;
 }

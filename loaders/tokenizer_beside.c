@@ -67,7 +67,8 @@ llmrun_status lr_vocab_add_beside(lr_vocab *v, const lr_config *c, bool bare, ll
         double id = decoder ? (double)strtol(digits, &end, 10) : value->number;
         if (decoder ? end == digits || strcmp(end, ".content") : !bare) continue;
         if (id < 0 || id >= LR_VOCAB_MAX || id != (double)(int32_t)id || (bare && value->type != LR_VALUE_NUMBER))
-            return lr_fail(err, LLMRUN_FORMAT, "%s: \"%.80s\": expected an id in 0..%d", c->path, value->key, LR_VOCAB_MAX - 1);
+            return lr_fail(err, LLMRUN_FORMAT, "%s: \"%.80s\": expected an id in 0..%d", c->path, value->key,
+                           LR_VOCAB_MAX - 1);
         char *text = bare ? value->key : value->string;
         lr_added token = {.id = (int32_t)id, .text = text, .n = (uint32_t)strlen(text), .special = bare};
         if (decoder) {

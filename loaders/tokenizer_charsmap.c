@@ -86,7 +86,9 @@ void lr_charsmap_close(lr_charsmap *m) {
 
 /* ---- look-up ---- */
 
-static bool is_boundary(const char *text, size_t n, size_t at) { return at >= n || ((unsigned char)text[at] & 0xc0) != 0x80; }
+static bool is_boundary(const char *text, size_t n, size_t at) {
+    return at >= n || ((unsigned char)text[at] & 0xc0) != 0x80;
+}
 
 size_t lr_charsmap_find(const lr_charsmap *m, const char *text, size_t n, bool longest, const char **to, size_t *n_to) {
     size_t found = 0;

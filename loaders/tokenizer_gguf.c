@@ -62,8 +62,8 @@ static llmrun_status read_tokens(const reader *r, bool scored) {
         int64_t type = LR_TYPE_NORMAL;
         if (types && !lr_gguf_int_at(types, i, &type)) status = wrong(r, "token_type", "one integer per token");
         type = type >= LR_TYPE_NORMAL && type <= LR_TYPE_BYTE ? type : 0;
-        if (!status)
-            status = lr_pieces_add(&pieces, text.text, text.n, scored ? lr_gguf_number_at(scores, i) : 0, (lr_token_type)type);
+        double score = scored ? lr_gguf_number_at(scores, i) : 0;
+        if (!status) status = lr_pieces_add(&pieces, text.text, text.n, score, (lr_token_type)type);
     }
     if (!status) status = lr_pieces_finish(&pieces, true, false);
     lr_pieces_close(&pieces);
@@ -82,8 +82,8 @@ static llmrun_status read_merges(const reader *r) {
         size_t n_left = space ? (size_t)(space - text.text) : 0;
         char shown[80];
         if (!space || n_left + 1 == text.n) {
-            status = lr_fail(r->err, LLMRUN_FORMAT, "%s: tokenizer.ggml.merges: merge %zu \"%s\" is not two tokens", r->where,
-                             r->v->n_merges, lr_printable(shown, sizeof shown, text.text, text.n));
+            status = lr_fail(r->err, LLMRUN_FORMAT, "%s: tokenizer.ggml.merges: merge %zu \"%s\" is not two tokens",
+                             r->where, r->v->n_merges, lr_printable(shown, sizeof shown, text.text, text.n));
             break;
         }
         pair.n = 0;
@@ -113,8 +113,8 @@ static llmrun_status find_pre(reader *r, bool gemma4) {
         bool known = lr_gguf_string(lr_gguf_find(r->g, "general.architecture"), &architecture);
         const char *only = known ? lr_pre_of_architecture(architecture.text, architecture.n) : NULL;
         if (!only)
-            return lr_fail(r->err, LLMRUN_UNSUPPORTED, "%s: tokenizer.ggml.pre is missing: the file does not say how text is "
-                           "cut; a newer conversion of the model does", r->where);
+            return lr_fail(r->err, LLMRUN_UNSUPPORTED, "%s: tokenizer.ggml.pre is missing: the file does not say how "
+                           "text is cut; a newer conversion of the model does", r->where);
         name = (lr_gguf_text){only, strlen(only)};
     }
     r->pre = lr_pre_find(name.text, name.n);
@@ -224,8 +224,8 @@ llmrun_status lr_vocab_read_gguf(lr_vocab *v, const lr_gguf *g, const char *wher
     else if (!strcmp(shown, "t5"))
         status = read_unigram(&r);
     else
-        status = lr_fail(err, LLMRUN_UNSUPPORTED, "%s: tokenizer.ggml.model \"%s\" is not supported; llama, gpt2, t5 and gemma4 "
-                         "are", where, shown);
+        status = lr_fail(err, LLMRUN_UNSUPPORTED, "%s: tokenizer.ggml.model \"%s\" is not supported; llama, gpt2, t5 "
+                         "and gemma4 are", where, shown);
     if (status) return status;
     v->ends[0] = id_of(&r, "eot_token_id", -1);
     v->ends[1] = id_of(&r, "eom_token_id", -1);

@@ -12,7 +12,8 @@ llmrun_status lr_pieces_add(lr_pieces *p, const char *text, size_t n, double sco
     if (id == LR_VOCAB_MAX) return lr_fail(p->err, LLMRUN_FORMAT, "%s: more than %d tokens", p->where, LR_VOCAB_MAX);
     lr_printable(shown, sizeof shown, text, n);
     if (!isfinite(score))
-        return lr_fail(p->err, LLMRUN_FORMAT, "%s: token %d \"%s\": score %g is not finite", p->where, (int)id, shown, score);
+        return lr_fail(p->err, LLMRUN_FORMAT, "%s: token %d \"%s\": score %g is not finite", p->where, (int)id, shown,
+                       score);
     if (type < LR_TYPE_NORMAL || type > LR_TYPE_BYTE)
         return lr_fail(p->err, LLMRUN_FORMAT, "%s: token %d \"%s\": type %d is not in 1..6", p->where, (int)id, shown,
                        (int)type);

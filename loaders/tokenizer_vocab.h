@@ -72,7 +72,7 @@ typedef struct lr_step {
     bool split;        /* METASPACE: cut before each replacement */
     bool trim;         /* SENTENCEPIECE: no white space at the ends, runs of it are one */
     lr_split_behavior behavior;
-    lr_prefix prefix;  /* METASPACE: when to put the replacement in front; BYTE_LEVEL, SENTENCEPIECE: always or never */
+    lr_prefix prefix;  /* METASPACE, SENTENCEPIECE: when to put the replacement in front; BYTE_LEVEL: always = a space */
 } lr_step;
 
 typedef struct lr_steps {
@@ -132,7 +132,7 @@ llmrun_status lr_charsmap_read(lr_charsmap *m, const void *bytes, size_t n, cons
 llmrun_status lr_charsmap_read_base64(lr_charsmap *m, const char *text, const char *where, llmrun_error *err);
 void lr_charsmap_close(lr_charsmap *m);
 /* The rule whose left side begins text (n bytes of valid UTF-8): the longest such, or the shortest.  Returns how many
- * bytes it replaces, 0 if there is none; *to (n_to) is what it puts.  Looks at no more than 256 bytes.                 */
+ * bytes it replaces, 0 if there is none; *to (n_to) is what it puts.  Looks at no more than 256 bytes.                */
 size_t lr_charsmap_find(const lr_charsmap *m, const char *text, size_t n, bool longest, const char **to, size_t *n_to);
 
 /* ---- tokenizer_vocab.c: the large tables ---- */
@@ -145,12 +145,12 @@ typedef struct lr_vocab_tables {
 
 llmrun_status lr_vocab_read_tokens(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
 llmrun_status lr_vocab_read_merges(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
-/* Appends a merge: pair holds left and right, left first (n_left bytes).  All three must be tokens.                    */
+/* Appends a merge: pair holds left and right, left first (n_left bytes).  All three must be tokens.                   */
 llmrun_status lr_vocab_add_merge(lr_vocab *v, size_t *cap, const lr_text *pair, size_t n_left, const char *where,
                                  llmrun_error *err);
 /* [["text", score], ...], ids in order.                                                                               */
 llmrun_status lr_vocab_read_scored(lr_vocab *v, const lr_vocab_tables *t, const char *where, llmrun_error *err);
-/* Enters the tokens that lr_vocab_find finds.  unique: two of the same text are an error; else the later one counts.   */
+/* Enters the tokens that lr_vocab_find finds.  unique: two of the same text are an error; else the later one counts.  */
 llmrun_status lr_vocab_index(lr_vocab *v, bool unique, const char *where, llmrun_error *err);
 /* Makes room for ids up to id; new ones have no text.                                                                 */
 llmrun_status lr_vocab_reserve(lr_vocab *v, int32_t id, llmrun_error *err);

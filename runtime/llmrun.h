@@ -195,7 +195,8 @@ LLMRUN_API llmrun_status llmrun_engine_memory(const llmrun_engine *e, int32_t gp
 
 /* ---- tokens -------------------------------------------------------------------------------------------------- */
 
-/* Opens a tokenizer alone, from a tokenizer.json or a directory that holds one.
+/* Opens a tokenizer alone, from a tokenizer.json, a tokenizer.model (SentencePiece), a .gguf, or a directory that holds
+ * one of them (in this order).
  * [errors: ARG IO FORMAT UNSUPPORTED NOMEM]                                                                          */
 typedef struct llmrun_tokenizer llmrun_tokenizer;
 LLMRUN_API llmrun_status llmrun_tokenizer_open(llmrun_tokenizer **out, const char *path, llmrun_error *err);

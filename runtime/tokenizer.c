@@ -79,6 +79,7 @@ static bool make_valid(const char **text, size_t *n, lr_text *copy) {
 
 /* Text without raw added tokens.  first: it opens the whole text.                                                     */
 static llmrun_status encode_section(lr_encode *e, const char *text, size_t n, bool first) {
+    e->first = first;
     llmrun_status status = lr_normalize_run(e, text, n, &text, &n);
     for (size_t from = 0, start, end; from < n && !status; from = end) {
         int32_t id;

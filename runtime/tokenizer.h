@@ -4,9 +4,9 @@
 
 #include "loaders/loader.h"
 
-/* Opens from a tokenizer.json, a tokenizer.model or a .gguf.  config (may be NULL or empty): tokenizer_config.json of the same model, for
- * add_bos_token and friends.  eos (n_eos): ids that end a text, added to what the tokenizer's own files name
- * (<|im_end|>, <|eot_id|>, <|end|>, <end_of_turn>, <|endoftext|> ... by text).
+/* Opens from a tokenizer.json, a tokenizer.model or a .gguf.  config (may be NULL or empty): tokenizer_config.json of
+ * the same model, for add_bos_token and friends.  eos (n_eos): ids that end a text, added to what the tokenizer's own
+ * files name (<|im_end|>, <|eot_id|>, <|end|>, <end_of_turn>, <|endoftext|> ... by text).
  * [errors: IO FORMAT UNSUPPORTED NOMEM]                                                                               */
 llmrun_status lr_tokenizer_open(llmrun_tokenizer **out, const char *path, const lr_config *config, const int32_t *eos,
                                 int32_t n_eos, llmrun_error *err);

@@ -32,7 +32,8 @@ static bool merges_stay_in_words(const lr_vocab *v) {
 static bool tokens_stay_in_words(const lr_vocab *v) {
     for (int32_t id = 0; id < v->n_model; id++) {
         lr_token token = v->tokens[id];
-        if (token.start != LR_NO_TOKEN && token.n && word_length(v->text + token.start, token.n) < token.n) return false;
+        if (token.start == LR_NO_TOKEN || token.n == 0) continue;
+        if (word_length(v->text + token.start, token.n) < token.n) return false;
     }
     return true;
 }

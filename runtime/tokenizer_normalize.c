@@ -146,7 +146,7 @@ llmrun_status lr_normalize_run(lr_encode *e, const char *text, size_t n, const c
             break;
         case LR_STEP_REPLACE: status = replace(e, &stages->items[i], text, n, to); break;
         case LR_STEP_PRECOMPILED: lr_rewrite_precompiled(&e->t->vocab.charsmap, text, n, to); break;
-        case LR_STEP_SENTENCEPIECE: lr_rewrite_sentencepiece(e->t, step, text, n, to); break;
+        case LR_STEP_SENTENCEPIECE: lr_rewrite_sentencepiece(e, step, text, n, to); break;
         case LR_STEP_LOWERCASE: lower_case(text, n, to); break;
         default:
             if (is_plain(text, n, step->kind)) continue;

@@ -46,7 +46,8 @@ static llmrun_status check_first_prefix(const lr_vocab *v, const char *where, ll
         if (metaspace->kind != LR_STEP_METASPACE || metaspace->prefix != LR_PREFIX_FIRST) continue;
         for (size_t k = 0; k < v->normalizer.n; k++) {
             const lr_step *step = &v->normalizer.items[k];
-            bool moves = (step->kind == LR_STEP_STRIP && step->left) || step->kind == LR_STEP_PRECOMPILED || (step->kind == LR_STEP_REPLACE && !*step->content);
+            bool moves = (step->kind == LR_STEP_STRIP && step->left) || step->kind == LR_STEP_PRECOMPILED ||
+                         (step->kind == LR_STEP_REPLACE && !*step->content);
             if (moves || i > 0)
                 return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: pre_tokenizer Metaspace with prepend_scheme first %s is not "
                                "supported", where, moves ? "after a normalizer that removes text" : "after a split");
@@ -85,8 +86,8 @@ static llmrun_status take_config(llmrun_tokenizer *t, const lr_config *config, c
         if (!(config ? lr_config_bool(config, side[i].flag, side[i].add) : side[i].add)) continue;
         int32_t id = config_token(t, config, side[i].token, side[i].own);
         if (id < 0)
-            return lr_fail(err, LLMRUN_FORMAT, "%s: %s is set, but %s is not in the vocabulary", config ? config->path : where,
-                           side[i].flag, side[i].token);
+            return lr_fail(err, LLMRUN_FORMAT, "%s: %s is set, but %s is not in the vocabulary",
+                           config ? config->path : where, side[i].flag, side[i].token);
         *side[i].ids = lr_alloc(sizeof(int32_t));
         if (!*side[i].ids) return lr_fail_nomem(err, "tokenizer", sizeof(int32_t));
         **side[i].ids = id;
@@ -99,7 +100,7 @@ static void mark_end(llmrun_tokenizer *t, int32_t id) {
     if (id >= 0 && id < t->vocab.n_tokens) t->traits[id] |= LR_TOKEN_END;
 }
 
-/* Where a turn or a text ends, by name.  With <|return|> among them, <|end|> only ends a part of a turn (gpt-oss).     */
+/* Where a turn or a text ends, by name.  With <|return|> among them, <|end|> only ends a part of a turn (gpt-oss).    */
 static void mark_ends(llmrun_tokenizer *t, const lr_config *config, const int32_t *eos, int32_t n_eos) {
     static const char *const names[] = {
         "</s>", "<eos>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<|eom_id|>", "<|eot|>", "<|im_end|>",
@@ -152,12 +153,15 @@ static llmrun_status read_gguf(lr_vocab *v, const char *bytes, size_t n, const s
     return status;
 }
 
-/* A tokenizer.model begins with the tag of its first piece, a newline as text, and then its length.                    */
+/* A tokenizer.model begins with the tag of its first piece, a newline as text, and then its length.                   */
 static llmrun_status read_vocab(lr_vocab *v, const char *bytes, size_t n, const source *s) {
     if (n >= 4 && !memcmp(bytes, "GGUF", 4)) return read_gguf(v, bytes, n, s);
     bool pieces = n > 1 && bytes[0] == '\n' && !strchr(" \t\r\n{[", bytes[1]);
     if (!pieces) return lr_vocab_parse(v, bytes, n, s->where, s->err);
     llmrun_status status = lr_sentencepiece_parse(v, bytes, n, s->where, s->err);
+    lr_step *normalizer = status ? NULL : &v->normalizer.items[0];
+    bool once = s->config && !lr_config_bool(s->config, "legacy", true); /* the prefix, not after each special token */
+    if (normalizer && once && normalizer->prefix == LR_PREFIX_ALWAYS) normalizer->prefix = LR_PREFIX_FIRST;
     if (!status && s->config) status = lr_vocab_add_beside(v, s->config, false, s->err);
     return !status && s->added ? lr_vocab_add_beside(v, s->added, true, s->err) : status;
 }
@@ -228,8 +232,10 @@ llmrun_status llmrun_tokenizer_open(llmrun_tokenizer **out, const char *path, ll
     char *inside = NULL;
     lr_config config = {0};
     llmrun_status status = directory ? lr_path_tokenizer(&inside, path, err) : LLMRUN_OK;
+    if (!status && directory && !inside) status = lr_path_gguf(&inside, path, err);
     if (!status && directory && !inside)
-        status = lr_fail(err, LLMRUN_IO, "%s: no tokenizer.json and no tokenizer.model in this directory", path);
+        status = lr_fail(err, LLMRUN_IO, "%s: no tokenizer.json, tokenizer.model or single .gguf in this directory",
+                         path);
     const char *file = inside ? inside : path;
     bool alone = lr_path_ends_with(file, ".gguf"); /* then other files say nothing about it */
     if (!status && !alone) status = read_beside(&config, file, "tokenizer_config.json", err);

@@ -81,6 +81,7 @@ typedef struct lr_encode {
     int32_t *ids; /* (max) */
     size_t max, n_ids;
     bool inside;     /* the text goes on after other ids: nothing in it opens a text */
+    bool first;      /* the section being normalized opens the text */
     uint64_t work;   /* bytes looked at by patterns, and heap operations: what the tests hold to be linear */
     uint64_t budget; /* of bytes that patterns may look at beyond the first window of a match */
     void *match, *match_context; /* PCRE2's, made at first use */
@@ -148,7 +149,7 @@ llmrun_status lr_split_run(lr_encode *e, const char *text, size_t n, bool first)
 /* The charsmap as HF tokenizers applies it.                                                                           */
 void lr_rewrite_precompiled(const lr_charsmap *map, const char *text, size_t n, lr_text *out);
 /* SentencePiece's normalizer: the longest rules, spaces as marks, prefix and trimming as the step says.               */
-void lr_rewrite_sentencepiece(const llmrun_tokenizer *t, const lr_step *step, const char *text, size_t n, lr_text *out);
+void lr_rewrite_sentencepiece(const lr_encode *e, const lr_step *step, const char *text, size_t n, lr_text *out);
 
 /* ---- tokenizer_model.c: what the models share, and the choice of one ---- */
 

@@ -59,15 +59,16 @@ static size_t rewrite_start(const llmrun_tokenizer *t, const char *text, size_t 
     return k;
 }
 
-void lr_rewrite_sentencepiece(const llmrun_tokenizer *t, const lr_step *step, const char *text, size_t n, lr_text *out) {
+void lr_rewrite_sentencepiece(const lr_encode *e, const lr_step *step, const char *text, size_t n, lr_text *out) {
+    bool prefix = step->prefix == LR_PREFIX_ALWAYS || (step->prefix == LR_PREFIX_FIRST && e->first);
     bool begun = false, after_space = step->trim;
     for (size_t i = 0; i < n;) {
         const char *to;
         size_t n_to;
-        i += rewrite_start(t, text + i, n - i, &to, &n_to);
+        i += rewrite_start(e->t, text + i, n - i, &to, &n_to);
         if (!begun && !(step->trim && n_to == 1 && *to == ' ')) {
             begun = true;
-            if (step->prefix != LR_PREFIX_NEVER) lr_text_add_bytes(out, MARK, 3);
+            if (prefix) lr_text_add_bytes(out, MARK, 3);
         }
         for (; after_space && n_to && *to == ' '; n_to--) to++;
         if (n_to) after_space = step->trim && to[n_to - 1] == ' ';

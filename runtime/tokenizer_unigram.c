@@ -46,12 +46,12 @@ static bool add_node(builder *b, uint8_t byte, range r) {
     return true;
 }
 
-/* Breadth first: node after node appends its children.                                                                */
+/* Breadth first: node after node appends its children.  Of tokens with equal texts the last counts.                  */
 static bool add_children(builder *b, const entry *entries, uint32_t node) {
     range r = b->ranges[node];
     lr_trie *t = b->trie;
     t->nodes[node].child = (uint32_t)t->n;
-    while (r.begin < r.end && entries[r.begin].n == r.depth) t->nodes[node].id = entries[r.begin++].id; /* the last counts */
+    while (r.begin < r.end && entries[r.begin].n == r.depth) t->nodes[node].id = entries[r.begin++].id;
     while (r.begin < r.end) {
         uint8_t byte = (uint8_t)entries[r.begin].text[r.depth];
         uint32_t end = r.begin + 1;
@@ -104,8 +104,8 @@ llmrun_status lr_unigram_open(llmrun_tokenizer *t, const char *where, llmrun_err
     for (int32_t id = 0; id < v->n_model; id++) {
         char shown[80];
         if (is_in_text(v, id) && v->tokens[id].n > LR_PIECE_MAX_BYTES)
-            return lr_fail(err, LLMRUN_FORMAT, "%s: token %d \"%s\" has %u bytes, at most %d in a Unigram vocabulary", where,
-                           (int)id, lr_printable(shown, sizeof shown, v->text + v->tokens[id].start, v->tokens[id].n),
+            return lr_fail(err, LLMRUN_FORMAT, "%s: token %d \"%s\" has %u bytes, at most %d in a Unigram vocabulary",
+                           where, (int)id, lr_printable(shown, sizeof shown, v->text + v->tokens[id].start, v->tokens[id].n),
                            v->tokens[id].n, LR_PIECE_MAX_BYTES);
         if (!v->types || v->types[id] == LR_TYPE_NORMAL) least = fmin(least, v->scores[id]);
     }

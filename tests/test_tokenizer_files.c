@@ -441,7 +441,13 @@ static void directories(void **state) {
     (void)state;
     char *dir = new_directory();
     llmrun_tokenizer *t;
-    EXPECT_FAIL(llmrun_tokenizer_open(&t, dir, &err), LLMRUN_IO, "no tokenizer.json and no tokenizer.model");
+    EXPECT_FAIL(llmrun_tokenizer_open(&t, dir, &err), LLMRUN_IO, "no tokenizer.json, tokenizer.model or single .gguf");
+    copy_to(dir, "x-00001-of-00002.gguf", "tests/corpus/gguf_vocab/llama.gguf");
+    write_text(dir, "x-00002-of-00002.gguf", "GGUF");
+    EXPECT_OK(llmrun_tokenizer_open(&t, dir, &err));
+    llmrun_tokenizer_close(t);
+    copy_to(dir, "y.gguf", "tests/corpus/gguf_vocab/llama.gguf");
+    EXPECT_FAIL(llmrun_tokenizer_open(&t, dir, &err), LLMRUN_IO, "or single .gguf in this directory");
     copy_to(dir, "tokenizer.model", "tests/corpus/sentencepiece/bpe_bytes.model");
     EXPECT_OK(llmrun_tokenizer_open(&t, dir, &err));
     int32_t n = llmrun_token_count(t);
@@ -459,6 +465,17 @@ static void directories(void **state) {
     snprintf(want, sizeof want, "%d %d", (int)n, (int)n + 1);
     assert_string_equal(show_ids(t, "<more><extra>  ", LLMRUN_PARSE_SPECIAL | LLMRUN_ADD_SPECIAL), want);
     assert_true(llmrun_token_is_end(t, 4));
+    llmrun_tokenizer_close(t);
+
+    write_text(dir, "added_tokens.json", "{}");
+    write_text(dir, "tokenizer_config.json", "{\"add_bos_token\":false}");
+    EXPECT_OK(llmrun_tokenizer_open(&t, dir, &err));
+    snprintf(want, sizeof want, "%s", show_ids(t, "<|im_end|>the", LLMRUN_PARSE_SPECIAL)); /* with a space before "the" */
+    llmrun_tokenizer_close(t);
+    write_text(dir, "tokenizer_config.json", "{\"add_bos_token\":false,\"legacy\":false}");
+    EXPECT_OK(llmrun_tokenizer_open(&t, dir, &err));
+    assert_string_equal(show_ids(t, "<|im_end|> the", LLMRUN_PARSE_SPECIAL), want);
+    assert_string_not_equal(show_ids(t, "<|im_end|>the", LLMRUN_PARSE_SPECIAL), want);
     llmrun_tokenizer_close(t);
 
     write_text(dir, "added_tokens.json", "{\"<more>\":7}");

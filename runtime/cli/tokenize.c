@@ -1,4 +1,4 @@
-/* llmrun tokenize: a text as tokens.  Needs a tokenizer.json alone, no weights.                                       */
+/* llmrun tokenize: a text as tokens.  Needs a tokenizer.json, tokenizer.model or .gguf alone, no weights.             */
 #include <stdlib.h>
 
 #include "runtime/cli/cli.h"
