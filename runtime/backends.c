@@ -75,8 +75,9 @@ llmrun_status lr_backend_load(const lr_backend **out, const char *name, const ch
     void *library = open_library(name, directory, why);
     if (!library && why[0]) return lr_fail(err, LLMRUN_DEVICE, "%s: cannot be loaded: %s", name, why);
     if (!library)
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: libllmrun-%s.so is not beside the program in %s: this build is without it",
-                       name, name, directory);
+        return lr_fail(err, LLMRUN_UNSUPPORTED,
+                       "%s: libllmrun-%s.so is not beside the program in %s: this build is without it", name, name,
+                       directory);
     lr_backend_open_function open_backend;
     void *symbol = dlsym(library, LR_BACKEND_OPEN);
     if (!symbol) return lr_fail(err, LLMRUN_DEVICE, "%s: libllmrun-%s.so has no %s", name, name, LR_BACKEND_OPEN);

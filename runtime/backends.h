@@ -6,7 +6,8 @@
 
 /* name "cuda" or "sim": libllmrun-<name>.so.  config: see lr_backend_open_function.  The backend stays loaded until the
  * process ends.  The sentence of a failure says what is missing: the file, the driver, the right version.
- * [errors: UNSUPPORTED (no such file) DEVICE ARG NOMEM]                                                                                          */
+ * [errors: ARG: no such name, or config makes no sense.  UNSUPPORTED: there is no such file.  DEVICE: of another
+ * version, or it cannot work here, such as for want of a driver: one line says what.  NOMEM]                        */
 llmrun_status lr_backend_load(const lr_backend **out, const char *name, const char *config, llmrun_error *err);
 
 #endif

@@ -5,10 +5,9 @@
 #ifndef CHECKKERNELS_DEVICE_H
 #define CHECKKERNELS_DEVICE_H
 
-#include <dlfcn.h>
-
 #include "runtime/backends.h"
 #include "tests/checkkernels_matmul.h"
+#include "tests/simulator.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
@@ -254,15 +253,6 @@ static void expect_packed(const lr_ops *c, const lr_act *out, const float *x) {
 
 /* ---- opening ---- */
 
-/* A function of the simulator's shared object, which the backend's own address tells.                                */
-static void *simulator_symbol(const char *name) {
-    Dl_info info;
-    void *open, *library;
-    memcpy(&open, &gpu.b->open, sizeof open);
-    if (!dladdr(open, &info) || !(library = dlopen(info.dli_fname, RTLD_NOW | RTLD_NOLOAD))) return NULL;
-    return dlsym(library, name);
-}
-
 static bool gpu_open(const char *name) {
     llmrun_error err;
     bool simulated = strcmp(name, "sim") == 0;
@@ -273,7 +263,7 @@ static bool gpu_open(const char *name) {
     gpu.image = malloc(ARENA_BYTES);
     gpu.first = malloc(ARENA_BYTES);
     gpu.ops = gpu.b->ops;
-    void *symbol = simulated ? simulator_symbol("simgpu_schedule") : NULL;
+    void *symbol = simulated ? simulator_symbol(gpu.b, "simgpu_schedule") : NULL;
     memcpy(&gpu.schedule, &symbol, sizeof symbol);
     return gpu.image && gpu.first && (gpu.schedule || !simulated);
 }
