@@ -299,7 +299,7 @@ int chat_main(cli_options *o) {
     llmrun_engine_info(c.engine, &c.info);
     c.ids = malloc(sizeof *c.ids * ((size_t)c.info.n_ctx + 1));
     if (!llmrun_engine_tokenizer(c.engine)) {
-        code = cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer.json, so text cannot be read", o->engine.model);
+        code = cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer, so text cannot be read", o->engine.model);
     } else if (o->system && !c.form) {
         code = cli_fail(EXIT_UNSUPPORTED, "--system: the model has no chat template of a known form");
     } else if (!c.ids) {

@@ -53,7 +53,7 @@ int cli_turn(const cli_options *o, const llmrun_engine *e, const char *form, boo
     llmrun_engine_info(e, &info);
     for (size_t i = 0; !code && i < *n_ids; i++)
         if ((*ids)[i] >= info.n_vocab)
-            code = cli_fail(EXIT_FORMAT, "%s: tokenizer.json gives id %d, the model has %d: it belongs to another model",
+            code = cli_fail(EXIT_FORMAT, "%s: its tokenizer gives id %d, the model has %d: it belongs to another model",
                             o->engine.model, (*ids)[i], info.n_vocab);
     return code;
 }

@@ -127,7 +127,7 @@ static int open_and_answer(cli_options *o, const cli_text *prompt) {
     const char *form = cli_chat_form(o, engine, note);
     llmrun_engine_info(engine, &info);
     if (!tokenizer) {
-        code = cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer.json, so text cannot be read", o->engine.model);
+        code = cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer, so text cannot be read", o->engine.model);
     } else if (o->system && !form) {
         code = cli_fail(EXIT_UNSUPPORTED, "--system: the model has no chat template of a known form");
     } else if ((code = cli_turn(o, engine, form, true, prompt->bytes, prompt->n, &ids, &n)) != 0) {
