@@ -174,6 +174,64 @@ static void equals_others(void **state) {
     llmrun_tokenizer_close(t);
 }
 
+/* ---- t5-small's tokenizer.json as a SentencePiece model ---- */
+
+static void put_varint(lr_text *to, uint64_t value) {
+    for (; value > 127; value >>= 7) lr_text_add_bytes(to, &(uint8_t){ (uint8_t)(value | 128) }, 1);
+    lr_text_add_bytes(to, &(uint8_t){ (uint8_t)value }, 1);
+}
+
+static void put_bytes(lr_text *to, int field, const void *bytes, size_t n) {
+    put_varint(to, (uint64_t)field << 3 | 2);
+    put_varint(to, n);
+    lr_text_add_bytes(to, bytes, n);
+}
+
+static void put_piece(lr_text *to, const char *piece_text, size_t n, float score, bool unknown, bool control) {
+    lr_text piece = { 0 };
+    put_bytes(&piece, 1, piece_text, n);
+    put_varint(&piece, 2 << 3 | 5);
+    lr_text_add_bytes(&piece, &score, 4);
+    put_varint(&piece, 3 << 3);
+    put_varint(&piece, unknown ? 2 : control ? 3 : 1);
+    put_bytes(to, 1, piece.text, piece.n);
+    lr_free(piece.text);
+}
+
+static void put_specs(lr_text *to, const lr_charsmap *map) {
+    static const uint8_t trainer[] = { 3 << 3, 1, 0xc8, 2, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1, 0xd0, 2, 1 };
+    uint32_t n_trie = (uint32_t)(4 * map->n_units);
+    lr_text blob = { 0 }, normalizer = { 0 };
+    lr_text_add_bytes(&blob, &n_trie, 4);
+    lr_text_add_bytes(&blob, map->units, n_trie);
+    lr_text_add_bytes(&blob, map->text, map->n_text);
+    put_bytes(&normalizer, 2, blob.text, blob.n);
+    put_bytes(to, 2, trainer, sizeof trainer); /* unigram, no BOS, EOS 1 */
+    put_bytes(to, 3, normalizer.text, normalizer.n);
+    lr_free(blob.text);
+    lr_free(normalizer.text);
+}
+
+static void equals_sentencepiece_by_nfkc(void **state) {
+    (void)state;
+    llmrun_tokenizer *t = open_or_skip("../shared/data/tokenizers/t5-small/tokenizer.json");
+    const lr_vocab *v = &t->vocab;
+    lr_text model = { 0 };
+    for (int32_t id = 0; id < v->n_model; id++) {
+        const char *piece = v->text + v->tokens[id].start;
+        bool control = id < 2 || !strncmp(piece, "<extra_id_", 10);
+        put_piece(&model, piece, v->tokens[id].n, (float)v->scores[id], id == 2, control);
+    }
+    put_specs(&model, &v->charsmap);
+    llmrun_tokenizer_close(t);
+    char *dir = new_directory();
+    write_bytes(dir, "t5.model", model.text, model.n);
+    lr_free(model.text);
+    const char *const files[] = { path_in(dir, "t5.model"), "../shared/data/tokenizers/t5-small/tokenizer.model" };
+    equals_others(&(void *){ (void *)(uintptr_t)files });
+    remove_tree(dir);
+}
+
 /* ---- vectors ---- */
 
 static char *read_all(const char *path, size_t *n) {
@@ -254,6 +312,7 @@ int main(void) {
         GOLDEN("../shared/data/tokenizers/llama2/tokenizer.model"),
         SAME(GGUF "llama-spm.gguf", "../shared/data/tokenizers/llama2/tokenizer.model"),
         SAME(GGUF "gpt-2.gguf", "../shared/data/tokenizers/gpt2/tokenizer.json"),
+        cmocka_unit_test(equals_sentencepiece_by_nfkc),
         SHARED("models/stories260K"),
         SHARED("models/TinyStories-656K"),
         SHARED("tokenizers/t5-small"),

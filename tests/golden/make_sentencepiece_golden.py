@@ -5,10 +5,12 @@ make_tokenizer_golden.py, in the same form.  Special tokens, where they are pars
     make_sentencepiece_golden.py [NAME ...]     run from the repository root; reads ../shared/data
     make_sentencepiece_golden.py --train        makes the small models in tests/corpus/sentencepiece anew
 """
+import base64
 import json
 import os
 import re
 import sys
+import tempfile
 
 import sentencepiece as spm
 from sentencepiece import sentencepiece_model_pb2 as pb
@@ -16,7 +18,7 @@ from sentencepiece import sentencepiece_model_pb2 as pb
 from make_tokenizer_golden import BLOCKS, HERE, PER_BLOCK, ROOT, Strings, fnv
 
 CORPUS = os.path.join(ROOT, "tests", "corpus", "sentencepiece")
-NAMES = {"llama2": os.path.join(ROOT, "../shared/data/tokenizers/llama2/tokenizer.model")}
+NAMES = {"llama2": os.path.join(ROOT, "../shared/data/tokenizers/llama2/tokenizer.model"), "t5-small": None}
 SMALL = {
     "bpe_bytes": dict(model_type="bpe", vocab_size=520, byte_fallback=True, remove_extra_whitespaces=False,
                       normalization_rule_name="identity", control_symbols=["<|im_start|>", "<|im_end|>"],
@@ -64,8 +66,26 @@ def train(name, rules=False, unused=(), **options):
             os.remove(base + end)
 
 
+def t5_small():
+    """t5-small's tokenizer.json as a SentencePiece model: the charsmap of NFKC, as SentencePiece applies it."""
+    with open(os.path.join(ROOT, "../shared/data/tokenizers/t5-small/tokenizer.json")) as f:
+        d = json.load(f)
+    model = pb.ModelProto()
+    for text, score in d["model"]["vocab"]:
+        control = text in ("<pad>", "</s>") or text.startswith("<extra_id_")
+        model.pieces.add(piece=text, score=score, type=2 if text == "<unk>" else 3 if control else 1)
+    model.trainer_spec.model_type = 1
+    model.trainer_spec.bos_id, model.trainer_spec.eos_id = -1, 1
+    model.trainer_spec.unk_id, model.trainer_spec.pad_id = 2, 0
+    model.normalizer_spec.precompiled_charsmap = base64.b64decode(d["normalizer"]["precompiled_charsmap"])
+    with tempfile.NamedTemporaryFile(suffix=".model", delete=False) as f:
+        f.write(model.SerializeToString())
+    return f.name
+
+
 class Model:
     def __init__(self, path):
+        path = path or t5_small()
         self.sp = spm.SentencePieceProcessor(model_file=path)
         self.n = self.sp.get_piece_size()
         special = {self.sp.id_to_piece(i): i for i in range(self.n) if self.sp.is_control(i) or self.sp.is_unknown(i)}
