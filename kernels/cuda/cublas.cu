@@ -77,8 +77,7 @@ void gpu_cublas_close(lr_device *d) {
 bool gpu_cublas_workspace(lr_device *d, void *base) {
     struct cublas *c = d->cublas;
     if (!c) return false;
-    c->has_workspace =
-        c->cublasSetWorkspace_v2_p(c->handle, base, LR_GPU_CUBLAS_WORKSPACE) == CUBLAS_STATUS_SUCCESS;
+    c->has_workspace = c->cublasSetWorkspace_v2_p(c->handle, base, LR_GPU_CUBLAS_WORKSPACE) == CUBLAS_STATUS_SUCCESS;
     if (!c->has_workspace) gpu_cublas_close(d);
     return d->cublas != NULL;
 }
@@ -108,14 +107,14 @@ __global__ void k_scale_bias(float *y, int64_t stride, const float *d, const flo
     *p = *p * scale + (bias ? bias[row] : 0.0f);
 }
 
-/* cuBLAS counts along columns first: to it y is rows x n, the weights are cols x rows and transposed, x is cols x n.  */
+/* cuBLAS counts along columns first: to it y is rows x n, the weights are cols x rows and transposed, x is cols x n. */
 static cudaError_t multiply(struct cublas *c, const lr_matmul_args *m) {
     const float one = 1.0f, beta = m->accumulate ? 1.0f : 0.0f;
     cudaDataType_t type = m->w.format == LR_F16 ? CUDA_R_16F : CUDA_R_16BF;
-    cublasStatus_t status = c->cublasGemmEx_p(
-        c->handle, CUBLAS_OP_T, CUBLAS_OP_N, (int)m->w.rows, (int)m->x.n, (int)m->w.cols, &one, m->w.quants, type,
-        (int)(m->w.quants_stride / 2), m->x.values, type, (int)m->x.cols, &beta, m->y, CUDA_R_32F, (int)m->y_stride,
-        CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    cublasStatus_t status =
+        c->cublasGemmEx_p(c->handle, CUBLAS_OP_T, CUBLAS_OP_N, (int)m->w.rows, (int)m->x.n, (int)m->w.cols, &one,
+                          m->w.quants, type, (int)(m->w.quants_stride / 2), m->x.values, type, (int)m->x.cols, &beta,
+                          m->y, CUDA_R_32F, (int)m->y_stride, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     if (status == CUBLAS_STATUS_SUCCESS) return cudaSuccess;
     cudaError_t e = cudaPeekAtLastError();
     return e != cudaSuccess ? e : cudaErrorUnknown;

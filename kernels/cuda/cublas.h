@@ -1,4 +1,4 @@
-/* cuBLAS without a link to it: the library is looked for at run time, and our own kernels serve where it is missing.  */
+/* cuBLAS without a link to it: the library is looked for at run time, and our own kernels serve where it is missing. */
 #ifndef LR_CUDA_CUBLAS_H
 #define LR_CUDA_CUBLAS_H
 

@@ -25,8 +25,8 @@ static gemm_kernel kernel_of() {
              S::SHARED_BYTES };
 }
 
-/* Dense: square tiles of a warp read the least shared memory.  Quantized: each warp has rows of its own, so that no
- * weight is decoded twice in a block.                                                                                */
+/* Dense: square tiles of a warp read the least shared memory.  Quantized: each warp has rows of its own where there are
+ * enough, so that no weight is decoded twice in a block.                                                             */
 template <class T> static gemm_kernel dense(int tile) {
     return tile == 0   ? kernel_of<T, 128, 128, 2, 2, 3, 2>()
            : tile == 1 ? kernel_of<T, 64, 64, 2, 2, 4, 3>()
@@ -35,7 +35,7 @@ template <class T> static gemm_kernel dense(int tile) {
 template <class T> static gemm_kernel quantized(int tile) {
     return tile == 0   ? kernel_of<T, 128, 128, 1, 4, 3, 2>()
            : tile == 1 ? kernel_of<T, 64, 64, 1, 4, 4, 3>()
-                       : kernel_of<T, 32, 32, 1, 4, 6, 4>();
+                       : kernel_of<T, 32, 32, 2, 2, 6, 4>();
 }
 
 static const struct gemm_format {
@@ -53,10 +53,15 @@ static const struct gemm_format {
 /* Shared memory that a block may have.                                                                               */
 static int most_shared(int arch) {
     switch (arch) {
-    case 750: return 64 << 10;
-    case 800: case 870: return 163 << 10;
-    case 860: case 880: case 890: case 1200: case 1210: return 99 << 10;
-    default: return arch > 900 ? 227 << 10 : arch == 900 ? 227 << 10 : 48 << 10;
+        case 750: return 64 << 10;
+        case 800:
+        case 870: return 163 << 10;
+        case 860:
+        case 880:
+        case 890:
+        case 1200:
+        case 1210: return 99 << 10;
+        default: return arch >= 900 ? 227 << 10 : 48 << 10;
     }
 }
 
@@ -74,7 +79,7 @@ static gemm_kernel choose(const lr_device *d, const gemm_format *f, const lr_mat
     return f->kernel(TILES - 1);
 }
 
-/* Copies are of 16 bytes, scales are read at even addresses.                                                         */
+/* Copies are of 16 bytes.                                                                                            */
 static bool is_aligned(const lr_matmul_args *m) {
     uintptr_t of_16 = (uintptr_t)m->w.quants | m->w.quants_stride | (uintptr_t)m->x.values | (uintptr_t)(2 * m->w.cols);
     return of_16 % 16 == 0;
@@ -98,8 +103,12 @@ static cudaError_t run_tiles(lr_device *d, const gemm_format *f, const lr_matmul
     a.token_tiles = tiles_of(m->x.n, k.tokens);
     for (int i = 0; i < count; i++) {
         const lr_matrix *w = &m[i].w;
-        a.matrix[i] = { (const uint8_t *)w->quants, (const uint8_t *)w->scales, (int)w->quants_stride,
-                        (int)w->scales_stride,      gemm_output_of(&m[i]),      (int)w->rows,
+        a.matrix[i] = { (const uint8_t *)w->quants,
+                        (const uint8_t *)w->scales,
+                        (int)w->quants_stride,
+                        (int)w->scales_stride,
+                        gemm_output_of(&m[i]),
+                        (int)w->rows,
                         a.row_tiles };
         a.row_tiles += tiles_of(w->rows, k.rows);
         bytes += gemm_bytes(&m[i]);

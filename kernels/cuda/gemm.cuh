@@ -29,85 +29,135 @@ struct gemm_args {
 enum { GEMM_GROUP = 16 };
 
 struct gemm_tile {
-    int token_tile, row_tile;
+    int token_tile, row_tile, matrix;
 };
 GPU_FN gemm_tile gemm_tile_of_block(const gemm_args &a) {
     int in_group = GEMM_GROUP * a.row_tiles, group = (int)blockIdx.x / in_group, i = (int)blockIdx.x % in_group;
     int width = min(GEMM_GROUP, a.token_tiles - group * GEMM_GROUP);
-    return { group * GEMM_GROUP + i % width, i / width };
+    int row_tile = i / width, matrix = 0;
+    if (a.count > 1 && row_tile >= a.matrix[1].first_tile) matrix = 1;
+    if (a.count > 2 && row_tile >= a.matrix[2].first_tile) matrix = 2;
+    return { group * GEMM_GROUP + i % width, row_tile, matrix };
+}
+/* Without an index that arguments would have to be copied to memory for.                                             */
+GPU_FN gemm_matrix gemm_matrix_of(const gemm_args &a, int i) {
+    return i == 0 ? a.matrix[0] : i == 1 ? a.matrix[1] : a.matrix[2];
+}
+
+/* ---- fragments ----
+ * Weights are the first factor of the instruction, so that four registers of its fragment are two rows' and can be
+ * computed in place; activations the second, whose two registers come in order out of one load.  Rows of weights lie in
+ * a stage so that fragment row g is row 2g of its 16 and g + 8 is 2g + 1: a lane has pairs of neighbours to store. */
+
+GPU_FN int gemm_global_row(int row) { return (row & ~15) | (row & 7) << 1 | (row >> 3 & 1); }
+
+template <bool BF16> GPU_FN void gemm_mma(float sum[4], const unsigned w[4], const unsigned x[2]) {
+    if (BF16)
+        mma_m16n8k16_bf16(sum, w, x, sum);
+    else
+        mma_m16n8k16_f16(sum, w, x, sum);
+}
+
+/* Where a row keeps its i-th 16 bytes in a stage.  What eight lanes read at once lies in all banks: with ldmatrix, one
+ * piece of each of eight rows; else four pieces of two rows of activations, which rows of 64 bytes are as they are, and
+ * 32 bytes of each of four rows of quants.                                                                           */
+template <class T> GPU_FN int gemm_place_x(int row, int i) {
+    return T::IS_PLAIN ? i ^ (row >> 1 & 3) : T::COLUMNS == 64 ? i ^ ((row & 1) * 6) : i;
+}
+template <class T> GPU_FN int gemm_place_w(int row, int i) { return T::IS_PLAIN ? gemm_place_x<T>(row, i) : i; }
+
+/* 32 columns of 8 tokens from `row` on: v[0], v[1] for the first instruction, v[2], v[3] for the second.             */
+template <class T> GPU_FN void gemm_load_x(unsigned v[4], const uint8_t *x, int row, int lane, int part) {
+    if constexpr (T::IS_PLAIN) {
+        row += lane & 7;
+        ldmatrix_x4(v, x + row * (2 * T::COLUMNS) + 16 * gemm_place_x<T>(row, lane >> 3));
+    } else {
+        row += lane >> 2;
+        uint4 loaded =
+            *(const uint4 *)(x + row * (2 * T::COLUMNS) + 16 * gemm_place_x<T>(row, T::chunk(lane & 3, part)));
+        v[0] = loaded.x, v[1] = loaded.y, v[2] = loaded.z, v[3] = loaded.w;
+    }
+}
+
+/* A step of 16 rows of weights from `row` on, for COLUMNS / 16 instructions.                                         */
+template <class T>
+GPU_FN void gemm_load_w(unsigned w[T::COLUMNS / 16][4], const uint8_t *quants, const uint8_t *scales, int row, int lane,
+                        int step, const unsigned noted[2]) {
+    if constexpr (T::IS_PLAIN) {
+        row += lane & 15;
+        GPU_UNROLL for (int i = 0; i < T::COLUMNS / 16; i++)
+            ldmatrix_x4(w[i], quants + row * T::ROW_BYTES + 16 * gemm_place_w<T>(row, 2 * i + (lane >> 4)));
+    } else {
+        row += lane >> 2;
+        GPU_UNROLL for (int lower = 0; lower < 2; lower++, row += 8) {
+            unsigned v[T::COLUMNS / 8];
+            T::decode(v, quants + row * T::ROW_BYTES, scales + row * T::SCALE_BYTES, lane & 3, step, noted[lower]);
+            GPU_UNROLL for (int i = 0; i < T::COLUMNS / 8; i++) w[i / 2][i % 2 * 2 + lower] = v[i];
+        }
+    }
 }
 
 /* ---- the kernel ---- */
 
-template <bool BF16> GPU_FN void gemm_mma(float sum[4], const unsigned x[4], const unsigned w[2]) {
-    if (BF16)
-        mma_m16n8k16_bf16(sum, x, w, sum);
-    else
-        mma_m16n8k16_f16(sum, x, w, sum);
-}
-
 template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS, int STAGES> struct gemm_shape {
     enum {
         THREADS = 32 * WARPS_OF_TOKENS * WARPS_OF_ROWS,
-        PARTS = T::COLUMNS / 32,                       /* chunks of a lane in a step */
-        FRAGMENTS_OF_TOKENS = TOKENS / WARPS_OF_TOKENS / 16,
-        FRAGMENTS_OF_ROWS = ROWS / WARPS_OF_ROWS / 8,
+        WARP_TOKENS = TOKENS / WARPS_OF_TOKENS,
+        WARP_ROWS = ROWS / WARPS_OF_ROWS,
         X_ROW_BYTES = 2 * T::COLUMNS,
-        QUANTS_AT = TOKENS * X_ROW_BYTES,              /* in a stage */
+        QUANTS_AT = TOKENS * X_ROW_BYTES, /* in a stage */
         SCALES_AT = QUANTS_AT + ROWS * T::ROW_BYTES,
         STAGE_BYTES = SCALES_AT + ROWS * T::SCALE_BYTES,
         SHARED_BYTES = STAGES * STAGE_BYTES
     };
 };
 
-/* Where a row of activations keeps its i-th 16 bytes: in steps of 64 columns, what eight lanes of two rows read at once
- * lies in all banks.                                                                                                 */
-template <class T> GPU_FN int gemm_place(int row, int i) { return T::COLUMNS == 64 ? i ^ ((row & 1) * 6) : i; }
-
 template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS, int STAGES, int BLOCKS>
 __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) k_gemm(const gemm_args a) {
     typedef gemm_shape<T, TOKENS, ROWS, WARPS_OF_TOKENS, WARPS_OF_ROWS, STAGES> S;
-    constexpr int PARTS = S::PARTS, MT = S::FRAGMENTS_OF_TOKENS, NT = S::FRAGMENTS_OF_ROWS;
     GPU_DYN_SHARED(uint8_t, shared);
-    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5, g = lane >> 2, t = lane & 3;
+    int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5;
     gemm_tile tile = gemm_tile_of_block(a);
-    gemm_matrix m = a.matrix[0];
-    if (a.count > 1 && tile.row_tile >= a.matrix[1].first_tile) m = a.matrix[1];
-    if (a.count > 2 && tile.row_tile >= a.matrix[2].first_tile) m = a.matrix[2];
+    gemm_matrix m = gemm_matrix_of(a, tile.matrix);
     int token0 = tile.token_tile * TOKENS, row0 = (tile.row_tile - m.first_tile) * ROWS;
+    int n_tokens = a.n - token0, n_rows = m.rows - row0, steps = (a.cols + T::COLUMNS - 1) / T::COLUMNS;
     const uint8_t *x = a.x + (int64_t)token0 * a.cols * 2;
     const uint8_t *quants = m.quants + (int64_t)row0 * m.quants_stride;
     const uint8_t *scales = m.scales + (int64_t)row0 * m.scales_stride;
-    int n_tokens = a.n - token0, n_rows = m.rows - row0, steps = (a.cols + T::COLUMNS - 1) / T::COLUMNS;
 
-    constexpr int X_PIECES = S::X_ROW_BYTES / 16, QUANT_PIECES = T::ROW_BYTES / 16; /* of 16 bytes in a row */
-    constexpr int X_APART = S::THREADS / X_PIECES, QUANTS_APART = S::THREADS / QUANT_PIECES;
+    /* A thread fetches the same place of every so many rows, multiples of 16.                                        */
+    constexpr int X_PIECES = S::X_ROW_BYTES / 16, X_APART = S::THREADS / X_PIECES;
+    constexpr int QUANT_PIECES = T::ROW_BYTES / 16, QUANTS_APART = S::THREADS / QUANT_PIECES;
+    static_assert(X_APART % 16 == 0 && QUANTS_APART % 16 == 0 && ROWS <= S::THREADS, "who fetches what");
     int x_row = (int)threadIdx.x / X_PIECES, x_at = (int)threadIdx.x % X_PIECES;
     int quants_row = (int)threadIdx.x / QUANT_PIECES, quants_at = (int)threadIdx.x % QUANT_PIECES;
-    int scales_row = (int)threadIdx.x;
-    auto fetch = [&](int step, uint8_t *stage) { /* a thread has the same place in every so many rows */
+    int quants_from = gemm_global_row(quants_row), scales_row = (int)threadIdx.x;
+    auto fetch = [&](int step, uint8_t *stage) {
         int column0 = step * T::COLUMNS;
         bool in_row = column0 + 8 * x_at < a.cols;
         const uint8_t *from = x + (x_row * a.cols + column0 + 8 * x_at) * 2;
-        uint8_t *to = stage + x_row * S::X_ROW_BYTES + 16 * gemm_place<T>(x_row, x_at);
+        uint8_t *to = stage + x_row * S::X_ROW_BYTES + 16 * gemm_place_x<T>(x_row, x_at);
         GPU_UNROLL for (int i = 0; i < TOKENS; i += X_APART)
             cp_async16(to + i * S::X_ROW_BYTES, from + i * a.cols * 2, in_row && x_row + i < n_tokens);
         in_row = column0 + T::column(quants_at) < a.cols;
-        from = quants + (quants_row * m.quants_stride + step * T::ROW_BYTES + 16 * quants_at);
-        to = stage + S::QUANTS_AT + quants_row * T::ROW_BYTES + 16 * T::place(quants_row, quants_at);
-        if (ROWS >= QUANTS_APART || quants_row < ROWS) GPU_UNROLL for (int i = 0; i < ROWS; i += QUANTS_APART)
-            cp_async16(to + i * T::ROW_BYTES, from + i * m.quants_stride, in_row && quants_row + i < n_rows);
-        if constexpr (T::SCALE_BYTES > 0) {
-            if (ROWS >= S::THREADS || scales_row < ROWS) GPU_UNROLL for (int i = 0; i < ROWS; i += S::THREADS)
-                T::fetch_scales(stage + S::SCALES_AT + (scales_row + i) * T::SCALE_BYTES,
-                                scales + (scales_row + i) * m.scales_stride, column0, a.cols, scales_row + i < n_rows);
+        from = quants + (quants_from * m.quants_stride + step * T::ROW_BYTES + 16 * quants_at);
+        to = stage + S::QUANTS_AT + quants_row * T::ROW_BYTES + 16 * gemm_place_w<T>(quants_row, quants_at);
+        if (ROWS >= QUANTS_APART || quants_row < ROWS)
+            GPU_UNROLL for (int i = 0; i < ROWS; i += QUANTS_APART)
+                cp_async16(to + i * T::ROW_BYTES, from + i * m.quants_stride, in_row && quants_from + i < n_rows);
+        if constexpr (!T::IS_PLAIN) {
+            int row = gemm_global_row(scales_row);
+            if (scales_row < ROWS)
+                T::fetch_scales(stage + S::SCALES_AT + scales_row * T::SCALE_BYTES, scales + row * m.scales_stride,
+                                column0, a.cols, row < n_rows);
         }
     };
 
-    int warp_token = warp / WARPS_OF_ROWS * (TOKENS / WARPS_OF_TOKENS) + g;
-    int warp_row = warp % WARPS_OF_ROWS * (ROWS / WARPS_OF_ROWS) + g;
-    unsigned noted = T::note(scales + warp_row * m.scales_stride); /* 8 rows on, it is the same */
-    float sum[MT][NT][4] = {};
+    constexpr int W_FRAGMENTS = S::WARP_ROWS / 16, X_FRAGMENTS = S::WARP_TOKENS / 8;
+    constexpr int TOGETHER = X_FRAGMENTS * W_FRAGMENTS <= 8 ? X_FRAGMENTS : 8 / W_FRAGMENTS; /* sums in flight: 8 */
+    int warp_token = warp / WARPS_OF_ROWS * S::WARP_TOKENS, warp_row = warp % WARPS_OF_ROWS * S::WARP_ROWS;
+    const unsigned noted[2] = { T::note(scales), T::note(scales + m.scales_stride) }; /* of even and odd rows */
+    float sum[W_FRAGMENTS][X_FRAGMENTS][4] = {};
     for (int step = 0; step < STAGES - 1; step++) {
         if (step < steps) fetch(step, shared + step * S::STAGE_BYTES);
         cp_async_commit();
@@ -118,31 +168,35 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
         __syncthreads(); /* this step has come for all, and all are done with the one before, whose stage is free */
         if (step + STAGES - 1 < steps) fetch(step + STAGES - 1, before);
         cp_async_commit();
-        unsigned w[NT][4 * PARTS];
-        GPU_UNROLL for (int j = 0; j < NT; j++) {
-            int row = warp_row + 8 * j;
-            T::decode(w[j], stage + S::QUANTS_AT + row * T::ROW_BYTES, stage + S::SCALES_AT + row * T::SCALE_BYTES, row, t,
-                      step, noted);
-        }
-        GPU_UNROLL for (int i = 0; i < MT; i++) GPU_UNROLL for (int part = 0; part < PARTS; part++) {
-            int row = warp_token + 16 * i, at = 16 * gemm_place<T>(row, T::chunk(t, part)); /* row + 8: the same */
-            uint4 v0 = *(const uint4 *)(stage + row * S::X_ROW_BYTES + at);
-            uint4 v8 = *(const uint4 *)(stage + (row + 8) * S::X_ROW_BYTES + at);
-            const unsigned first[4] = { v0.x, v8.x, v0.y, v8.y }, second[4] = { v0.z, v8.z, v0.w, v8.w };
-            GPU_UNROLL for (int j = 0; j < NT; j++) gemm_mma<T::IS_BF16>(sum[i][j], first, &w[j][4 * part]);
-            GPU_UNROLL for (int j = 0; j < NT; j++) gemm_mma<T::IS_BF16>(sum[i][j], second, &w[j][4 * part + 2]);
+        unsigned w[W_FRAGMENTS][T::COLUMNS / 16][4];
+        GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++)
+            gemm_load_w<T>(w[i], stage + S::QUANTS_AT, stage + S::SCALES_AT, warp_row + 16 * i, lane, step, noted);
+        GPU_UNROLL for (int j0 = 0; j0 < X_FRAGMENTS; j0 += TOGETHER)
+            GPU_UNROLL for (int part = 0; part < T::COLUMNS / 32; part++) {
+            if (X_FRAGMENTS == 16 && j0 == 8 && part == 0) __syncwarp(); /* or all is loaded first, into memory */
+            unsigned v[TOGETHER][4];
+            GPU_UNROLL for (int j = 0; j < TOGETHER; j++)
+                gemm_load_x<T>(v[j], stage, warp_token + 8 * (j0 + j), lane, part);
+            GPU_UNROLL for (int k = 0; k < 2; k++) GPU_UNROLL for (int j = 0; j < TOGETHER; j++)
+                GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++)
+                    gemm_mma<T::IS_BF16>(sum[i][j0 + j], w[i][2 * part + k], v[j] + 2 * k);
         }
         before = stage;
         stage = stage == last ? shared : stage + S::STAGE_BYTES;
     }
 
-    GPU_UNROLL for (int i = 0; i < MT; i++) GPU_UNROLL for (int lower = 0; lower < 2; lower++) {
-        int token = warp_token + 16 * i + 8 * lower;
-        if (token >= n_tokens) continue;
-        float d = a.d ? a.d[token0 + token] : 1.0f;
-        GPU_UNROLL for (int j = 0; j < NT; j++) {
-            const float v[2] = { d * sum[i][j][2 * lower], d * sum[i][j][2 * lower + 1] };
-            gemm_store<2>(m.out, token0 + token, row0 + warp_row - g + 8 * j + 2 * t, m.rows, v);
+    int row = row0 + warp_row + (lane >> 2) * 2, token = token0 + warp_token + (lane & 3) * 2;
+    float bias[W_FRAGMENTS][2];
+    const gemm_output out = gemm_matrix_of(a, tile.matrix).out; /* not in registers all the time */
+    int rows = gemm_matrix_of(a, tile.matrix).rows;
+    GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++) gemm_load_bias<2>(bias[i], out, row + 16 * i, rows);
+    GPU_UNROLL for (int j = 0; j < 2 * X_FRAGMENTS; j++) {
+        int t = token + j / 2 * 8 + j % 2;
+        if (t >= a.n) continue;
+        float d = a.d ? a.d[t] : 1.0f;
+        GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++) {
+            const float y[2] = { d * sum[i][j / 2][j % 2] + bias[i][0], d * sum[i][j / 2][j % 2 + 2] + bias[i][1] };
+            gemm_store<2>(out, t, row + 16 * i, rows, y);
         }
     }
 }

@@ -1,4 +1,4 @@
-/* Inside of the matrix product of long passes: what gemm.cu, gemm_fma.cu and cublas.cu share.                         */
+/* Inside of the matrix product of long passes: what gemm.cu, gemm_fma.cu and cublas.cu share. */
 #ifndef LR_CUDA_GEMM_H
 #define LR_CUDA_GEMM_H
 
@@ -7,7 +7,7 @@
 /* One product on plain FMAs: f32 weights; f16 and bf16 where tensor cores cannot take them.                          */
 cudaError_t gpu_gemm_fma(lr_device *d, const lr_matmul_args *m);
 
-/* Where a product goes: y[token][row] = (accumulate ? y : 0) + value + bias[row].                                    */
+/* Where a product goes: y[token][row] = (accumulate ? y : 0) + product + bias[row].                                  */
 struct gemm_output {
     float *y;
     const float *bias; /* or NULL */
@@ -18,9 +18,9 @@ static inline gemm_output gemm_output_of(const lr_matmul_args *m) {
     return { m->y, m->bias, m->y_stride, m->accumulate, ((uintptr_t)m->y & 7) == 0 && m->y_stride % 2 == 0 };
 }
 
-GPU_FN float gemm_finish(const gemm_output &o, float v, float before, int row) {
-    if (o.bias) v += o.bias[row];
-    return o.accumulate ? before + v : v;
+/* Of N rows; zero where there is none.                                                                               */
+template <int N> GPU_FN void gemm_load_bias(float bias[N], const gemm_output &o, int row, int rows) {
+    GPU_UNROLL for (int i = 0; i < N; i++) bias[i] = o.bias && row + i < rows ? o.bias[row + i] : 0.0f;
 }
 
 /* Stores N values of a token, N even, from an even row on; rows ends them.                                           */
@@ -29,11 +29,10 @@ template <int N> GPU_FN void gemm_store(const gemm_output &o, int token, int row
     GPU_UNROLL for (int i = 0; i < N; i += 2) {
         if (o.pairs && row + i + 1 < rows) {
             float2 before = o.accumulate ? *(const float2 *)(y + i) : make_float2(0, 0);
-            *(float2 *)(y + i) = make_float2(gemm_finish(o, v[i], before.x, row + i),
-                                             gemm_finish(o, v[i + 1], before.y, row + i + 1));
+            *(float2 *)(y + i) = make_float2(before.x + v[i], before.y + v[i + 1]);
         } else {
-            GPU_UNROLL for (int k = i; k < i + 2; k++)
-                if (row + k < rows) y[k] = gemm_finish(o, v[k], o.accumulate ? y[k] : 0.0f, row + k);
+            if (row + i < rows) y[i] = (o.accumulate ? y[i] : 0.0f) + v[i];
+            if (row + i + 1 < rows) y[i + 1] = (o.accumulate ? y[i + 1] : 0.0f) + v[i + 1];
         }
     }
 }

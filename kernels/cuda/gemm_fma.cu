@@ -40,7 +40,8 @@ __global__ void __launch_bounds__(FMA_THREADS, 4)
         __syncthreads(); /* the other stage is free again when all have come here */
         if (column0 + FMA_COLUMNS < cols) load(column0 + FMA_COLUMNS);
         GPU_UNROLL for (int c = 0; c < FMA_COLUMNS; c++) {
-            float4 a = *(const float4 *)&tile_x[stage][c][my_token], b = *(const float4 *)&tile_x[stage][c][my_token + 4];
+            float4 a = *(const float4 *)&tile_x[stage][c][my_token],
+                   b = *(const float4 *)&tile_x[stage][c][my_token + 4];
             float4 v = *(const float4 *)&tile_w[stage][c][my_row];
             const float tokens[8] = { a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w };
             GPU_UNROLL for (int i = 0; i < 8; i++) {
@@ -51,29 +52,30 @@ __global__ void __launch_bounds__(FMA_THREADS, 4)
             }
         }
     }
+    float bias[4];
+    gemm_load_bias<4>(bias, out, row0 + my_row, rows);
     GPU_UNROLL for (int i = 0; i < 8; i++) {
         int token = token0 + my_token + i;
         if (token >= n) continue;
         float scale = d ? d[token] : 1.0f;
-        GPU_UNROLL for (int k = 0; k < 4; k++) sum[i][k] *= scale;
+        GPU_UNROLL for (int k = 0; k < 4; k++) sum[i][k] = sum[i][k] * scale + bias[k];
         gemm_store<4>(out, token, row0 + my_row, rows, sum[i]);
     }
 }
 
 template <class E> static cudaError_t run(lr_device *d, const lr_matmul_args *m) {
     dim3 grid((unsigned)((m->x.n + FMA_TOKENS - 1) / FMA_TOKENS), (unsigned)((m->w.rows + FMA_ROWS - 1) / FMA_ROWS));
-    return GPU_LAUNCH_COST(gemm_bytes(m), gemm_flops(m), k_gemm_fma<E>, grid, dim3(FMA_THREADS), 0,
-                           d->queue[LR_QUEUE_COMPUTE], (const E *)m->x.values,
-                           m->x.format == LR_ACT_F16 ? m->x.d : NULL, (const E *)m->w.quants,
-                           (int64_t)(m->w.quants_stride / sizeof(E)), gemm_output_of(m), (int)m->x.n, (int)m->w.rows,
-                           (int)m->w.cols);
+    return GPU_LAUNCH_COST(
+        gemm_bytes(m), gemm_flops(m), k_gemm_fma<E>, grid, dim3(FMA_THREADS), 0, d->queue[LR_QUEUE_COMPUTE],
+        (const E *)m->x.values, m->x.format == LR_ACT_F16 ? m->x.d : NULL, (const E *)m->w.quants,
+        (int64_t)(m->w.quants_stride / sizeof(E)), gemm_output_of(m), (int)m->x.n, (int)m->w.rows, (int)m->w.cols);
 }
 
 cudaError_t gpu_gemm_fma(lr_device *d, const lr_matmul_args *m) {
     switch (m->w.format) {
-    case LR_F32: return run<float>(d, m);
-    case LR_F16: return run<__half>(d, m);
-    case LR_BF16: return run<__nv_bfloat16>(d, m);
-    default: return cudaErrorInvalidValue;
+        case LR_F32: return run<float>(d, m);
+        case LR_F16: return run<__half>(d, m);
+        case LR_BF16: return run<__nv_bfloat16>(d, m);
+        default: return cudaErrorInvalidValue;
     }
 }

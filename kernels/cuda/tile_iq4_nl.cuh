@@ -5,14 +5,20 @@
 
 #include "kernels/cuda/tile.cuh"
 
-struct tile_iq4_nl : tile_scales_of_32 {
-    enum { COLUMNS = 64, ROW_BYTES = 32 };
-    static constexpr bool IS_BF16 = false;
+struct tile_iq4_nl {
+    enum { COLUMNS = 64, ROW_BYTES = 32, SCALE_BYTES = 8 };
+    static constexpr bool IS_PLAIN = false, IS_BF16 = false;
     GPU_FN int chunk(int t, int part) { return t + (t & 2) + 2 * part; } /* 0 1 4 5, 2 3 6 7 */
     GPU_FN int column(int i) { return 32 * i; }
-    GPU_FN int place(int, int i) { return i; } /* four rows are all banks */
-    GPU_FN void decode(unsigned w[8], const uint8_t *quants, const uint8_t *scales, int, int t, int, unsigned noted) {
-        __half2 d = scale(((const unsigned *)scales)[t / 2], t / 2, noted);
+    GPU_FN unsigned note(const uint8_t *row) { return (unsigned)(uintptr_t)row / 2 & 1; }
+    GPU_FN void fetch_scales(uint8_t *shared, const uint8_t *row, int column, int cols, bool valid) {
+        const uint8_t *scale = row + column / 32 * 2;
+        tile_fetch_scale(shared, scale, valid);
+        tile_fetch_scale(shared + 4, scale + 2, valid && column + 32 < cols);
+    }
+    GPU_FN void decode(unsigned w[8], const uint8_t *quants, const uint8_t *scales, int t, int, unsigned noted) {
+        unsigned block = (unsigned)t / 2;
+        __half2 d = tile_twice(((const unsigned *)scales)[block], noted != block);
         uint2 q = *(const uint2 *)(quants + 8 * t);
         GPU_UNROLL for (int i = 0; i < 4; i++) { /* lr_iq4_nl_values + 128, of two bytes: low, high, low, high */
             unsigned two = (i < 2 ? q.x : q.y) >> (i & 1 ? 16 : 0);

@@ -6,19 +6,18 @@
 
 struct tile_nf4 {
     enum { COLUMNS = 64, ROW_BYTES = 32, SCALE_BYTES = 4 };
-    static constexpr bool IS_BF16 = false;
+    static constexpr bool IS_PLAIN = false, IS_BF16 = false;
     GPU_FN int chunk(int t, int part) { return t + 4 * part; }
     GPU_FN int column(int) { return 0; } /* a row has whole blocks */
-    GPU_FN int place(int, int i) { return i; } /* four rows are all banks */
     GPU_FN unsigned note(const uint8_t *) { return 0; }
-    GPU_FN void fetch_scales(uint8_t *shared, const uint8_t *row, int64_t column, int64_t, bool valid) {
+    GPU_FN void fetch_scales(uint8_t *shared, const uint8_t *row, int column, int, bool valid) {
         cp_async4(shared, row + column / 64 * 4, valid);
     }
-    /* The scale's own rounding is made good: what is left is that of the table and of the product.                    */
+    /* The scale's own rounding is made good: what is left is that of the table and of the product. */
     GPU_FN unsigned weight(__half2 value, __half2 d, __half2 rest) {
         return tile_bits(__hfma2(value, d, __hmul2(value, rest)));
     }
-    GPU_FN void decode(unsigned w[8], const uint8_t *quants, const uint8_t *scales, int, int t, int, unsigned) {
+    GPU_FN void decode(unsigned w[8], const uint8_t *quants, const uint8_t *scales, int t, int, unsigned) {
         float absmax = *(const float *)scales;
         __half high = __float2half_rn(absmax);
         __half2 d = __half2half2(high), rest = __half2half2(__float2half_rn(absmax - __half2float(high)));

@@ -13,7 +13,7 @@ enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
 typedef struct simgpu_cublas {
     cudaStream_t stream;
     void *workspace;
-} *cublasHandle_t;
+} * cublasHandle_t;
 
 static inline cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
     *handle = new simgpu_cublas();
@@ -36,7 +36,8 @@ static inline cublasStatus_t cublasSetWorkspace_v2(cublasHandle_t handle, void *
 
 /* c = alpha op(a) op(b) + beta c, column after column.                                                               */
 static inline void simgpu_k_product(bool a_transposed, bool b_transposed, bool bf16, int m, int n, int k, float alpha,
-                                    const uint16_t *a, int lda, const uint16_t *b, int ldb, float beta, float *c, int ldc) {
+                                    const uint16_t *a, int lda, const uint16_t *b, int ldb, float beta, float *c,
+                                    int ldc) {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x), j = (int)blockIdx.y;
     if (i >= m || j >= n) return;
     auto value = [bf16](uint16_t v) { return bf16 ? simgpu_bf16_to_float(v) : simgpu_half_to_float(v); };
@@ -47,18 +48,19 @@ static inline void simgpu_k_product(bool a_transposed, bool b_transposed, bool b
     *p = alpha * sum + (beta != 0 ? beta * *p : 0);
 }
 
-static inline cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m, int n,
-                                          int k, const void *alpha, const void *a, cudaDataType_t a_type, int lda,
-                                          const void *b, cudaDataType_t b_type, int ldb, const void *beta, void *c,
-                                          cudaDataType_t c_type, int ldc, cublasComputeType_t, cublasGemmAlgo_t) {
+static inline cublasStatus_t cublasGemmEx(cublasHandle_t handle, cublasOperation_t ta, cublasOperation_t tb, int m,
+                                          int n, int k, const void *alpha, const void *a, cudaDataType_t a_type,
+                                          int lda, const void *b, cudaDataType_t b_type, int ldb, const void *beta,
+                                          void *c, cudaDataType_t c_type, int ldc, cublasComputeType_t,
+                                          cublasGemmAlgo_t) {
     bool leading_fits = lda >= (ta == CUBLAS_OP_N ? m : k) && ldb >= (tb == CUBLAS_OP_N ? k : n) && ldc >= m;
     if (!handle->workspace || a_type != b_type || a_type == CUDA_R_32F || c_type != CUDA_R_32F || !leading_fits)
         return CUBLAS_STATUS_INVALID_VALUE;
     double bytes = 2.0 * k * ((double)m + n) + (*(const float *)beta != 0 ? 8.0 : 4.0) * m * n, flops = 2.0 * m * n * k;
-    cudaError_t e = GPU_LAUNCH_COST(bytes, flops, simgpu_k_product, dim3((unsigned)(m + 63) / 64, (unsigned)n), dim3(64), 0,
-                                    handle->stream, ta == CUBLAS_OP_T, tb == CUBLAS_OP_T, a_type == CUDA_R_16BF, m, n, k,
-                                    *(const float *)alpha, (const uint16_t *)a, lda, (const uint16_t *)b, ldb,
-                                    *(const float *)beta, (float *)c, ldc);
+    cudaError_t e = GPU_LAUNCH_COST(bytes, flops, simgpu_k_product, dim3((unsigned)(m + 63) / 64, (unsigned)n),
+                                    dim3(64), 0, handle->stream, ta == CUBLAS_OP_T, tb == CUBLAS_OP_T,
+                                    a_type == CUDA_R_16BF, m, n, k, *(const float *)alpha, (const uint16_t *)a, lda,
+                                    (const uint16_t *)b, ldb, *(const float *)beta, (float *)c, ldc);
     return e == cudaSuccess ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
 }
 

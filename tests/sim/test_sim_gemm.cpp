@@ -1,5 +1,5 @@
 /* Matrix products of long passes (gpu_gemm) on the simulator: every format, against sums in double over the very values
- * that the kernel gets.  Odd shapes, biases, sums into y, matrices that share their activations, every schedule.      */
+ * that the kernel gets.  Odd shapes, biases, sums into y, matrices that share their activations, every schedule. */
 #include "tests/sim/check.h"
 
 #include "kernels/cuda/cublas.h"
@@ -9,7 +9,7 @@
 static void *zeroed(size_t bytes) { return lr_zalloc(1, bytes); }
 static const lr_backend_host host = { zeroed, lr_free, lr_fail };
 
-/* Arch and number of multiprocessors decide which kernel and which tile serves.                                       */
+/* Arch and number of multiprocessors decide which kernel and which tile serves. */
 static lr_device new_device(const schedule &order, int arch, int n_sms) {
     simgpu_config(1, 64 << 20);
     simgpu_schedule(order.order, order.seed);
@@ -24,7 +24,7 @@ static lr_device new_device(const schedule &order, int arch, int n_sms) {
 /* ---- data ---- */
 
 struct weights {
-    lr_matrix m; /* in device memory */
+    lr_matrix m;                           /* in device memory */
     std::vector<float> decoded, magnitude; /* q4_k is a difference of two terms: magnitude has both */
 };
 
@@ -98,7 +98,7 @@ struct bound {
     double allowed() const { return 2 * fmax(plain, 0x1p-24 * (4 + 0.5 * sqrt(terms))); }
 };
 
-/* Runs the products and returns the largest error relative to its bound; outputs, bits and all, are added to *all.    */
+/* Runs the products and returns the largest error relative to its bound; outputs, bits and all, are added to *all. */
 static double error_of(lr_device *d, const std::vector<product> &products, int n, int cols, std::vector<float> *all) {
     std::vector<lr_matmul_args> args;
     std::vector<weights> w;
@@ -163,17 +163,18 @@ static const lr_format formats[] = { LR_F32, LR_F16, LR_BF16, LR_Q8_0, LR_Q4_K, 
 
 static std::vector<int> columns_of(lr_format f) {
     switch (f) {
-    case LR_Q4_K: return { 256, 768 };
-    case LR_NF4: return { 64, 192, 448 };
-    case LR_Q8_0: case LR_IQ4_NL: return { 32, 96, 416 };
-    default: return { 8, 104, 232, 7, 172 }; /* the last two are not whole pieces of 16 bytes */
+        case LR_Q4_K: return { 256, 768 };
+        case LR_NF4: return { 64, 192, 448 };
+        case LR_Q8_0:
+        case LR_IQ4_NL: return { 32, 96, 416 };
+        default: return { 8, 104, 232, 7, 172 }; /* the last two are not whole pieces of 16 bytes */
     }
 }
 
 static bool right(const char *what, const product &p, int n, int cols, double error) {
     if (error <= 1) return true;
-    printf("# %s: %s n %d rows %d cols %d%s%s: error %.3g of its bound\n", what, lr_formats[p.format].name, n, p.rows, cols,
-           p.bias ? " bias" : "", p.accumulate ? " accumulate" : "", error);
+    printf("# %s: %s n %d rows %d cols %d%s%s: error %.3g of its bound\n", what, lr_formats[p.format].name, n, p.rows,
+           cols, p.bias ? " bias" : "", p.accumulate ? " accumulate" : "", error);
     return false;
 }
 
@@ -215,11 +216,15 @@ static void bits_do_not_depend_on_the_tile() {
 
 static void matrices_share_their_activations() {
     static const lr_format lists[][3] = {
-        { LR_F16, LR_F16, LR_F16 }, { LR_Q4_K, LR_Q4_K, LR_Q4_K }, { LR_Q4_K, LR_Q8_0, LR_Q8_0 }, { LR_IQ4_NL, LR_F16, LR_NF4 },
+        { LR_F16, LR_F16, LR_F16 },
+        { LR_Q4_K, LR_Q4_K, LR_Q4_K },
+        { LR_Q4_K, LR_Q8_0, LR_Q8_0 },
+        { LR_IQ4_NL, LR_F16, LR_NF4 },
     };
     for (auto &list : lists)
         for (int count = 2; count <= 3; count++) {
-            std::vector<product> products = { { list[0], 100, true, false, 0 }, { list[1], 37, false, true, 3 },
+            std::vector<product> products = { { list[0], 100, true, false, 0 },
+                                              { list[1], 37, false, true, 3 },
                                               { list[2], 64, true, true, 2 } };
             products.resize((size_t)count);
             lr_device d = new_device(schedules[count], 900, 4);
