@@ -6,6 +6,8 @@
 #include "loaders/json_scan.h"
 #include "runtime/tokenizer_parts.h"
 
+enum { MAX_NORMAL = 1 << 30 }; /* bytes: positions are 32 bits, also where a space becomes three */
+
 /* ---- Unicode normal forms ---- */
 
 static unsigned combining_class(int32_t code) { return utf8proc_get_property(code)->combining_class; }
@@ -153,6 +155,8 @@ llmrun_status lr_normalize_run(lr_encode *e, const char *text, size_t n, const c
             status = normal_form(e, step->kind, text, n, to);
         }
         if (to->failed) status = lr_fail_nomem(e->err, "tokenizer", n);
+        if (!status && to->n > MAX_NORMAL)
+            status = lr_fail(e->err, LLMRUN_ARG, "tokenizer: text has %zu bytes when normalized, at most %d", to->n, MAX_NORMAL);
         text = to->text;
         n = to->n;
     }
