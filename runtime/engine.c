@@ -121,10 +121,12 @@ static llmrun_status open_checkpoint(llmrun_engine *e, const llmrun_options *o, 
     return status;
 }
 
-static llmrun_status open_tokenizer(llmrun_engine *e, llmrun_error *err) {
+static llmrun_status open_tokenizer(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     const lr_checkpoint *c = &e->checkpoint;
     const lr_hparams *h = &e->binding.hparams;
     size_t n_template;
+    if (o->chat_template && !(e->chat_template = lr_strdup(o->chat_template)))
+        return lr_fail_nomem(err, "chat template", strlen(o->chat_template));
     e->has_chat_template = lr_chat_template(e, &n_template) != NULL;
     if (lr_gguf_find(&c->gguf, "tokenizer.ggml.model"))
         return lr_tokenizer_open_gguf(&e->tokenizer, &c->gguf, c->files[0].path, h->eos, h->n_eos, err);
@@ -147,7 +149,7 @@ llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmru
     }
     status = open_checkpoint(e, o, err);
     if (!status) status = lr_bind(&e->binding, &e->checkpoint, err);
-    if (!status) status = open_tokenizer(e, err);
+    if (!status) status = open_tokenizer(e, o, err);
     if (!status) status = fill_plan_input(e, o, err);
     if (!status) status = lr_gpus_find(e, o, err);
     return status;
@@ -185,6 +187,7 @@ void lr_engine_free(llmrun_engine *e) {
     lr_cache_close(&e->cache);
     lr_plan_close(&e->plan);
     llmrun_tokenizer_close(e->tokenizer);
+    lr_free(e->chat_template);
     lr_binding_close(&e->binding);
     lr_checkpoint_close(&e->checkpoint);
     lr_free(e);

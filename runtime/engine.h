@@ -50,6 +50,7 @@ struct llmrun_engine {
     lr_layer *layers;              /* (n_layers) weights where the plan put them */
     int32_t *seq_list;             /* (n_layers) which list of seqs its attention has on the GPU that computes it */
     double *rope_freq;             /* (n_rot / 2) */
+    char *chat_template;           /* of the options, NULL: the model's own */
     bool has_chat_template;
 
     pthread_mutex_t lock;          /* one pass at a time, and guards slots */
@@ -66,8 +67,8 @@ static inline lr_place *lr_engine_place(llmrun_engine *e, int place) {
 llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
 void lr_engine_free(llmrun_engine *e);
 
-/* chat.c: the text of the model's chat template (n_bytes), NULL if it has none: chat_template.jinja, else the one in
- * tokenizer_config.json, else the first of those there.                                                               */
+/* chat.c: the text of the model's chat template (n_bytes), NULL if it has none: that of the options, else
+ * chat_template.jinja, else the one in tokenizer_config.json (of several: the default), else that of the GGUF metadata. */
 const char *lr_chat_template(const llmrun_engine *e, size_t *n_bytes);
 
 /* Planes of tensor i where the plan put it: its place's arena, the file's map or the cache.                            */

@@ -65,58 +65,20 @@ void *lr_jinja_grow(lr_jinja *j, void *items, size_t n, size_t *cap, size_t size
 
 /* ---- variables ---- */
 
-/* "user", "tool": nothing that could be part of a control token but the name of a role.                                */
-static bool is_word(lr_jvalue v) {
-    if (v.kind != LR_J_STRING || v.n > 32) return false;
-    for (uint32_t i = 0; i < v.n; i++) {
-        char c = v.s[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-'))
-            return false;
-    }
-    return true;
-}
-
-/* A message as templates expect it: no null members; the reasoning under "thinking" in front and "reasoning_content".  */
-static lr_jvalue read_message(lr_jinja *j, lr_jvalue message) {
-    static const char *const names[] = {"reasoning_content", "thinking", "reasoning"};
-    lr_jdict *d = lr_jinja_dict(j);
-    const lr_jvalue *reasoning = NULL;
-    if (message.kind != LR_J_DICT) lr_jinja_fail(j, LLMRUN_FORMAT, "messages: expected objects");
-    for (size_t i = 0; i < LR_COUNT(names); i++) {
-        const lr_jvalue *found = lr_jinja_find_text(j, message.dict, names[i]);
-        if (found && found->kind != LR_J_NONE && !reasoning) reasoning = found;
-    }
-    if (reasoning) lr_jinja_put(j, d, lr_jinja_literal("thinking"), *reasoning);
-    for (uint32_t i = 0; i < message.dict->n; i++) {
-        struct lr_jpair pair = message.dict->pairs[i];
-        bool is_role = pair.key.n == 4 && memcmp(pair.key.s, "role", 4) == 0;
-        if (is_role && is_word(pair.value)) pair.value.mark = NULL;
-        if (pair.value.kind != LR_J_NONE) lr_jinja_put(j, d, pair.key, pair.value);
-    }
-    if (reasoning) lr_jinja_put(j, d, lr_jinja_literal("reasoning_content"), *reasoning);
-    return lr_jinja_dict_value(d, LR_J_DICT);
-}
-
-static lr_jvalue read_messages(lr_jinja *j, lr_jvalue messages) {
-    if (messages.kind != LR_J_LIST) lr_jinja_fail(j, LLMRUN_FORMAT, "messages: expected an array");
-    lr_jvalue *items = lr_jinja_alloc(j, messages.n * sizeof *items);
-    for (uint32_t i = 0; i < messages.n; i++) items[i] = read_message(j, messages.items[i]);
-    return lr_jinja_list(items, messages.n, 0);
-}
-
 static void set_variables(lr_jinja *j) {
     for (size_t i = 0; i < j->job->n_variables; i++) {
         const lr_jinja_variable *v = &j->job->variables[i];
-        lr_jvalue value;
-        if (v->json) {
-            value = lr_jinja_read_json(j, v->name, v->text, v->n_bytes, v->content);
-        } else {
-            char *copy = lr_jinja_alloc(j, v->n_bytes);
-            memcpy(copy, v->text, v->n_bytes);
-            value = lr_jinja_string(copy, v->n_bytes, NULL);
+        const char *name = v->name ? v->name : "variables";
+        lr_jvalue value = v->json ? lr_jinja_read_json(j, name, v->text, v->n_bytes, v->content)
+                                  : lr_jinja_string(v->text, v->n_bytes, NULL);
+        if (!v->name && value.kind != LR_J_DICT) lr_jinja_fail(j, LLMRUN_FORMAT, "variables: expected an object");
+        for (uint32_t k = 0; !v->name && k < value.dict->n; k++) {
+            struct lr_jpair pair = value.dict->pairs[k];
+            lr_jinja_assign(j, lr_jinja_intern(j, pair.key.s, pair.key.n), pair.value);
         }
-        if (strcmp(v->name, "messages") == 0) value = read_messages(j, value);
-        lr_jinja_assign(j, lr_jinja_intern(j, v->name, strlen(v->name)), value);
+        if (!v->name) continue;
+        if (strcmp(name, "messages") == 0) value = lr_jinja_read_messages(j, value);
+        lr_jinja_assign(j, lr_jinja_intern(j, name, strlen(name)), value);
     }
 }
 
@@ -142,6 +104,7 @@ static void run(lr_jinja *j, lr_text *out, lr_text *marks) {
     j->out = &buffer;
     set_variables(j);
     lr_jinja_execute(j, root);
+    if (j->job->open_end) lr_jinja_cut_end(j, &buffer);
     lr_text_add_bytes(out, buffer.s, buffer.n);
     if (!marks) return;
     if (buffer.mark) {

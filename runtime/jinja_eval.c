@@ -25,8 +25,8 @@ static lr_jvalue loop_attribute(lr_jinja *j, const lr_jloop *l, const char *name
         {"length", lr_jinja_int(l->n)},
         {"revindex", lr_jinja_int((int64_t)l->n - l->index)},
         {"revindex0", lr_jinja_int((int64_t)l->n - l->index - 1)},
-        {"depth", lr_jinja_int((int64_t)l->depth + 1)},
-        {"depth0", lr_jinja_int(l->depth)},
+        {"depth", lr_jinja_int(1)}, /* of recursive loops, which there are none */
+        {"depth0", lr_jinja_int(0)},
         {"previtem", l->index > 0 ? l->items[l->index - 1] : lr_jinja_undefined("there is no previous item")},
         {"nextitem", l->index + 1 < l->n ? l->items[l->index + 1] : lr_jinja_undefined("there is no next item")},
     };

@@ -93,7 +93,7 @@ static lr_jvalue select_items(lr_jinja *j, const lr_jnode *n) {
 static void run_for(lr_jinja *j, const lr_jnode *n) {
     lr_jvalue items = select_items(j, n);
     lr_jloop *loop = lr_jinja_alloc(j, sizeof *loop);
-    *loop = (lr_jloop){.items = items.items, .n = items.n, .depth = j->loop_depth++};
+    *loop = (lr_jloop){.items = items.items, .n = items.n};
     const char *loop_name = lr_jinja_intern(j, "loop", 4);
     flow f = GO_ON;
     open_scope(j, j->scope);
@@ -104,7 +104,6 @@ static void run_for(lr_jinja *j, const lr_jnode *n) {
         f = run(j, n->list[0]);
     }
     close_scope(j);
-    j->loop_depth--;
     if (items.n || !n->list[1]) return;
     open_scope(j, j->scope);
     run(j, n->list[1]);
@@ -130,7 +129,6 @@ static void define(lr_jinja *j, const lr_jnode *n) {
 lr_jvalue lr_jinja_call_macro(lr_jinja *j, const lr_jmacro *m, const lr_jcall *c) {
     const lr_jnode *n = m->node;
     lr_jscope *caller = j->scope;
-    uint32_t loop_depth = j->loop_depth;
     if (c->n > n->n) lr_jinja_fail(j, LLMRUN_FORMAT, "macro %s: expected at most %u arguments, got %u", n->name, n->n, c->n);
     for (uint32_t i = 0; i < c->n_named; i++) {
         bool known = false;
@@ -138,7 +136,6 @@ lr_jvalue lr_jinja_call_macro(lr_jinja *j, const lr_jmacro *m, const lr_jcall *c
         if (!known) lr_jinja_fail(j, LLMRUN_FORMAT, "macro %s: has no argument %.60s left", n->name, c->names[i]);
     }
     open_scope(j, m->scope);
-    j->loop_depth = 0;
     for (uint32_t i = 0; i < n->n; i++) {
         const lr_jnode *parameter = n->list[i];
         const lr_jvalue *given = lr_jinja_argument(c, i, parameter->name);
@@ -150,7 +147,6 @@ lr_jvalue lr_jinja_call_macro(lr_jinja *j, const lr_jmacro *m, const lr_jcall *c
     run(j, n->b);
     j->out = out;
     j->scope = caller;
-    j->loop_depth = loop_depth;
     return lr_jinja_finish(&text);
 }
 

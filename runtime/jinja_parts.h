@@ -72,9 +72,7 @@ typedef struct lr_jmethod {
 
 typedef struct lr_jloop {
     const lr_jvalue *items;
-    uint32_t index, n, depth;
-    lr_jvalue last_seen; /* of loop.changed() */
-    bool seen;
+    uint32_t index, n;
 } lr_jloop;
 
 /* Variables of a block.  Names are pointers into the tree.                                                             */
@@ -188,11 +186,11 @@ typedef struct lr_jinja {
     size_t n_tokens, cap_tokens, at;
     const char **names;
     size_t n_names, cap_names;
+    uint32_t loop_depth;
     /* execution */
     lr_jscope *scope;
     lr_jbuffer *out;
     lr_jvalue hole;
-    uint32_t loop_depth;
 } lr_jinja;
 
 /* Arguments of a call: named ones are the last n_named of items.                                                       */
@@ -216,6 +214,10 @@ void *lr_jinja_grow(lr_jinja *j, void *items, size_t n, size_t *cap, size_t size
 void lr_jinja_step(lr_jinja *j, uint64_t n);                 /* counts work */
 static inline void lr_jinja_step_bytes(lr_jinja *j, size_t n) { lr_jinja_step(j, n / 64); }
 void lr_jinja_enter(lr_jinja *j);                            /* one level deeper; leave with j->depth-- */
+
+/* jinja_messages.c */
+lr_jvalue lr_jinja_read_messages(lr_jinja *j, lr_jvalue messages);
+void lr_jinja_cut_end(lr_jinja *j, lr_jbuffer *out); /* where open_end says so */
 
 /* jinja_lex.c, jinja_parse.c, jinja_block.c */
 void lr_jinja_lex(lr_jinja *j);

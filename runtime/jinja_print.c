@@ -146,8 +146,6 @@ static void dump_string(lr_jinja *j, lr_jbuffer *b, lr_jvalue v, bool ascii) {
         } else if (code >= 0x10000) {
             add_escape(j, b, "\\u%04x", 0xd800 + ((code - 0x10000) >> 10), content);
             add_escape(j, b, "\\u%04x", 0xdc00 + ((code - 0x10000) & 0x3ff), content);
-        } else if (code == 0x7f) {
-            lr_jinja_append_char(j, b, code, content);
         } else {
             add_escape(j, b, "\\u%04x", code, content);
         }

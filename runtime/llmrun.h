@@ -108,6 +108,7 @@ typedef struct llmrun_options {
     int32_t n_cards;
     const char *plan_json; /* text of an earlier plan (llmrun_plan): replay it exactly, or fail; NULL: make one */
     bool disk;            /* weights beyond ram_bytes may be read from disk for every token; default false */
+    const char *chat_template; /* text of a Jinja template instead of the model's own; NULL: the model's */
 } llmrun_options;
 
 /* A GPU to plan for.  A rate of 0: an assumed one, which the plan states.                                             */
@@ -348,19 +349,35 @@ LLMRUN_API llmrun_status llmrun_generate(llmrun_session *s, const int32_t *promp
 
 /* ---- chat ---------------------------------------------------------------------------------------------------- */
 
-/* Prompt form that the model's chat template was recognised as ("ChatML", "Llama 3", ...), NULL if it has no template or
- * one of no known form.  The form approximates the template: default system texts, dates and tools are not rendered.
- * [errors: none]                                                                                                      */
-LLMRUN_API const char *llmrun_chat_form(const llmrun_engine *e);
+/* A conversation for the model's own chat template (chat_template of llmrun_options, else chat_template.jinja,
+ * tokenizer_config.json or the GGUF metadata).  Strings are JSON.                                                     */
+typedef struct llmrun_chat_options {
+    size_t struct_size;   /* set by llmrun_chat_options_default */
+    const char *messages; /* array of {"role", "content" (text or parts), "tool_calls", "tool_call_id", ...} */
+    const char *tools;    /* array of function descriptions, NULL: none */
+    const char *variables; /* object with further variables of the template, {"enable_thinking": false}; NULL: none */
+    bool add_generation_prompt; /* end where the model answers; default true */
+    bool continue_last;   /* the last message is the start of the answer: end behind its text; default false */
+    int64_t unix_time;    /* what templates print as the date, 0: now */
+} llmrun_chat_options;
 
-/* Ids of one user turn, up to where the model answers; append them to the conversation and generate.
- * first   opens the conversation, with the system text (may be NULL); else what closes the model's last answer (whose end
- *         token was not kept) comes first.
- * user    (n_bytes) never read as special tokens.
+LLMRUN_API void llmrun_chat_options_default(llmrun_chat_options *o);
+
+/* The text that the template makes of the conversation, as apply_chat_template of Hugging Face transformers does; of a
+ * model without a template: the messages' texts, each from a new line on.  Release it with llmrun_free.
+ * The template is an untrusted program: its steps, memory and output are limited.
+ * ARG: the template refuses the conversation ("roles must alternate"); FORMAT: the template or the JSON is not valid, or
+ * the template treats a value as what it is not; UNSUPPORTED: the template needs what this version has not, or exceeds a
+ * limit.  Messages give the template's line.                                      [errors: ARG FORMAT UNSUPPORTED NOMEM] */
+LLMRUN_API llmrun_status llmrun_chat_render(const llmrun_engine *e, const llmrun_chat_options *o, char **text,
+                                            llmrun_error *err);
+
+/* Ids of that text, ready for llmrun_generate, which reuses what the session already holds.  Control tokens that the
+ * template writes are special; text of messages, tools and variables never becomes one, whatever it holds.
  * ids     (max) filled with the first max ids; *n_ids: how many there are.
- * [errors: ARG UNSUPPORTED NOMEM]                                                                                     */
-LLMRUN_API llmrun_status llmrun_chat_turn(const llmrun_engine *e, bool first, const char *system, const char *user,
-                                          size_t n_bytes, int32_t *ids, size_t max, size_t *n_ids, llmrun_error *err);
+ * [errors: ARG FORMAT UNSUPPORTED NOMEM]                                                                              */
+LLMRUN_API llmrun_status llmrun_chat_tokenize(const llmrun_engine *e, const llmrun_chat_options *o, int32_t *ids, size_t max,
+                                              size_t *n_ids, llmrun_error *err);
 
 #ifdef __cplusplus
 }

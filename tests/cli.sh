@@ -193,23 +193,36 @@ if [ -f $model/model.safetensors ]; then
     # A chat template: the prompt is a message, --raw completes it.  The demo vocabulary spells the form out.
     mkdir "$work/chat"
     cp $model/* "$work/chat/"
-    echo '{"chat_template": "{{ \"<|im_start|>\" }}"}' >"$work/chat/tokenizer_config.json"
+    chatml="{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    chatml="$chatml{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+    echo "$chatml" >"$work/chat/chat_template.jinja"
     form() { "$llmrun" --model "$work/chat" --temp 0 -n 8 "$@" </dev/null 2>"$work/err"; }
     turn=$'<|im_start|>user\nOnce upon<|im_end|>\n<|im_start|>assistant\n'
     n_ids=$("$llmrun" tokenize --model $model --ids --no-bos -p "$turn" </dev/null | wc -w)
-    same "chat form: one message" "$n_ids" "$(figure "$(form -p 'Once upon' --json)" prompt_tokens)"
-    grep -q '^llmrun: chat form: ChatML' "$work/err" && ok "chat form: told" || bad "chat form: told" "$(cat "$work/err")"
-    same "chat form: --chat is the default" "$(form -p 'Once upon')" "$(form --chat -p 'Once upon')"
-    same "chat form: --raw" "$(run --raw -p 'Once upon' -n 8)" "$(form --raw -p 'Once upon')"
-    same "chat form: --raw is quiet" "" "$(cat "$work/err")"
+    same "chat template: one message" "$n_ids" "$(figure "$(form -p 'Once upon' --json)" prompt_tokens)"
+    grep -q "^llmrun: using the model's chat template" "$work/err" && ok "chat template: told" || bad "chat template: told" "$(cat "$work/err")"
+    same "chat template: --chat is the default" "$(form -p 'Once upon')" "$(form --chat -p 'Once upon')"
+    same "chat template: --raw" "$(run --raw -p 'Once upon' -n 8)" "$(form --raw -p 'Once upon')"
+    same "chat template: --raw is quiet" "" "$(cat "$work/err")"
     n_ids=$("$llmrun" tokenize --model $model --ids --no-bos -p $'<|im_start|>system\nBe kind<|im_end|>\n'"$turn" </dev/null | wc -w)
-    same "chat form: --system" "$n_ids" \
+    same "chat template: --system" "$n_ids" \
         "$(figure "$(form -p 'Once upon' -sys 'Be kind' --json)" prompt_tokens)"
     exits 7 'no chat template' --model $model --system x -p x
-    echo '{"chat_template": "{{ none }}"}' >"$work/chat/tokenizer_config.json"
-    same "unknown chat template: text" "$(run --raw -p 'Once upon' -n 8)" "$(form -p 'Once upon')"
-    grep -q 'no known form' "$work/err" && ok "unknown chat template: told" || bad "unknown chat template" "$(cat "$work/err")"
-    echo '{"chat_template": "{{ \"<|im_start|>\" }}"}' >"$work/chat/tokenizer_config.json"
+    same "--chat-template" "$(form -p 'Once upon')" \
+        "$(run --chat-template "$work/chat/chat_template.jinja" -p 'Once upon' -n 8)"
+    echo '{{ messages[0].content }}' >"$work/plain.jinja"
+    same "--chat-template before the model's" "$("$llmrun" tokenize --model $model --ids --no-bos -p 'Once upon' </dev/null | wc -w)" \
+        "$(figure "$(form -p 'Once upon' --chat-template "$work/plain.jinja" --json)" prompt_tokens)"
+    exits 2 'contradict' --raw --chat-template "$work/plain.jinja" -p x
+    exits 5 "$work/no.jinja" --model $model --chat-template "$work/no.jinja" -p x
+    echo '{% if x %}' >"$work/bad.jinja"
+    exits 4 'line 1: expected endif, got the end of the template; --raw completes' --model $model --chat-template "$work/bad.jinja" -p x
+    echo '{% include "x" %}' >"$work/bad.jinja"
+    exits 7 'the tag {% include %} is not supported' --model $model --chat-template "$work/bad.jinja" -p x
+    echo "{{ raise_exception('no, thanks') }}" >"$work/bad.jinja"
+    exits 2 'no, thanks' --model $model --chat-template "$work/bad.jinja" -p x
+    echo "{% for i in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}" >"$work/bad.jinja"
+    exits 7 'too many steps' --model $model --chat-template "$work/bad.jinja" -p x
 
     exits 8 'context' --model $model -p "$story" -c 8
     exits 2 '' --model $model -p x --quant q9
@@ -260,14 +273,16 @@ if [ -f $model/model.safetensors ]; then
             grep -qF "$text" "$work/out" && ok "chat: $text" || bad "chat: $text" "$(tail -c 600 "$work/out")"
         done
         model=$work/chat
-        chat "/system Be kind\nOnce upon\nAnd then\n/save $work/talk\n/undo\n/regen\n/clear\n/load $work/talk\n/stats\n/bye\n" \
+        chat "/system Be kind\nOnce upon\nAnd then\n/save $work/talk\n/undo\n/regen\n/stats\n/save $work/talk1\n/clear\n/load $work/talk1\n/bye\n" \
             >"$work/out" 2>&1
-        same "chat form: leaves with /bye" 0 $?
-        for text in 'chat form: ChatML' '1 messages left' 'loaded '; do
-            grep -qF "$text" "$work/out" && ok "chat form: $text" || bad "chat form: $text" "$(tail -c 600 "$work/out")"
+        same "chat template: leaves with /bye" 0 $?
+        for text in "using the model's chat template" '1 messages left' 'loaded 3 messages'; do
+            grep -qF "$text" "$work/out" && ok "chat template: $text" || bad "chat template: $text" "$(tail -c 600 "$work/out")"
         done
-        first=$(sed -n 3p "$work/talk" | cut -d' ' -f2)
-        same "chat form: the first message is a turn" "$n_ids" "$first"
+        same "chat template: what is saved" "llmrun chat 2;system 7;user 9;user 8" \
+            "$(grep -aE '^(llmrun chat|system [0-9]|user [0-9])' "$work/talk" | paste -sd ';')"
+        grep -qE 'stats: prompt [0-9]+ tokens \([1-9][0-9]* reused\)' "$work/out" && ok "chat template: the session is reused" ||
+            bad "chat template: the session is reused" "$(tail -c 600 "$work/out")"
     else
         echo "skip - chat: no script(1) here"
     fi

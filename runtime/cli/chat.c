@@ -1,28 +1,23 @@
-/* llmrun on a terminal: a chat.  The conversation is kept as token ids, so each answer starts from the cache of the
- * one before; the model's answer goes to stdout, everything else to stderr.                                           */
-#include <errno.h>
+/* llmrun on a terminal: a chat.  The conversation is kept as messages; for each answer the model's template makes the
+ * whole of it a prompt, and the session evaluates only what it does not hold yet.  The model's answer goes to stdout,
+ * everything else to stderr.                                                                                          */
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cli/cli.h"
 
-typedef struct turn {
-    size_t start, answer; /* positions in ids: of the message, of what the model said to it */
-} turn;
-
 typedef struct chat {
     cli_options *o;
     llmrun_engine *engine;
     llmrun_session *session;
-    const char *form; /* of the prompt; NULL: text is completed as it is */
-    char *system;     /* set by /system, else NULL */
+    bool templated; /* else text is completed as it is */
+    char *system;   /* set by /system, else NULL */
     llmrun_model_info info;
-    int32_t *ids; /* (n_ctx + 1) the conversation */
+    cli_conversation said;
+    cli_text answer; /* as it comes */
+    int32_t *ids;    /* (n_ctx + 1) prompt and answer, for the repeat penalty */
     size_t n_ids;
-    turn *turns;
-    size_t n_turns;
     uint64_t rng;
-    bool open_line; /* the answer did not end its line */
     llmrun_generate_result last;
 } chat;
 
@@ -30,11 +25,10 @@ typedef struct chat {
 
 static bool on_text(void *user, const char *utf8, size_t n) {
     chat *c = user;
-    if (n) c->open_line = utf8[n - 1] != '\n';
-    return fwrite(utf8, 1, n, stdout) == n && fflush(stdout) == 0;
+    return text_add(&c->answer, utf8, n) && fwrite(utf8, 1, n, stdout) == n && fflush(stdout) == 0;
 }
 
-/* Samples here rather than in the library, so that the conversation keeps the exact ids.                              */
+/* Samples here rather than in the library, whose sampling starts from the seed with every answer.                     */
 static int32_t on_choose(void *user, float *logits, int32_t n_vocab) {
     chat *c = user;
     if (c->n_ids > (size_t)c->info.n_ctx) return -1;
@@ -43,8 +37,8 @@ static int32_t on_choose(void *user, float *logits, int32_t n_vocab) {
     return id;
 }
 
-/* Lets the model speak after the ids so far.  An error is told and the conversation goes on.                          */
-static void answer(chat *c) {
+/* Lets the model speak after the ids, and keeps what it said.  False after an error, which is told.                   */
+static bool generate(chat *c) {
     llmrun_generate_options g;
     llmrun_error err = { 0 };
     llmrun_generate_result r = { .struct_size = sizeof r };
@@ -52,157 +46,95 @@ static void answer(chat *c) {
     g.text = on_text;
     g.choose = on_choose;
     g.user = c;
-    size_t n_before = c->n_ids;
-    c->open_line = false;
+    c->answer.n = 0;
     interrupt_arm(c->session);
     llmrun_status status = llmrun_generate(c->session, c->ids, (int32_t)c->n_ids, &g, &r, &err);
     bool stopped = interrupt_seen();
     interrupt_arm(NULL);
-    if (c->open_line || stopped) fputs("\n", stdout);
+    if (stopped || (c->answer.n && c->answer.bytes[c->answer.n - 1] != '\n')) fputs("\n", stdout);
     fflush(stdout);
     if (status != LLMRUN_OK) {
         if (!stopped) cli_fail_error(&err);
-        c->n_ids = n_before;
-        return;
+        return false;
     }
     c->last = r;
-    if (c->n_ids > (size_t)c->info.n_ctx) c->n_ids = (size_t)c->info.n_ctx;
-    if (r.finish == LLMRUN_FINISH_END && c->n_ids) c->n_ids--; /* the end token is no part of the text */
     if (r.finish == LLMRUN_FINISH_CONTEXT)
         cli_note(c->o, "the context of %d tokens is full; /clear starts anew, /undo goes back", c->info.n_ctx);
     if (c->o->stats) print_stats(c->engine, &c->info, &r);
+    return conversation_add(&c->said, ROLE_ASSISTANT, c->answer.bytes ? c->answer.bytes : "", c->answer.n);
 }
 
-/* Adds the message to the conversation and answers it.                                                                */
-static void say(chat *c, const char *bytes, size_t n) {
+/* Answers the conversation; false if there is no answer, for a reason that is told.                                   */
+static bool answer(chat *c) {
     int32_t *ids = NULL;
-    size_t n_new = 0;
-    cli_text joined = { 0 };
-    bool new_line = c->open_line && !c->form;
-    bool fits = (!new_line || text_add(&joined, "\n", 1)) && text_add(&joined, bytes, n);
-    turn *grown = fits ? realloc(c->turns, sizeof *grown * (c->n_turns + 1)) : NULL;
-    if (!grown) {
-        cli_fail(EXIT_FIT, "out of host memory");
-    } else if (c->turns = grown, cli_turn(c->o, c->engine, c->form, !c->n_ids, joined.bytes, joined.n, &ids, &n_new) == 0) {
-        if (c->n_ids + n_new > (size_t)c->info.n_ctx) {
-            cli_fail(EXIT_CONTEXT, "the message has %zu tokens, the context has room for %zu; /clear starts anew", n_new,
-                     (size_t)c->info.n_ctx - c->n_ids);
-        } else if (c->n_ids + n_new > 0) {
-            memcpy(c->ids + c->n_ids, ids, n_new * sizeof *ids);
-            c->turns[c->n_turns++] = (turn){ c->n_ids, c->n_ids + n_new };
-            c->n_ids += n_new;
-            answer(c);
-        }
+    size_t n = 0;
+    bool answered = false;
+    if (conversation_ids(c->o, c->engine, &c->said, &ids, &n)) return false;
+    if (n > (size_t)c->info.n_ctx) {
+        cli_fail(EXIT_CONTEXT, "the conversation has %zu tokens, the context holds %d; /clear starts anew", n, c->info.n_ctx);
+    } else if (n > 0) {
+        memcpy(c->ids, ids, n * sizeof *ids);
+        c->n_ids = n;
+        answered = generate(c);
     }
     free(ids);
-    text_close(&joined);
+    return answered;
 }
 
-/* ---- files: a conversation as text, "llmrun chat 1", vocabulary size, turns, ids ---- */
-
-static void save(chat *c, const char *path) {
-    char temporary[4096];
-    snprintf(temporary, sizeof temporary, "%s.new", path);
-    FILE *f = fopen(temporary, "w");
-    if (!f) {
-        cli_fail(EXIT_IO, "%s: %s", path, strerror(errno));
-        return;
-    }
-    fprintf(f, "llmrun chat 1\n%d %zu %zu\n", c->info.n_vocab, c->n_turns, c->n_ids);
-    for (size_t i = 0; i < c->n_turns; i++) fprintf(f, "%zu %zu\n", c->turns[i].start, c->turns[i].answer);
-    for (size_t i = 0; i < c->n_ids; i++) fprintf(f, "%d\n", c->ids[i]);
-    bool written = fflush(f) == 0 && !ferror(f);
-    if (fclose(f) != 0 || !written || rename(temporary, path) != 0) {
-        cli_fail(EXIT_IO, "%s: %s", path, strerror(errno));
-        remove(temporary);
-    } else {
-        cli_note(c->o, "saved %zu tokens to %s", c->n_ids, path);
-    }
-}
-
-/* Reads turns and ids into arrays of the given sizes; false if the file is not what save writes for this model.       */
-static bool read_chat(FILE *f, const chat *c, turn *turns, size_t n_turns, int32_t *ids, size_t n_ids) {
-    size_t from = 0;
-    for (size_t i = 0; i < n_turns; i++) {
-        if (fscanf(f, "%zu %zu", &turns[i].start, &turns[i].answer) != 2) return false;
-        if (turns[i].start < from || turns[i].answer < turns[i].start || turns[i].answer > n_ids) return false;
-        from = turns[i].answer;
-    }
-    for (size_t i = 0; i < n_ids; i++)
-        if (fscanf(f, "%d", &ids[i]) != 1 || ids[i] < 0 || ids[i] >= c->info.n_vocab) return false;
-    return true;
-}
-
-static void load(chat *c, const char *path) {
-    int n_vocab = 0;
-    size_t n_turns = 0, n_ids = 0, room = (size_t)c->info.n_ctx + 1;
-    FILE *f = fopen(path, "r");
-    if (!f) {
-        cli_fail(EXIT_IO, "%s: %s", path, strerror(errno));
-        return;
-    }
-    bool head = fscanf(f, "llmrun chat 1 %d %zu %zu", &n_vocab, &n_turns, &n_ids) == 3;
-    bool fits = head && n_vocab == c->info.n_vocab && n_ids < room && n_turns <= n_ids;
-    turn *turns = fits ? malloc(sizeof *turns * (n_turns + 1)) : NULL;
-    int32_t *ids = fits ? malloc(sizeof *ids * room) : NULL;
-    if (turns && ids && read_chat(f, c, turns, n_turns, ids, n_ids)) {
-        free(c->turns);
-        free(c->ids);
-        c->turns = turns;
-        c->ids = ids;
-        c->n_turns = n_turns;
-        c->n_ids = n_ids;
-        c->open_line = false;
-        cli_note(c->o, "loaded %zu tokens from %s", n_ids, path);
-    } else {
-        free(turns);
-        free(ids);
-        cli_fail(EXIT_FORMAT, "%s: not a conversation with this model that fits its context", path);
-    }
-    fclose(f);
+/* Adds the message to the conversation and answers it; without an answer it is taken back.                            */
+static void say(chat *c, const char *bytes, size_t n) {
+    size_t n_before = c->said.n;
+    const char *system = n_before ? NULL : c->o->system;
+    bool added = (!system || conversation_add(&c->said, ROLE_SYSTEM, system, strlen(system))) &&
+                 conversation_add(&c->said, ROLE_USER, bytes, n);
+    if (!added) cli_fail(EXIT_FIT, "out of host memory");
+    if (!added || !answer(c)) conversation_cut(&c->said, n_before);
 }
 
 /* ---- commands ---- */
 
 static void clear(chat *c, const char *unused) {
     (void)unused;
-    c->n_ids = c->n_turns = 0;
-    c->open_line = false;
+    conversation_cut(&c->said, 0);
 }
 
 static void regenerate(chat *c, const char *unused) {
     (void)unused;
-    if (!c->n_turns) {
+    if (!c->said.n) {
         cli_note(c->o, "there is no answer yet");
         return;
     }
-    c->n_ids = c->turns[c->n_turns - 1].answer;
+    if (c->said.items[c->said.n - 1].role == ROLE_ASSISTANT) conversation_cut(&c->said, c->said.n - 1);
     answer(c);
 }
 
 static void undo(chat *c, const char *unused) {
+    size_t n = c->said.n;
     (void)unused;
-    if (c->n_turns) c->n_ids = c->turns[--c->n_turns].start;
-    cli_note(c->o, "%zu messages left", c->n_turns);
+    while (n > 0 && c->said.items[n - 1].role != ROLE_USER) n--;
+    conversation_cut(&c->said, n > 0 ? n - 1 : 0);
+    size_t left = conversation_count(&c->said, ROLE_USER);
+    if (!left) conversation_cut(&c->said, 0); /* the system text opens the next conversation */
+    cli_note(c->o, "%zu messages left", left);
 }
 
 /* The system text opens a conversation: a change shows in the next one.                                               */
 static void set_system(chat *c, const char *text) {
-    char *copy = c->form ? strdup(text) : NULL;
-    if (!c->form) {
-        cli_fail(EXIT_UNSUPPORTED, "/system: the model has no chat template of a known form");
+    char *copy = c->templated ? strdup(text) : NULL;
+    if (!c->templated) {
+        cli_fail(EXIT_UNSUPPORTED, "/system: the model has no chat template");
     } else if (!copy) {
         cli_fail(EXIT_FIT, "out of host memory");
     } else {
         free(c->system);
         c->o->system = c->system = copy;
-        if (c->n_ids) cli_note(c->o, "/clear starts a conversation with this system text");
+        if (c->said.n) cli_note(c->o, "/clear starts a conversation with this system text");
     }
 }
 
 static void stats(chat *c, const char *unused) {
     (void)unused;
-    fprintf(stderr, "context: %zu of %d tokens\n", c->n_ids, c->info.n_ctx);
+    fprintf(stderr, "context: %d of %d tokens\n", llmrun_session_position(c->session), c->info.n_ctx);
     if (c->last.struct_size) print_stats(c->engine, &c->info, &c->last);
 }
 
@@ -212,6 +144,14 @@ static void set(chat *c, const char *text) {
         cli_fail(EXIT_USAGE, "/set: expected a name and a value, such as /set temp 0.5");
     else if (cli_options_set(c->o, name, value) == 0 && strcmp(name, "seed") == 0)
         c->rng = c->o->sampling.seed;
+}
+
+static void save(chat *c, const char *path) {
+    if (conversation_save(&c->said, path) == 0) cli_note(c->o, "saved %zu messages to %s", c->said.n, path);
+}
+
+static void load(chat *c, const char *path) {
+    if (conversation_load(&c->said, path) == 0) cli_note(c->o, "loaded %zu messages from %s", c->said.n, path);
 }
 
 static void help(chat *c, const char *unused);
@@ -295,19 +235,19 @@ int chat_main(cli_options *o) {
     int code = cli_open(o, &c.engine);
     if (code) return code;
     o->chat = true;
-    c.form = cli_chat_form(o, c.engine, note);
+    c.templated = cli_templated(o, c.engine, note);
     llmrun_engine_info(c.engine, &c.info);
     c.ids = malloc(sizeof *c.ids * ((size_t)c.info.n_ctx + 1));
     if (!llmrun_engine_tokenizer(c.engine)) {
         code = cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer, so text cannot be read", o->engine.model);
-    } else if (o->system && !c.form) {
-        code = cli_fail(EXIT_UNSUPPORTED, "--system: the model has no chat template of a known form");
+    } else if (o->system && !c.templated) {
+        code = cli_fail(EXIT_UNSUPPORTED, "--system: the model has no chat template");
     } else if (!c.ids) {
         code = cli_fail(EXIT_FIT, "out of host memory");
     } else if (llmrun_session_open(&c.session, c.engine, &err) != LLMRUN_OK) {
         code = cli_fail_error(&err);
     } else if ((code = cli_prompt(o, &first, &given)) == 0) {
-        bool limited = !c.form && !o->max_tokens_given;
+        bool limited = !c.templated && !o->max_tokens_given;
         if (limited) o->max_tokens = COMPLETION_TOKENS;
         cli_note(o, "%s%s", note, limited ? ", up to 256 tokens at a time (/set max-tokens N)" : "");
         if (!o->quiet) fprintf(stderr, "Send a message (/? for help)\n");
@@ -316,8 +256,9 @@ int chat_main(cli_options *o) {
         code = finish_stdout();
     }
     text_close(&first);
+    text_close(&c.answer);
+    conversation_close(&c.said);
     free(c.ids);
-    free(c.turns);
     free(c.system);
     llmrun_session_close(c.session);
     llmrun_engine_close(c.engine);

@@ -26,6 +26,7 @@ typedef struct cli_options {
     int32_t max_tokens;
     bool max_tokens_given, seed_given;
     const char *prompt, *file, *system;
+    const char *chat_template; /* a file */
     const char **stop; /* (n_stop) grown by the parser, released by cli_options_close */
     int32_t n_stop;
     const char *plan_file;
@@ -118,15 +119,37 @@ void json_number(FILE *to, double value);
 /* Flushes stdout: 0, or EXIT_IO with a sentence if what was written did not arrive (a closed pipe is fine).           */
 int finish_stdout(void);
 
+/* ---- conversations ---- */
+
+typedef enum cli_role { ROLE_SYSTEM, ROLE_USER, ROLE_ASSISTANT } cli_role;
+
+typedef struct cli_conversation {
+    struct cli_message {
+        cli_role role;
+        cli_text text;
+    } *items;
+    size_t n;
+} cli_conversation;
+
+bool conversation_add(cli_conversation *c, cli_role role, const char *bytes, size_t n); /* false: out of memory */
+void conversation_cut(cli_conversation *c, size_t n);                                   /* keeps the first n */
+void conversation_close(cli_conversation *c);
+size_t conversation_count(const cli_conversation *c, cli_role role);
+/* Ids up to where the model answers, in memory that the caller frees.  0, or an exit code after a sentence.           */
+int conversation_ids(const cli_options *o, const llmrun_engine *e, cli_conversation *c, int32_t **ids, size_t *n_ids);
+int conversation_save(const cli_conversation *c, const char *path); /* 0, or an exit code after a sentence */
+int conversation_load(cli_conversation *c, const char *path);       /* the same; c is as before then */
+
 /* ---- generation: what run and chat share ---- */
 
-/* The prompt form that the answer will have, NULL to complete the text as it is.  note (96) gets what to tell: empty if
- * nobody asked for another.                                                                                           */
-const char *cli_chat_form(const cli_options *o, const llmrun_engine *e, char note[96]);
-/* Ids of a message, in memory that the caller frees: a turn of the form, or (form NULL) the text.  first: nothing was
- * said before it.  0, or an exit code after a sentence.                                                               */
-int cli_turn(const cli_options *o, const llmrun_engine *e, const char *form, bool first, const char *bytes, size_t n,
-             int32_t **ids, size_t *n_ids);
+/* True if prompts go through a chat template.  note (96) gets what to tell: empty if nobody asked for another.        */
+bool cli_templated(const cli_options *o, const llmrun_engine *e, char note[96]);
+/* Ids of a prompt, in memory that the caller frees: one message of the template, or the text.  0, or an exit code after
+ * a sentence.                                                                                                         */
+int cli_prompt_ids(const cli_options *o, const llmrun_engine *e, bool templated, const cli_text *prompt, int32_t **ids,
+                   size_t *n_ids);
+/* 0 if the model has all ids, or an exit code after a sentence.                                                       */
+int cli_check_ids(const cli_options *o, const llmrun_engine *e, const int32_t *ids, size_t n);
 /* Options of one answer, from the command line; the caller sets text and user.                                        */
 void cli_generate_options(const cli_options *o, llmrun_generate_options *g);
 /* A seed for a run that asked for none.                                                                               */

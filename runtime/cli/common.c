@@ -144,11 +144,24 @@ int cli_prepare(cli_options *o) {
     return 0;
 }
 
+static int read_template(const char *path, cli_text *text) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return cli_fail(EXIT_IO, "%s: %s", path, strerror(errno));
+    int code = text_add(text, "", 0) ? text_read(text, f, path) : cli_fail(EXIT_FIT, "%s: out of host memory", path);
+    fclose(f);
+    return code;
+}
+
 int cli_open(cli_options *o, llmrun_engine **out) {
     llmrun_error err = { 0 };
+    cli_text template = { 0 };
     int code = cli_prepare(o);
+    if (!code && o->chat_template) code = read_template(o->chat_template, &template);
     if (code) return code;
+    o->engine.chat_template = template.bytes;
     interrupt_arm(NULL);
-    if (llmrun_engine_open(out, &o->engine, &err) != LLMRUN_OK) return cli_fail_error(&err);
-    return 0;
+    if (llmrun_engine_open(out, &o->engine, &err) != LLMRUN_OK) code = cli_fail_error(&err);
+    text_close(&template);
+    o->engine.chat_template = NULL;
+    return code;
 }

@@ -11,51 +11,43 @@ uint64_t random_seed(void) {
     return seed >> 1; /* so that it can be typed back as --seed */
 }
 
-const char *cli_chat_form(const cli_options *o, const llmrun_engine *e, char note[96]) {
+bool cli_templated(const cli_options *o, const llmrun_engine *e, char note[96]) {
     llmrun_model_info info = { .struct_size = sizeof info };
-    const char *form = llmrun_chat_form(e);
+    llmrun_engine_info(e, &info);
+    bool plain = o->raw || o->parse_special || (o->logits && !o->chat), templated = !plain && info.has_chat_template;
+    const char *whose = o->chat_template ? "the chat template that was given" : "the model's chat template";
     note[0] = 0;
-    llmrun_engine_info(e, &info);
-    if (o->raw || o->parse_special || (o->logits && !o->chat)) {
-        form = NULL;
-        if (o->chat) snprintf(note, 96, "completing text as it is");
-    } else if (form) {
-        snprintf(note, 96, "chat form: %s (approximates the model's template)", form);
-    } else if (info.has_chat_template) {
-        snprintf(note, 96, "chat template of no known form: completing text");
-    } else if (o->chat) {
-        snprintf(note, 96, "no chat template: completing text");
-    }
-    return form;
+    if (templated)
+        snprintf(note, 96, "using %s", whose);
+    else if (o->chat)
+        snprintf(note, 96, "%s: completing text", plain ? "as asked" : "no chat template");
+    return templated;
 }
 
-/* One turn of the model's form.                                                                                       */
-static int form_turn(const cli_options *o, const llmrun_engine *e, bool first, const char *bytes, size_t n, int32_t **ids,
-                     size_t *n_ids) {
-    llmrun_error err = { 0 };
-    if (llmrun_chat_turn(e, first, o->system, bytes, n, NULL, 0, n_ids, &err) != LLMRUN_OK) return cli_fail_error(&err);
-    *ids = malloc((*n_ids + 1) * sizeof **ids);
-    if (!*ids) return cli_fail(EXIT_FIT, "prompt: out of host memory");
-    llmrun_chat_turn(e, first, o->system, bytes, n, *ids, *n_ids, n_ids, &err);
-    if (err.status == LLMRUN_OK) return 0;
-    free(*ids);
-    *ids = NULL;
-    return cli_fail_error(&err);
-}
-
-int cli_turn(const cli_options *o, const llmrun_engine *e, const char *form, bool first, const char *bytes, size_t n,
-             int32_t **ids, size_t *n_ids) {
+int cli_check_ids(const cli_options *o, const llmrun_engine *e, const int32_t *ids, size_t n) {
     llmrun_model_info info = { .struct_size = sizeof info };
-    unsigned flags = (first ? LLMRUN_ADD_SPECIAL : 0) | (o->parse_special ? LLMRUN_PARSE_SPECIAL : 0);
-    *ids = NULL;
-    int code = form ? form_turn(o, e, first, bytes, n, ids, n_ids)
-                    : cli_tokenize(llmrun_engine_tokenizer(e), bytes, n, flags, ids, n_ids);
     llmrun_engine_info(e, &info);
-    for (size_t i = 0; !code && i < *n_ids; i++)
-        if ((*ids)[i] >= info.n_vocab)
-            code = cli_fail(EXIT_FORMAT, "%s: its tokenizer gives id %d, the model has %d: it belongs to another model",
-                            o->engine.model, (*ids)[i], info.n_vocab);
-    return code;
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] >= info.n_vocab)
+            return cli_fail(EXIT_FORMAT, "%s: its tokenizer gives id %d, the model has %d: it belongs to another model",
+                            o->engine.model, ids[i], info.n_vocab);
+    return 0;
+}
+
+int cli_prompt_ids(const cli_options *o, const llmrun_engine *e, bool templated, const cli_text *prompt, int32_t **ids,
+                   size_t *n_ids) {
+    unsigned flags = LLMRUN_ADD_SPECIAL | (o->parse_special ? LLMRUN_PARSE_SPECIAL : 0);
+    *ids = NULL;
+    if (templated) {
+        cli_conversation c = { 0 };
+        bool added = (!o->system || conversation_add(&c, ROLE_SYSTEM, o->system, strlen(o->system))) &&
+                     conversation_add(&c, ROLE_USER, prompt->bytes, prompt->n);
+        int code = added ? conversation_ids(o, e, &c, ids, n_ids) : cli_fail(EXIT_FIT, "prompt: out of host memory");
+        conversation_close(&c);
+        return code;
+    }
+    int code = cli_tokenize(llmrun_engine_tokenizer(e), prompt->bytes, prompt->n, flags, ids, n_ids);
+    return code ? code : cli_check_ids(o, e, *ids, *n_ids);
 }
 
 void cli_generate_options(const cli_options *o, llmrun_generate_options *g) {

@@ -68,10 +68,12 @@ static const option options[] = {
       "tokens to generate at most (-1: until the model ends or the context is full)" },
     { "--stop", OPT_LIST, "TEXT", AT(stop), 0, 0, CMD_RUN, TEXT_GROUP, "stop before this text appears; may be repeated" },
     { "--chat", OPT_ON, NULL, AT(chat), 0, 0, CMD_RUN, TEXT_GROUP, "chat, also when a prompt is given" },
+    { "--chat-template --chat-template-file", OPT_TEXT, "FILE", AT(chat_template), 0, 0, CMD_RUN, TEXT_GROUP,
+      "a Jinja template instead of the model's own" },
     { "--system --system-prompt -sys", OPT_TEXT, "TEXT", AT(system), 0, 0, CMD_RUN, TEXT_GROUP,
       "how the model should answer; opens the conversation (models with a chat template)" },
     { "--raw", OPT_ON, NULL, AT(raw), 0, 0, CMD_RUN, TEXT_GROUP,
-      "complete the text itself; else it is one message in the form of the model's chat template, if it has one" },
+      "complete the text itself; else it is one message of the model's chat template, if it has one" },
     { "--parse-special", OPT_ON, NULL, AT(parse_special), 0, 0, CMD_RUN | CMD_TOKENIZE, TEXT_GROUP,
       "text such as <|eot_id|> becomes that one token; the text is completed as with --raw" },
     { "--ids", OPT_ON, NULL, AT(ids), 0, 0, CMD_TOKENIZE, TEXT_GROUP, "ids alone, on one line" },
@@ -135,8 +137,9 @@ static const struct { const char *names, *hint; } foreign[] = {
     { "-i --interactive -cnv --conversation", "use --chat" },
     { "-no-cnv --no-conversation -st --single-turn", "-p gives one answer and ends; --raw leaves the template out" },
     { "--trust-remote-code", "code of a model is never run; leave it out" },
-    { "--lora --mmproj --grammar --grammar-file --json-schema --draft-model -md --jinja",
+    { "--lora --mmproj --grammar --grammar-file --json-schema --draft-model -md",
       "not in this version" },
+    { "--jinja --no-jinja", "the model's chat template is always rendered; --raw leaves it out" },
     { "--host --port", "serve is not in this version" },
     { "--list-devices", "use llmrun devices" },
 };
@@ -319,6 +322,7 @@ int cli_options_parse(cli_options *o, const cli_command *command, int n, char **
     }
     const char *plain = o->raw ? "--raw" : o->parse_special ? "--parse-special" : NULL;
     if (plain && o->chat) return cli_fail(EXIT_USAGE, "--chat and %s contradict each other", plain);
+    if (plain && o->chat_template) return cli_fail(EXIT_USAGE, "--chat-template and %s contradict each other", plain);
     if (plain && o->system) return cli_fail(EXIT_USAGE, "--system and %s contradict each other", plain);
     if (o->prompt && o->file) return cli_fail(EXIT_USAGE, "--prompt and --file: expected one of them");
     return 0;

@@ -124,13 +124,13 @@ static int open_and_answer(cli_options *o, const cli_text *prompt) {
     if (code) return code;
     const llmrun_tokenizer *tokenizer = llmrun_engine_tokenizer(engine);
     char note[96];
-    const char *form = cli_chat_form(o, engine, note);
+    bool templated = cli_templated(o, engine, note);
     llmrun_engine_info(engine, &info);
     if (!tokenizer) {
         code = cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer, so text cannot be read", o->engine.model);
-    } else if (o->system && !form) {
-        code = cli_fail(EXIT_UNSUPPORTED, "--system: the model has no chat template of a known form");
-    } else if ((code = cli_turn(o, engine, form, true, prompt->bytes, prompt->n, &ids, &n)) != 0) {
+    } else if (o->system && !templated) {
+        code = cli_fail(EXIT_UNSUPPORTED, "--system: the model has no chat template");
+    } else if ((code = cli_prompt_ids(o, engine, templated, prompt, &ids, &n)) != 0) {
     } else if (n == 0) {
         code = cli_fail(EXIT_USAGE, "the prompt is empty and the model has no begin token; give -p TEXT");
     } else if (n > (size_t)info.n_ctx) {
@@ -141,7 +141,7 @@ static int open_and_answer(cli_options *o, const cli_text *prompt) {
         code = EXIT_INTERRUPTED;
     } else {
         interrupt_arm(session);
-        if (note[0]) cli_note(o, "%s%s", note, form ? "; --raw completes the text itself" : "");
+        if (note[0]) cli_note(o, "%s%s", note, templated ? "; --raw completes the text itself" : "");
         if (o->logits) code = write_logits(session, &info, ids, n, o->logits);
         if (!code && (!o->logits || o->max_tokens_given)) code = answer_once(o, engine, session, &info, ids, n);
     }
