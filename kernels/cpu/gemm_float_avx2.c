@@ -1,4 +1,4 @@
-/* Prefill matmul in f32 for AVX2: f32, f16, bf16 and nf4 weights, decoded into panels, times f32 activations.
+/* Prefill matmul in f32 for AVX2: f32, f16, bf16, nf4 and block weights, decoded into panels, times f32 activations.
  *
  * A panel is 4 groups of 16 rows, [group][column][16 rows]; a tile is 16 rows x 6 tokens in 12 registers.           */
 #include <immintrin.h>
@@ -6,7 +6,7 @@
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/gemm_float.h"
 
-enum { LANES = 8, GROUP = 2 * LANES, DECODED = 64 }; /* DECODED: columns decoded at a time, a multiple of every block */
+enum { LANES = 8, GROUP = 2 * LANES, DECODED = 256 }; /* DECODED: columns decoded at a time, a multiple of every block */
 
 /* ---- the tile ---- */
 
@@ -106,10 +106,10 @@ static void gemm_f32_avx2(const void *args, int64_t i0, int64_t i1, void *scratc
     lr_gemm_float_run(&gemm, args, i0, i1, scratch);
 }
 
-/* One kernel: the matrix says how its rows are decoded. */
+/* One kernel for all formats: the matrix says how its rows are decoded. */
 void lr_gemm_fill_float_avx2(lr_ops *ops) {
-    static const lr_format formats[] = { LR_F32, LR_F16, LR_BF16, LR_NF4 };
-    static const char *const names[] = { "gemm_f32_avx2", "gemm_f16_avx2", "gemm_bf16_avx2", "gemm_nf4_avx2" };
-    for (size_t i = 0; i < LR_COUNT(formats); i++)
-        ops->matmul_many[formats[i]] = (lr_matmul_kernel){ names[i], LR_ACT_F32, LR_GEMM_FLOAT_ROWS, gemm_f32_avx2 };
+#define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file)                                             \
+    ops->matmul_many[id] = (lr_matmul_kernel){ "gemm_" format "_avx2", LR_ACT_F32, LR_GEMM_FLOAT_ROWS, gemm_f32_avx2 };
+#include "quant/formats.def"
+#undef LR_FORMAT
 }

@@ -1,4 +1,4 @@
-/* Prefill matmul with vdpbf16ps (f16, bf16 and nf4 weights as bf16, times bf16 activations) and in f32.
+/* Prefill matmul with vdpbf16ps (f16, bf16, nf4 and block weights as bf16, times bf16 activations) and in f32.
  *
  * A register holds one 32-bit unit, a bf16 pair of columns or an f32, of 16 rows; a tile is 4 registers x 6 tokens. */
 #include "kernels/cpu/gemm_avx512.h"
@@ -122,6 +122,29 @@ unpack(__m512i *panel, const lr_matrix *w, int64_t row, int32_t n_rows, int64_t 
         }
 }
 
+/* Block formats: 256 columns of 16 rows are decoded at a time; 32 of them are a step of the above. */
+static void unpack_blocks(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows, int64_t col, int64_t n_cols) {
+    enum { DECODED = 256 };
+    const lr_format_traits *f = &lr_formats[w->format];
+    _Alignas(64) float x[LANES][DECODED];
+    for (int r = 0; r * LANES < n_rows; r++)
+        for (int64_t c = 0; c < n_cols; c += DECODED) {
+            const int64_t n = lr_min(DECODED, n_cols - c), block = (col + c) / f->block;
+            for (int i = 0; i < LANES; i++)
+                f->decode(x[i], lr_row_quants(w, row + lr_min(r * LANES + i, n_rows - 1)) + block * f->quant_bytes, NULL,
+                          n);
+            for (int64_t k = 0; k < n; k += 32) {
+                __m512i v[LANES];
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++) v[i] = to_bf16(_mm512_load_ps(x[i] + k), _mm512_load_ps(x[i] + k + 16));
+                lr_transpose_16(v);
+                __m512i *to = (__m512i *)panel + (c + k) / 2 * REGISTERS + r;
+#pragma GCC unroll 16
+                for (int i = 0; i < LANES; i++) to[i * REGISTERS] = v[i];
+            }
+        }
+}
+
 /* ---- the table ---- */
 
 #define GEMM(format, kind, size, act)                                                         \
@@ -141,7 +164,18 @@ GEMM(f16, bf16, 2, LR_ACT_BF16)
 GEMM(bf16, bf16, 2, LR_ACT_BF16)
 GEMM(nf4, bf16, 2, LR_ACT_BF16)
 
+static void gemm_blocks_avx512(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    static const lr_gemm_float gemm = { 2, unpack_blocks, tile_bf16 };
+    lr_gemm_float_run(&gemm, args, i0, i1, scratch);
+}
+
 void lr_gemm_fill_float_avx512(lr_ops *ops) {
+#define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file) /* below */
+#define LR_BLOCK_FORMAT(id, format, block, bytes, bits, file, encoder)                                                 \
+    ops->matmul_many[id] =                                                                                             \
+        (lr_matmul_kernel){ "gemm_" format "_avx512", LR_ACT_BF16, LR_GEMM_FLOAT_ROWS, gemm_blocks_avx512 };
+#include "quant/formats.def"
+#undef LR_FORMAT
     ops->matmul_many[LR_F32] = kernel_f32;
     ops->matmul_many[LR_F16] = kernel_f16;
     ops->matmul_many[LR_BF16] = kernel_bf16;

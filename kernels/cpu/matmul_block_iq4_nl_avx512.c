@@ -1,4 +1,4 @@
-/* IQ4_NL weights, few tokens: 18 bytes of d and 16 of codes. Byte j of a block's * 16 holds columns j and j + 16.    */
+/* IQ4_NL weights, few tokens: 18 bytes of d and 16 of codes. Byte j of a block's 16 holds columns j and j + 16.      */
 enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
 enum { CELL = 32, BLOCK = 18, GROUP_BYTES = 16 * BLOCK };
 #define NAME lr_matmul_block_iq4_nl_avx512

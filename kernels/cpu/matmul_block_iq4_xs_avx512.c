@@ -1,5 +1,5 @@
 /* IQ4_XS weights, few tokens: 136 bytes of d, the high two bits of eight scales, their low four bits, then eight
- * times * 16 bytes as in iq4_nl.                                                                                     */
+ * times 16 bytes as in iq4_nl.                                                                                       */
 enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
 enum { CELL = 32, BLOCK = 136, GROUP_BYTES = 2 * BLOCK };
 #define NAME lr_matmul_block_iq4_xs_avx512

@@ -1,4 +1,4 @@
-/* MXFP4 weights, few tokens: 17 bytes of exponent and 16 of codes. Byte j of a block's * 16 holds columns j and j +
+/* MXFP4 weights, few tokens: 17 bytes of exponent and 16 of codes. Byte j of a block's 16 holds columns j and j +
  * 16.                                                                                                                */
 enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
 enum { CELL = 32, BLOCK = 17, GROUP_BYTES = 16 * BLOCK };

@@ -1,5 +1,5 @@
 /* Q2_K weights, few tokens: 84 bytes of 16 scales and mins of four bits, 64 bytes of codes as the low bits of Q3_K,
- * d and * dmin.                                                                                                      */
+ * d and dmin.                                                                                                        */
 enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 1, HAS_MIN = 2 };
 enum { CELL = 16, BLOCK = 84, GROUP_BYTES = BLOCK };
 #define NAME lr_matmul_block_q2_k_avx512

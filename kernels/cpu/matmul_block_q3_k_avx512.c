@@ -1,5 +1,5 @@
-/* Q3_K weights, few tokens: 110 bytes, quants/blocks_k.c. Of each half of 128 codes 32 bytes have the low two bits
- * of * codes l, l + 32, l + 64, l + 96; bit 4 h + k of mask byte l is the third bit of code l + 32 k of half h.      */
+/* Q3_K weights, few tokens: 110 bytes, as in quant/blocks_k.c. Of each half of 128 codes 32 bytes have the low two
+ * bits of codes l, l + 32, l + 64, l + 96; bit 4 h + k of mask byte l is the third bit of code l + 32 k of half h.   */
 enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 4, HAS_MIN = 0 };
 enum { CELL = 16, BLOCK = 110, GROUP_BYTES = BLOCK };
 #define NAME lr_matmul_block_q3_k_avx512

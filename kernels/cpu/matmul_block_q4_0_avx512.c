@@ -1,4 +1,4 @@
-/* Q4_0 weights, few tokens: 18 bytes of d and 16 of codes. Byte j of a block's * 16 holds columns j and j + 16.      */
+/* Q4_0 weights, few tokens: 18 bytes of d and 16 of codes. Byte j of a block's 16 holds columns j and j + 16.        */
 enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 8, HAS_MIN = 0 };
 enum { CELL = 32, BLOCK = 18, GROUP_BYTES = 16 * BLOCK };
 #define NAME lr_matmul_block_q4_0_avx512

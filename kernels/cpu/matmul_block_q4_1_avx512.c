@@ -1,4 +1,4 @@
-/* Q4_1 weights, few tokens: 20 bytes of d, m and 16 of codes. Byte j of a block's * 16 holds columns j and j + 16.   */
+/* Q4_1 weights, few tokens: 20 bytes of d, m and 16 of codes. Byte j of a block's 16 holds columns j and j + 16.     */
 enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
 enum { CELL = 32, BLOCK = 20, GROUP_BYTES = 16 * BLOCK };
 #define NAME lr_matmul_block_q4_1_avx512

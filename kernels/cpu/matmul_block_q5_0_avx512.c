@@ -1,4 +1,4 @@
-/* Q5_0 weights, few tokens: 22 bytes of d, 4 of fifth bits and 16 of codes. Byte j of a block's * 16 holds columns j
+/* Q5_0 weights, few tokens: 22 bytes of d, 4 of fifth bits and 16 of codes. Byte j of a block's 16 holds columns j
  * and j + 16.                                                                                                        */
 enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 16, HAS_MIN = 0 };
 enum { CELL = 32, BLOCK = 22, GROUP_BYTES = 16 * BLOCK };

@@ -1,5 +1,5 @@
-/* Q5_1 weights, few tokens: 24 bytes of d, m, 4 of fifth bits and 16 of codes. Byte j of a block's * 16 holds
- * columns j and j + 16.                                                                                              */
+/* Q5_1 weights, few tokens: 24 bytes of d, m, 4 of fifth bits and 16 of codes. Byte j of a block's 16 holds columns
+ * j and j + 16.                                                                                                      */
 enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
 enum { CELL = 32, BLOCK = 24, GROUP_BYTES = 16 * BLOCK };
 #define NAME lr_matmul_block_q5_1_avx512

@@ -1,5 +1,6 @@
-/* Q6_K weights, few tokens: 210 bytes, quants/blocks_k.c. Of each half of 128 codes 64 bytes have the low four bits
- * * (low nibbles: codes 0 .. 63), 32 bytes the high two of codes l, l + 32, l + 64, l + 96. A scale for 16 codes.    */
+/* Q6_K weights, few tokens: 210 bytes, as in quant/blocks_k.c. Of each half of 128 codes 64 bytes have the low four
+ * bits * (low nibbles: codes 0 .. 63), 32 bytes the high two of codes l, l + 32, l + 64, l + 96. A scale for 16
+ * codes.                                                                                                             */
 enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 32, HAS_MIN = 0 };
 enum { CELL = 16, BLOCK = 210, GROUP_BYTES = BLOCK };
 #define NAME lr_matmul_block_q6_k_avx512
