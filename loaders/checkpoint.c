@@ -90,7 +90,7 @@ static llmrun_status read_directory(lr_checkpoint *c, const char *weights, llmru
         goto done;
     }
     /* Foreign weights are the better sentence: such directories often have no config.json either. */
-    if (status != LLMRUN_UNSUPPORTED && status != LLMRUN_NOMEM && !lr_path_exists(config))
+    if (status != LLMRUN_UNSUPPORTED && status != LLMRUN_NOMEM && status != LLMRUN_ARG && !lr_path_exists(config))
         status = lr_fail(err, LLMRUN_IO, "%s: no such file; weights need their config.json beside them", config);
     if (!status) status = lr_config_read(&c->config, config, err);
     if (!status) status = read_siblings(c, err);

@@ -1,6 +1,7 @@
 /* The files of a GGUF model: one, or the parts NAME-00001-of-00005.gguf of a split one, as one checkpoint.           */
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "loaders/gguf.h"
@@ -17,7 +18,9 @@ bool lr_gguf_part_of(const char *path, int *no, int *count) {
     const char *end = path + n - k;
     for (size_t i = 0; i < k; i++)
         if (form[i] == '0' ? !isdigit((unsigned char)end[i]) : tolower((unsigned char)end[i]) != form[i]) return false;
-    return sscanf(end, "-%5d-of-%5d", no, count) == 2 && *no >= 1 && *no <= *count;
+    *no = atoi(end + 1);
+    *count = atoi(end + 10);
+    return *no >= 1 && *no <= *count;
 }
 
 /* A part says its place too.  no counts from 1.                                                                      */
