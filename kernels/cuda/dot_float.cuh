@@ -6,46 +6,44 @@
 #include "kernels/cuda/dot.cuh"
 
 template <class Type, int WIDTH> struct dot_float {
-    enum { VALUES = WIDTH };
+    enum { VALUES = WIDTH, PARTS = WIDTH / 4, TILE_FROM = LR_GPU_FEW + 1 };
     typedef nothing_fixed fixed;
     struct raw {
         uint4 q;
     };
     struct weights {
-        float w[VALUES];
+        float w[4];
     };
     struct input {
-        float x[VALUES];
+        float x[4];
     };
     GPU_FN raw load(const dot_row &row, unsigned unit) { return { load_weights16(row.quants + 16 * unit) }; }
-    GPU_FN weights decode(const raw &r, fixed) {
+    GPU_FN weights decode(const raw &r, fixed, int part) {
+        const unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w };
         weights w;
-        unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w };
-        GPU_UNROLL for (int i = 0; i < 4; i++) Type::unpack(q[i], w.w + i * (VALUES / 4));
+        GPU_UNROLL for (int i = 0; i < 4 / PARTS; i++) Type::unpack(q[4 / PARTS * part + i], w.w + PARTS * i);
         return w;
     }
-    GPU_FN input load_input(const dot_input &row, unsigned unit) {
-        input in;
-        GPU_UNROLL for (int i = 0; i < VALUES / 4; i++) {
-            float4 v = __ldg((const float4 *)row.values + unit * (VALUES / 4) + i);
-            in.x[4 * i] = v.x, in.x[4 * i + 1] = v.y, in.x[4 * i + 2] = v.z, in.x[4 * i + 3] = v.w;
-        }
-        return in;
+    GPU_FN input load_input(const dot_input &row, unsigned unit, int part) {
+        float4 v = __ldg((const float4 *)row.values + PARTS * unit + part);
+        return { { v.x, v.y, v.z, v.w } };
     }
     GPU_FN void dot(float &sum, const weights &w, const input &in) {
-        GPU_UNROLL for (int i = 0; i < VALUES; i++) sum += w.w[i] * in.x[i];
+        GPU_UNROLL for (int i = 0; i < 4; i++) sum += w.w[i] * in.x[i];
     }
-    GPU_FN float value(const dot_row &row, int i) { return Type::convert(((const typename Type::bits *)row.quants)[i]); }
+    GPU_FN float value(const dot_row &row, int i) {
+        return Type::convert(((const typename Type::bits *)row.quants)[i]);
+    }
 };
 
 template <class Type> struct dot_float<Type, 1> {
-    enum { VALUES = 1 };
+    enum { VALUES = 1, PARTS = 1, TILE_FROM = LR_GPU_FEW + 1 };
     typedef nothing_fixed fixed;
     typedef typename Type::bits raw;
     typedef float weights, input;
     GPU_FN raw load(const dot_row &row, unsigned i) { return __ldcs((const raw *)row.quants + i); }
-    GPU_FN weights decode(raw bits, fixed) { return Type::convert(bits); }
-    GPU_FN input load_input(const dot_input &row, unsigned i) { return __ldg((const float *)row.values + i); }
+    GPU_FN weights decode(raw bits, fixed, int) { return Type::convert(bits); }
+    GPU_FN input load_input(const dot_input &row, unsigned i, int) { return __ldg((const float *)row.values + i); }
     GPU_FN void dot(float &sum, weights w, input x) { sum += w * x; }
 };
 

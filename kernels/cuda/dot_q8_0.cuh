@@ -5,7 +5,7 @@
 #include "kernels/cuda/dot.cuh"
 
 struct dot_q8_0 {
-    enum { VALUES = 16 };
+    enum { VALUES = 16, PARTS = 1, TILE_FROM = LR_GPU_FEW + 1 };
     typedef nothing_fixed fixed;
     struct raw {
         uint4 q;
@@ -22,15 +22,18 @@ struct dot_q8_0 {
     GPU_FN raw load(const dot_row &row, unsigned unit) {
         return { load_weights16(row.quants + 16 * unit), load_scale<unsigned short>(row.scales, unit / 2) };
     }
-    GPU_FN weights decode(const raw &r, fixed) {
+    GPU_FN weights decode(const raw &r, fixed, int) {
         return { { { (int)r.q.x, (int)r.q.y, (int)r.q.z, (int)r.q.w } }, half_bits_to_float(r.d) };
     }
-    GPU_FN input load_input(const dot_input &x, unsigned unit) { return { load_int8x16(x, 16 * unit), __ldg(x.d + unit / 2) }; }
+    GPU_FN input load_input(const dot_input &x, unsigned unit, int) {
+        return { load_int8x16(x, 16 * unit), __ldg(x.d + unit / 2) };
+    }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
         sum += w.d * x.d * dot_end(dot_int8x16(w.q, x.q, dot_begin()));
     }
     GPU_FN float value(const dot_row &row, int i) {
-        return half_bits_to_float(((const unsigned short *)row.scales)[i / 32]) * (float)((const int8_t *)row.quants)[i];
+        return half_bits_to_float(((const unsigned short *)row.scales)[i / 32]) *
+               (float)((const int8_t *)row.quants)[i];
     }
 };
 

@@ -26,6 +26,6 @@ cudaError_t gpu_embed(lr_device *d, const lr_embed_args *a, int64_t n) {
                                w->scales_stride, (int)w->cols, a->scale);
         GPU_DOT_FORMATS(EMBED)
 #undef EMBED
-    default: return cudaErrorInvalidValue;
+        default: return cudaErrorInvalidValue;
     }
 }

@@ -1,8 +1,8 @@
 /* Products of a few tokens: every weight is read once, with 16-byte loads, and meets all tokens at once.
  *
- * A warp has 4 rows, so that the activations it reads serve 4 times; its lanes walk along the rows.  Short matrices give
- * a row to several warps of a block, so that enough loads are under way.  All sums have a fixed order that follows from
- * the shape alone: lane, then warp, then warps of a row.                                                             */
+ *  A warp has 4 rows, so that the activations it reads serve 4 times; its lanes walk along the rows.  Short matrices
+ * give a row to several warps of a block, so that enough loads are under way.  All sums have a fixed order that follows
+ * from the shape alone: lane, then warp, then warps of a row.                                                        */
 #ifndef LR_GEMV_CUH
 #define LR_GEMV_CUH
 
@@ -27,10 +27,10 @@ static inline gemv_input gemv_input_of(const lr_act *x) {
     return { (const uint8_t *)x->values, x->d, x->s, q8 ? cols : 4 * cols, q8 ? cols / 32 : 0, (int)x->n };
 }
 
-template <class Dot> GPU_FN typename Dot::input gemv_load_input(const gemv_input &x, int t, unsigned unit) {
-    int token = min(t, x.n - 1); /* those beyond n are not used */
-    dot_input row = { x.values + token * x.values_stride, x.d + token * x.d_stride, x.s + token * x.d_stride };
-    return Dot::load_input(row, unit);
+/* Token t, or the last one where t is beyond it: such products are not used.                                         */
+GPU_FN dot_input gemv_token(const gemv_input &x, int t) {
+    int token = min(t, x.n - 1);
+    return { x.values + token * x.values_stride, x.d + token * x.d_stride, x.s + token * x.d_stride };
 }
 
 /* Adds the products of one unit of each row.  One or two tokens: their activations stay in registers while row after
@@ -38,27 +38,29 @@ template <class Dot> GPU_FN typename Dot::input gemv_load_input(const gemv_input
 template <class Dot, int N>
 GPU_FN void gemv_dot_unit(float sums[GEMV_ROWS * N], const typename Dot::raw raw[GEMV_ROWS], const gemv_input &x,
                           unsigned unit, const typename Dot::fixed &fixed) {
-    if constexpr (N <= 2) {
-        typename Dot::input in[N];
-        GPU_UNROLL for (int t = 0; t < N; t++) in[t] = gemv_load_input<Dot>(x, t, unit);
-        GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
-            typename Dot::weights w = Dot::decode(raw[r], fixed);
-            GPU_UNROLL for (int t = 0; t < N; t++) Dot::dot(sums[r * N + t], w, in[t]);
-        }
-    } else {
-        typename Dot::weights w[GEMV_ROWS];
-        GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) w[r] = Dot::decode(raw[r], fixed);
-        GPU_UNROLL for (int t = 0; t < N; t++) {
-            typename Dot::input in = gemv_load_input<Dot>(x, t, unit);
-            GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) Dot::dot(sums[r * N + t], w[r], in);
+    GPU_UNROLL for (int part = 0; part < Dot::PARTS; part++) {
+        if constexpr (N <= 2) {
+            typename Dot::input in[N];
+            GPU_UNROLL for (int t = 0; t < N; t++) in[t] = Dot::load_input(gemv_token(x, t), unit, part);
+            GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) {
+                typename Dot::weights w = Dot::decode(raw[r], fixed, part);
+                GPU_UNROLL for (int t = 0; t < N; t++) Dot::dot(sums[r * N + t], w, in[t]);
+            }
+        } else {
+            typename Dot::weights w[GEMV_ROWS];
+            GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) w[r] = Dot::decode(raw[r], fixed, part);
+            GPU_UNROLL for (int t = 0; t < N; t++) {
+                typename Dot::input in = Dot::load_input(gemv_token(x, t), unit, part);
+                GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) Dot::dot(sums[r * N + t], w[r], in);
+            }
         }
     }
 }
 
-/* Adds the products of the rows' units first, first + stride, .. to sums, which holds token t of row r at r * N + t.   */
+/* Adds the products of the rows' units first, first + stride, .. to sums, which holds token t of row r at r * N + t. */
 template <class Dot, int N>
-GPU_FN void gemv_dot(float sums[GEMV_ROWS * N], const dot_row row[GEMV_ROWS], const gemv_input &x,
-                     unsigned first, unsigned units, unsigned stride) {
+GPU_FN void gemv_dot(float sums[GEMV_ROWS * N], const dot_row row[GEMV_ROWS], const gemv_input &x, unsigned first,
+                     unsigned units, unsigned stride) {
     const typename Dot::fixed fixed = Dot::fixed::of(first, (unsigned)x.n >> (16 + first % 8));
     for (unsigned unit = first; unit < units; unit += stride) {
         typename Dot::raw raw[GEMV_ROWS];
@@ -68,7 +70,7 @@ GPU_FN void gemv_dot(float sums[GEMV_ROWS * N], const dot_row row[GEMV_ROWS], co
 }
 
 /* Sums v[0..COUNT) over the lanes of a warp, COUNT a power of two: half of the values go to each half of the lanes, and
- * so on.  Lane l gets in v[0] the sum of value l / (32 / COUNT).                                                      */
+ * so on.  Lane l gets in v[0] the sum of value l / (32 / COUNT).                                                     */
 template <int COUNT, int BIT = 16> GPU_FN void warp_sums(float *v) {
     if constexpr (BIT > 0) {
         constexpr int KEPT = COUNT > 1 ? COUNT / 2 : 1;
@@ -81,21 +83,21 @@ template <int COUNT, int BIT = 16> GPU_FN void warp_sums(float *v) {
     }
 }
 
-/* The same, and into shared memory: parts[i] is the warp's sum of value i.                                            */
+/* The same, and into shared memory: parts[i] is the warp's sum of value i.                                           */
 template <int COUNT> GPU_FN void warp_sums_to(float *parts, float *v) {
     int lane = threadIdx.x % 32;
     warp_sums<COUNT>(v);
     if (lane % (32 / COUNT) == 0) parts[lane / (32 / COUNT)] = v[0];
 }
 
-/* True where a matrix and its activations are whole aligned units.                                                    */
+/* True where a matrix and its activations are whole aligned units.                                                   */
 static inline bool gemv_is_aligned(const lr_matrix *w, const lr_act *x) {
     uintptr_t bits = (uintptr_t)w->quants | w->quants_stride | (uintptr_t)x->values;
     size_t x_stride = (size_t)x->cols * (x->format == LR_ACT_F32 ? sizeof(float) : 1);
     return (bits | x_stride) % 16 == 0;
 }
 
-/* A product of 1 to LR_GPU_FEW tokens whose activations are as lr_gpu_act says.                                       */
+/* A product of 1 to LR_GPU_FEW tokens whose activations are as lr_gpu_act says.                                      */
 static inline bool gemv_takes(const lr_matmul_args *m) {
     return m->x.n >= 1 && m->x.n <= LR_GPU_FEW && m->x.format == lr_gpu_act(m->w.format, m->x.n) &&
            m->x.cols == m->w.cols;
@@ -108,22 +110,18 @@ static inline double gemv_weight_bytes(const lr_matrix *w) {
     return (double)w->rows * (double)(w->quants_stride + w->scales_stride);
 }
 
-/* launch(Dot()) with the dot product for the weights of m.                                                            */
+/* launch(Dot()) with the dot product for the weights of m.                                                           */
 template <class Launch> static cudaError_t gemv_by_format(const lr_matmul_args *m, Launch launch) {
     bool aligned = gemv_is_aligned(&m->w, &m->x);
     switch (m->w.format) {
-#define GEMV(format, dot, odd)                                                                   \
-    case format:                                                                                 \
-        if (aligned) return launch(dot());                                                       \
+#define GEMV(format, dot, odd)             \
+    case format:                           \
+        if (aligned) return launch(dot()); \
         return std::is_same<dot, odd>::value ? cudaErrorInvalidValue : launch(odd());
         GPU_DOT_FORMATS(GEMV)
 #undef GEMV
-    default: return cudaErrorInvalidValue;
+        default: return cudaErrorInvalidValue;
     }
 }
-
-/* The kernel of K<Dot, N> that serves n tokens.                                                                       */
-#define GEMV_OF_TOKENS(kernel, dot, n) \
-    ((n) == 1 ? kernel<dot, 1> : (n) == 2 ? kernel<dot, 2> : (n) <= 4 ? kernel<dot, 4> : kernel<dot, 8>)
 
 #endif

@@ -1,6 +1,6 @@
 /* Gate and up projections of a few tokens, silu(gate) * up, and the result packed, in one launch.  A block makes 32
- * outputs, which are one block of int8 activations: lane o of warp t ends up with output o of token t.  See gemv.cuh. */
-#include "kernels/cuda/gemv.cuh"
+ * outputs, which are one block of int8 activations: lane o of warp t ends up with output o of token t.  See gemv.cuh.*/
+#include "kernels/cuda/gemv_tile.cuh"
 #include "kernels/cuda/swiglu.cuh"
 
 enum { OUTPUTS = 32, WARPS = 8, PAIR = GEMV_ROWS / 2 }; /* a warp makes a pair of outputs at a time */
@@ -10,6 +10,19 @@ struct projection {
     size_t quants_stride, scales_stride;
     const float *bias;
 };
+
+/* Called by one warp: lane o has the sums of output output0 + o of token t.                                          */
+GPU_FN void finish(const projection &gate, const projection &up, const lr_act &out, int rows, int output0, int t,
+                   float g, float u) {
+    int i = output0 + (int)threadIdx.x % 32;
+    bool inside = i < rows;
+    if (inside && gate.bias) g += gate.bias[i];
+    if (inside && up.bias) u += up.bias[i];
+    if (out.format == LR_ACT_Q8)
+        put<LR_ACT_Q8>(out, t, i, swiglu(g, u), inside, 1.0f);
+    else
+        put<LR_ACT_F32>(out, t, i, swiglu(g, u), inside, 1.0f);
+}
 
 template <class Dot, int N>
 __global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
@@ -30,16 +43,25 @@ __global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
     }
     __syncthreads();
 
-    if (warp >= x.n) return;
-    int t = warp, i = output0 + lane, r = lane % PAIR;
-    bool inside = i < rows;
-    float g = parts[lane / PAIR][r * N + t], u = parts[lane / PAIR][(PAIR + r) * N + t];
-    if (inside && gate.bias) g += gate.bias[i];
-    if (inside && up.bias) u += up.bias[i];
-    if (out.format == LR_ACT_Q8)
-        put<LR_ACT_Q8>(out, t, i, swiglu(g, u), inside, 1.0f);
-    else
-        put<LR_ACT_F32>(out, t, i, swiglu(g, u), inside, 1.0f);
+    const float *mine = parts[lane / PAIR];
+    int t = warp, r = lane % PAIR;
+    if (t < x.n) finish(gate, up, out, rows, output0, t, mine[r * N + t], mine[(PAIR + r) * N + t]);
+}
+
+/* On tensor cores: two tiles of gate, two of up.                                                                     */
+template <class Dot>
+__global__ void __launch_bounds__(TILE_WARPS * 32, 3)
+    k_gemv_swiglu_tile(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
+    GPU_SHARED(float, parts, [2 * OUTPUTS / TILE_ROWS][TILE_WARPS][TILE_SUMS]);
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
+    for (int i = 0; i < 2 * OUTPUTS / TILE_ROWS; i++) {
+        const projection &p = i % 2 ? up : gate;
+        tile_product<Dot>(parts[i], p.quants, p.scales, p.quants_stride, p.scales_stride, output0 + i / 2 * TILE_ROWS,
+                          rows, x, units);
+    }
+    __syncthreads();
+    int t = warp, i = lane / TILE_ROWS * 2, r = lane % TILE_ROWS;
+    if (t < x.n) finish(gate, up, out, rows, output0, t, tile_sum(parts[i], r, t), tile_sum(parts[i + 1], r, t));
 }
 
 static projection projection_of(const lr_matmul_args *m) {
@@ -49,17 +71,27 @@ static projection projection_of(const lr_matmul_args *m) {
 
 template <class Dot> static cudaError_t launch(lr_device *d, const lr_matmul_args m[2], const lr_act *out) {
     const lr_act *x = &m[0].x;
-    int rows = (int)m[0].w.rows, n = (int)x->n;
-    double bytes = gemv_weight_bytes(&m[0].w) + gemv_weight_bytes(&m[1].w) +
-                   (double)n * (act_row_bytes(x->format, x->cols) + act_row_bytes(out->format, out->cols)) +
-                   4.0 * (double)rows * ((m[0].bias != nullptr) + (m[1].bias != nullptr));
-    return GPU_LAUNCH_COST(bytes, 4.0 * n * (double)rows * (double)x->cols, GEMV_OF_TOKENS(k_gemv_swiglu, Dot, n),
-                           dim3((unsigned)((rows + OUTPUTS - 1) / OUTPUTS)), dim3(WARPS * 32), 0,
-                           d->queue[LR_QUEUE_COMPUTE], projection_of(&m[0]), projection_of(&m[1]), gemv_input_of(x),
-                           (int)(x->cols / Dot::VALUES), rows, *out);
+    const gemv_input input = gemv_input_of(x);
+    const projection gate = projection_of(&m[0]), up = projection_of(&m[1]);
+    int rows = (int)m[0].w.rows, units = (int)(x->cols / Dot::VALUES);
+    double bytes = gemv_weight_bytes(&m[0].w) + gemv_weight_bytes(&m[1].w);
+    bytes += (double)x->n * (act_row_bytes(x->format, x->cols) + act_row_bytes(out->format, out->cols));
+    bytes += 4.0 * (double)rows * ((m[0].bias != nullptr) + (m[1].bias != nullptr));
+    double flops = 4.0 * (double)x->n * (double)rows * (double)x->cols;
+    cudaStream_t queue = d->queue[LR_QUEUE_COMPUTE];
+    dim3 grid((unsigned)((rows + OUTPUTS - 1) / OUTPUTS));
+    auto by_lanes = [&](auto n) {
+        return GPU_LAUNCH_COST(bytes, flops, k_gemv_swiglu<Dot, decltype(n)::value>, grid, dim3(WARPS * 32), 0, queue,
+                               gate, up, input, units, rows, *out);
+    };
+    auto by_tiles = [&](auto dot) {
+        return GPU_LAUNCH_COST(bytes, flops, k_gemv_swiglu_tile<decltype(dot)>, grid, dim3(TILE_WARPS * 32), 0, queue,
+                               gate, up, input, units, rows, *out);
+    };
+    return gemv_by_tokens<Dot>(x->n, by_lanes, by_tiles);
 }
 
-/* In one launch where the formats allow it: f16 has a scale that depends on the whole row.                            */
+/* In one launch where the formats allow it: f16 has a scale that depends on the whole row.                           */
 cudaError_t gpu_gemv_swiglu(lr_device *d, const lr_matmul_args m[2], const lr_act *out) {
     if (!gemv_takes(&m[0]) || !gemv_takes(&m[1])) return cudaErrorInvalidValue;
     if (gemv_is_alike(&m[0], &m[1]) && (out->format == LR_ACT_Q8 || out->format == LR_ACT_F32))

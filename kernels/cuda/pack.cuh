@@ -1,4 +1,4 @@
-/* Writing activations in the formats of lr_act, and sums over a block.                                              */
+/* Writing activations in the formats of lr_act, and sums over a block.                                               */
 #ifndef LR_PACK_CUH
 #define LR_PACK_CUH
 
@@ -35,7 +35,7 @@ static inline double act_row_bytes(lr_act_format format, int64_t cols) {
     return format == LR_ACT_F32 ? 4 * values : format == LR_ACT_Q8 ? 1.25 * values : 2 * values;
 }
 
-/* A warp writes 32 neighbouring values of row t of out, value i by the lane i % 32, as int8 with a common scale.      */
+/* A warp writes 32 neighbouring values of row t of out, value i by the lane i % 32, as int8 with a common scale.     */
 GPU_FN void put_q8(const lr_act &out, int64_t t, int64_t i, float v) {
     float scale = warp_max(fabsf(v)) / 127.0f, inverse = scale > 0 ? 1.0f / scale : 0.0f;
     if (!isfinite(inverse)) inverse = scale = 0.0f; /* a block below 4e-37 is zero */
@@ -47,14 +47,14 @@ GPU_FN void put_q8(const lr_act &out, int64_t t, int64_t i, float v) {
     ((float *)out.s)[block] = scale * (float)sum;
 }
 
-/* The power of two, 1 at least, that brings values of this magnitude into the range of f16.                           */
+/* The power of two, 1 at least, that brings values of this magnitude into the range of f16.                          */
 GPU_FN float f16_row_scale(float most) {
     float d = 1;
     while (most * (1.0f / d) > 65504.0f && most < INFINITY) d *= 2;
     return d;
 }
 
-/* Value i of row t; inside: it exists.  A block of q8 is a warp's, all lanes call.                                    */
+/* Value i of row t; inside: it exists.  A block of q8 is a warp's, all lanes call.                                   */
 template <int FORMAT> GPU_FN void put(const lr_act &out, int64_t t, int64_t i, float v, bool inside, float inverse_d) {
     if (FORMAT == LR_ACT_Q8) {
         if (i / 32 * 32 < out.cols) put_q8(out, t, i, v);

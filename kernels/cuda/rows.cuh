@@ -1,5 +1,5 @@
 /* Kernels that make one row of values from another: a block a row, or several where nothing of the whole row is needed.
- * Row::begin(t, n), called by the whole block, finds what row t needs; Row::at(t, i) is value i.                      */
+ * Row::begin(t, n), called by the whole block, finds what row t needs; Row::at(t, i) is value i.                     */
 #ifndef LR_ROWS_CUH
 #define LR_ROWS_CUH
 
@@ -7,7 +7,7 @@
 
 enum { ROW_THREADS = 512 };
 
-/* y: plain floats, or NULL.  FORMAT LR_ACT_NONE: no packed rows.                                                      */
+/* y: plain floats, or NULL.  FORMAT LR_ACT_NONE: no packed rows.                                                     */
 template <class Row, int FORMAT>
 __global__ void __launch_bounds__(ROW_THREADS) k_rows(Row row, float *y, int64_t y_stride, lr_act out, int64_t n) {
     int64_t t = blockIdx.x, first = (int64_t)blockIdx.y * ROW_THREADS + threadIdx.x,
@@ -29,7 +29,7 @@ __global__ void __launch_bounds__(ROW_THREADS) k_rows(Row row, float *y, int64_t
     }
 }
 
-/* whole: a block has a whole row.                                                                                     */
+/* whole: a block has a whole row.                                                                                    */
 template <class Row>
 static cudaError_t launch_rows(lr_device *d, const Row &row, bool whole, double bytes_read, float *y, int64_t y_stride,
                                const lr_act *out, int64_t rows, int64_t n) {
@@ -37,12 +37,12 @@ static cudaError_t launch_rows(lr_device *d, const Row &row, bool whole, double 
     lr_act_format format = out ? out->format : LR_ACT_NONE;
     void (*kernel)(Row, float *, int64_t, lr_act, int64_t) = nullptr;
     switch (format) {
-    case LR_ACT_NONE: kernel = k_rows<Row, LR_ACT_NONE>; break;
-    case LR_ACT_F32: kernel = k_rows<Row, LR_ACT_F32>; break;
-    case LR_ACT_BF16: kernel = k_rows<Row, LR_ACT_BF16>; break;
-    case LR_ACT_F16: kernel = k_rows<Row, LR_ACT_F16>; break;
-    case LR_ACT_Q8: kernel = k_rows<Row, LR_ACT_Q8>; break;
-    default: return cudaErrorInvalidValue;
+        case LR_ACT_NONE: kernel = k_rows<Row, LR_ACT_NONE>; break;
+        case LR_ACT_F32: kernel = k_rows<Row, LR_ACT_F32>; break;
+        case LR_ACT_BF16: kernel = k_rows<Row, LR_ACT_BF16>; break;
+        case LR_ACT_F16: kernel = k_rows<Row, LR_ACT_F16>; break;
+        case LR_ACT_Q8: kernel = k_rows<Row, LR_ACT_Q8>; break;
+        default: return cudaErrorInvalidValue;
     }
     if (rows <= 0 || n <= 0) return cudaSuccess;
     int64_t parts = whole || format == LR_ACT_F16 ? 1 : lr_min(64, (n + 4 * ROW_THREADS - 1) / (4 * ROW_THREADS));

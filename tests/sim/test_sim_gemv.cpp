@@ -95,7 +95,7 @@ struct activations {
     lr_act device;
 };
 
-/* An activation on the device, its planes downloaded and decoded.                                                     */
+/* An activation on the device, its planes downloaded and decoded.                                                    */
 static std::vector<float> decode_act(const lr_act &a) {
     std::vector<uint8_t> bytes = download((const uint8_t *)a.values, lr_act_bytes(a.format, a.n, a.cols));
     std::vector<float> x((size_t)(a.n * a.cols));
@@ -138,7 +138,7 @@ static activations new_activations(lr_act_format format, int n, int cols, uint32
 
 /* ---- products ---- */
 
-/* The exact product of a row and a token, and the sum of its terms' magnitudes, by which errors are measured.         */
+/* The exact product of a row and a token, and the sum of its terms' magnitudes, by which errors are measured.        */
 static double product(const weights &w, const activations &x, size_t row, size_t t, double *magnitude) {
     double sum = 0;
     size_t cols = (size_t)w.cols;
@@ -165,7 +165,7 @@ struct gemv_case {
 };
 enum { PAD = 3 }; /* floats behind each row of y, that nobody may touch */
 
-/* Runs the products of w[0..count) and returns the worst error relative to its bound, and all outputs.                */
+/* Runs the products of w[0..count) and returns the worst error relative to its bound, and all outputs.               */
 static float gemv_error(lr_device *d, weights *w, const gemv_case &c, std::vector<float> *all) {
     activations x = new_activations(lr_gpu_act(w[0].format, c.n), c.n, w[0].cols, 5);
     lr_matmul_args m[3] = {};
@@ -210,7 +210,7 @@ static std::vector<int> cols_of(lr_format format) {
     return { block, 3 * block, 9 * block, 25 * block };
 }
 
-/* Runs body forward and, by turns, in another order; its outputs must be the same bits.                               */
+/* Runs body forward and, by turns, in another order; its outputs must be the same bits.                              */
 template <class Body> static void same_bits_in_any_order(Body body) {
     static uint64_t turn;
     std::vector<float> first, all;
@@ -279,7 +279,7 @@ static bool is_power_of_two(float v) {
 }
 
 /* The packed rows against exact ones, each with its own bound for what came before packing; all planes must be sound.
- * Returns the worst error relative to the bound.                                                                      */
+ * Returns the worst error relative to the bound.                                                                     */
 static float packed_error(const lr_act &out, const std::vector<double> &want, const std::vector<double> &bound,
                           std::vector<float> *all) {
     std::vector<float> got = decode_act(out);
