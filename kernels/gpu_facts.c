@@ -21,8 +21,8 @@ enum { SPLITS_MOST = 64, SPLIT_LEAST = 64, BLOCKS_WANTED = 256 };
 
 /* Enough blocks to fill a large GPU, none shorter than SPLIT_LEAST positions where the context is full.               */
 int32_t lr_gpu_attention_splits(int32_t n_kv_heads, int32_t n_ctx) {
-    int64_t wanted = (BLOCKS_WANTED + n_kv_heads - 1) / lr_max(1, n_kv_heads);
-    int64_t most = lr_min(SPLITS_MOST, (n_ctx + SPLIT_LEAST - 1) / SPLIT_LEAST);
+    int64_t wanted = ((int64_t)BLOCKS_WANTED + n_kv_heads - 1) / lr_max(1, n_kv_heads);
+    int64_t most = lr_min(SPLITS_MOST, ((int64_t)n_ctx + SPLIT_LEAST - 1) / SPLIT_LEAST);
     return (int32_t)lr_max(1, lr_min(wanted, most));
 }
 

@@ -193,13 +193,13 @@ llmrun_status lr_plan_replay(lr_plan *plan, const lr_plan_input *in, const char 
 
 /* A change of the command line that makes a refused plan fit: proved by planning again.                               */
 typedef struct lr_plan_remedy {
-    char words[80];        /* "--quant 4bit -c 2048" */
+    char words[80];        /* "--quant 4bit -c 2048"; "--vram 8589934592,0": without the second GPU */
     lr_plan_input input;   /* the input with that change; its gpus may be those below */
     lr_plan_device gpus[LR_PLAN_MAX_GPUS];
     uint64_t needed_bytes; /* of the host, by the plan it gives */
     double decode_tokens_per_s; /* predicted, 0: unknown */
 } lr_plan_remedy;
-enum { LR_PLAN_MAX_REMEDIES = 7 };
+enum { LR_PLAN_MAX_REMEDIES = 8 };
 /* Fills the smallest changes, single ones first, other devices and exact sizes last; returns their number, 0 when `in`
  * fits already.                                                                                                       */
 int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]);

@@ -9,7 +9,8 @@
 /* One GPU while it is being filled.                                                                                   */
 typedef struct room {
     lr_plan_load load, streamed; /* streamed: the most that can be, while that is not known */
-    uint64_t buffers, staging, capacity;
+    uint64_t buffers;            /* without the lists of sequences, which grow with every layer */
+    uint64_t staging, capacity;
 } room;
 
 typedef struct placer {
@@ -19,6 +20,7 @@ typedef struct placer {
     lr_plan_sizes *s;
     lr_plan_places *p;
     room rooms[LR_PLAN_MAX_GPUS];
+    bool attention;      /* GPUs can compute it with these caches */
     int32_t n_able;      /* layers of which a GPU takes any group */
 } placer;
 
@@ -28,43 +30,50 @@ bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_for
 }
 
 static size_t head_of(const placer *k) { return lr_plan_part_index(k->in, -1, LR_GROUP_HEAD); }
-static bool takes(const placer *k, size_t part) { return lr_plan_gpu_takes(k->in, k->w, k->c->kv, part); }
+
+static bool takes(const placer *k, int32_t layer, int g) {
+    return k->w->parts[(size_t)layer * LR_N_GROUPS + (size_t)g].gpu_takes && (g != LR_GROUP_ATTN || k->attention);
+}
 
 static bool able(const placer *k, int32_t layer) {
-    size_t first = (size_t)layer * LR_N_GROUPS;
-    return takes(k, first) || takes(k, first + 1) || takes(k, first + 2);
+    return takes(k, layer, LR_GROUP_ATTN) || takes(k, layer, LR_GROUP_GATE_UP) || takes(k, layer, LR_GROUP_DOWN);
 }
 
 /* ---- what a GPU has room for ---- */
 
-static uint64_t used(const room *r) { return r->load.weights + r->load.kv + r->buffers + r->staging; }
+static uint64_t used(const placer *k, const room *r) {
+    const int32_t *own = r->load.n_layers, *streamed = r->streamed.n_layers;
+    uint64_t n_lists = (uint64_t)own[0] + (uint64_t)own[1] + (uint64_t)streamed[0] + (uint64_t)streamed[1];
+    uint64_t lists = lr_plan_aligned(sizeof(lr_seq) * (uint64_t)k->in->n_sessions * n_lists);
+    return r->load.weights + r->load.kv + r->buffers + lists + r->staging;
+}
 
 /* Sizes the buffers anew; false where they overflow or the GPU is too full.                                           */
 static bool settle(const placer *k, room *r) {
     uint64_t buffer[LR_N_BUFFERS];
-    return lr_plan_gpu_buffers(k->in, k->w, k->c, k->s->n_batch, &r->load, &r->streamed, buffer, &r->buffers) &&
-           used(r) <= r->capacity;
+    if (!lr_plan_gpu_buffers(k->in, k->w, k->c, k->s->n_batch, &r->load, &r->streamed, buffer, &r->buffers)) return false;
+    r->buffers -= lr_plan_aligned(buffer[LR_BUFFER_seqs]);
+    return used(k, r) <= r->capacity;
 }
 
-/* Takes the load if it fits.  Buffers change only with the kinds of groups, widths and number of layers.              */
+/* Takes the load if it fits.  Buffers change only with the kinds of groups and the widths.                            */
 static bool take(const placer *k, room *r, const lr_plan_load *load) {
     const lr_plan_load *old = &r->load;
-    bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths &&
-                old->n_layers[0] + old->n_layers[1] == load->n_layers[0] + load->n_layers[1];
-    room next = *r;
-    next.load = *load;
-    if (!same ? !settle(k, &next) : used(&next) > next.capacity) return false;
-    *r = next;
-    return true;
+    bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths;
+    room before = *r;
+    r->load = *load;
+    if (same ? used(k, r) <= r->capacity : settle(k, r)) return true;
+    *r = before;
+    return false;
 }
 
 /* Adds what GPUs take of a layer.                                                                                     */
 static void add_layer(const placer *k, lr_plan_load *load, int32_t layer) {
     size_t first = (size_t)layer * LR_N_GROUPS;
     for (int g = 0; g < LR_N_GROUPS; g++)
-        if (takes(k, first + (size_t)g))
+        if (takes(k, layer, g))
             lr_plan_load_add(load, &k->w->parts[first + (size_t)g], (lr_group)g, lr_plan_windowed(k->in->model, layer),
-                             g == LR_GROUP_DOWN && takes(k, first + LR_GROUP_GATE_UP), k->s);
+                             g == LR_GROUP_DOWN && takes(k, layer, LR_GROUP_GATE_UP), k->s);
 }
 
 static bool take_layer(const placer *k, room *r, int32_t layer) {
@@ -74,7 +83,7 @@ static bool take_layer(const placer *k, room *r, int32_t layer) {
 }
 
 static bool take_head(const placer *k, room *r) {
-    if (!takes(k, head_of(k))) return false;
+    if (!k->w->parts[head_of(k)].gpu_takes) return false;
     lr_plan_load load = r->load;
     lr_plan_load_add(&load, &k->w->parts[head_of(k)], LR_GROUP_HEAD, false, false, k->s);
     if (k->w->tied) load.kinds |= 1u << LR_GROUP_EMBED;
@@ -82,10 +91,8 @@ static bool take_head(const placer *k, room *r) {
 }
 
 static void put_layer(const placer *k, int32_t layer, int gpu) {
-    for (int g = 0; g < LR_N_GROUPS; g++) {
-        size_t i = (size_t)layer * LR_N_GROUPS + (size_t)g;
-        if (takes(k, i)) k->p->group[i] = (int8_t)gpu;
-    }
+    for (int g = 0; g < LR_N_GROUPS; g++)
+        if (takes(k, layer, g)) k->p->group[layer * LR_N_GROUPS + g] = (int8_t)gpu;
 }
 
 static void put_head(const placer *k, int gpu) {
@@ -159,9 +166,8 @@ enum { BISECTIONS = 7, BISECTIONS_WIDE = 22 };
 /* The split whose slowest GPU is fastest.                                                                             */
 static bool split(placer *k) {
     int32_t n_layers = k->in->model->n_layers;
-    if (k->n_able < n_layers || !takes(k, head_of(k))) return false;
-    for (size_t i = 0; i < (size_t)n_layers * LR_N_GROUPS; i++)
-        if (!takes(k, i)) return false;
+    for (int32_t l = 0; l < n_layers; l++)
+        if (!takes(k, l, LR_GROUP_ATTN) || !takes(k, l, LR_GROUP_GATE_UP) || !takes(k, l, LR_GROUP_DOWN)) return false;
     scale z = scale_of(k->in);
     double all = head_time(k, z), lo = 0, hi, slowest_layer = 0, speed = 0;
     if (!split_within(k, z, 1e300)) return false;
@@ -224,7 +230,7 @@ static bool fill(placer *k) {
             k->s->short_weights = r->load.weights;
             k->s->short_kv = r->load.kv;
             k->s->short_buffers = r->buffers + r->staging;
-            k->s->short_needs = lr_plan_in_granules(used(r), &k->in->gpus[gpu]) + k->in->gpus[gpu].overhead_bytes;
+            k->s->short_needs = lr_plan_in_granules(used(k, r), &k->in->gpus[gpu]) + k->in->gpus[gpu].overhead_bytes;
             return false;
         }
         if (head) put_head(k, gpu);
@@ -236,7 +242,8 @@ static bool fill(placer *k) {
 static void stream_rest(const placer *k) {
     size_t n = (size_t)k->in->model->n_layers * LR_N_GROUPS;
     for (size_t i = 0; i < n; i++)
-        k->p->stream[i] = k->p->group[i] == LR_PLACE_HOST && takes(k, i) ? k->c->stream : LR_PLACE_HOST;
+        k->p->stream[i] = k->p->group[i] == LR_PLACE_HOST && takes(k, (int32_t)(i / LR_N_GROUPS), (int)(i % LR_N_GROUPS))
+                              ? k->c->stream : LR_PLACE_HOST;
 }
 
 /* Exactly what a GPU takes with the places as they are.                                                               */
@@ -255,7 +262,8 @@ static bool move(placer *k, size_t part, int gpu) {
     int32_t layer = (int32_t)(part / LR_N_GROUPS);
     bool head = part == head_of(k), attention = !head && part % LR_N_GROUPS == LR_GROUP_ATTN;
     uint64_t bytes = p->gpu + (attention ? k->s->page_room[lr_plan_windowed(k->in->model, layer)] : 0);
-    if (used(r) > r->capacity || bytes > r->capacity - used(r) || !takes(k, part)) return false;
+    if (used(k, r) > r->capacity || bytes > r->capacity - used(k, r)) return false;
+    if (!lr_plan_gpu_takes(k->in, k->w, k->c->kv, part)) return false;
     if (head) put_head(k, gpu);
     else k->p->group[part] = (int8_t)gpu;
     if (recount(k, gpu)) return true;
@@ -281,7 +289,8 @@ static void top_up(placer *k) {
 
 bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                           lr_plan_places *places, lr_plan_sizes *s) {
-    placer k = { .in = in, .w = w, .c = c, .s = s, .p = places };
+    placer k = { .in = in, .w = w, .c = c, .s = s, .p = places,
+                 .attention = lr_gpu_attention_takes(c->kv, in->model->head_dim) };
     for (int32_t l = 0; l < in->model->n_layers; l++) k.n_able += able(&k, l);
     if (c->stream == LR_PLACE_HOST && split(&k)) return true;
     if (!fill(&k)) return false;

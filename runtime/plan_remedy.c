@@ -97,9 +97,35 @@ static void add_vram(remedies *r) {
     if (hi < LR_PLAN_MOST) prove(r);
 }
 
+/* Without the GPUs that are too small for a layer: 0 bytes of them.                                                   */
+static void add_fewer_gpus(remedies *r) {
+    lr_plan_remedy *x = begin(r);
+    uint64_t budgets[LR_PLAN_MAX_GPUS];
+    int n = 0;
+    for (int i = 0; i < r->in->n_gpus; i++) budgets[i] = r->in->gpus[i].budget_bytes;
+    do { /* drops the smallest that is left */
+        int smallest = -1;
+        for (int i = 0; i < r->in->n_gpus; i++)
+            if (budgets[i] && (smallest < 0 || budgets[i] < budgets[smallest])) smallest = i;
+        if (smallest < 0) return;
+        budgets[smallest] = 0;
+        n = 0;
+        for (int i = 0; i < r->in->n_gpus; i++)
+            if (budgets[i]) x->gpus[n++] = r->in->gpus[i];
+        if (!n) return;
+        x->input.gpus = x->gpus;
+        x->input.n_gpus = n;
+    } while (!lr_plan_can_fit(r->scale, &x->input));
+    snprintf(x->words, sizeof x->words, "--vram");
+    for (int i = 0; i < r->in->n_gpus; i++)
+        lr_plan_say(x->words, sizeof x->words, "%s%llu", i ? "," : " ", (unsigned long long)budgets[i]);
+    if (strlen(x->words) + 1 < sizeof x->words) prove(r);
+}
+
 /* Other devices, more memory.                                                                                         */
 static void add_devices(remedies *r, const lr_plan_found *found) {
     if (r->in->n_gpus) {
+        if (r->in->n_gpus > 1 && found->sizes.short_gpu >= 0) add_fewer_gpus(r);
         add_vram(r);
         lr_plan_remedy *cpu = begin(r);
         cpu->input.n_gpus = 0;

@@ -131,12 +131,25 @@ static void test_hostile(void **state) {
         if (in.n_sessions > 1000) in.host.budget_bytes = 1000;
         in.host.granule_bytes = (uint64_t)1 << draw(&rng, 64);
         in.host.overhead_bytes = draw(&rng, 8) ? 0 : UINT64_MAX;
+        lr_plan_device gpus[3];
+        in.gpus = gpus;
+        in.n_gpus = (int32_t)draw(&rng, 4);
+        in.disk = draw(&rng, 4) == 0;
+        for (int i = 0; i < in.n_gpus; i++) {
+            double rate = (double[]){ 0, 1e-300, 1e300, 1e12 }[draw(&rng, 4)];
+            gpus[i] = (lr_plan_device){ .name = "GPU", .budget_bytes = (uint64_t[]){ 0, UINT64_MAX, 1 << 20, 1 << 30 }[draw(&rng, 4)],
+                                        .granule_bytes = (uint64_t)1 << draw(&rng, 64),
+                                        .overhead_bytes = draw(&rng, 8) ? 0 : UINT64_MAX, .read_bytes_per_s = rate,
+                                        .flops_per_s = rate, .link_bytes_per_s = rate };
+        }
         lr_plan plan;
         llmrun_error err = { 0 };
         llmrun_status status = lr_plan_make(&plan, &in, &err);
         if (status == LLMRUN_OK) assert_true(plan.needed_bytes <= in.host.budget_bytes);
         else assert_true(err.status == status && err.message[0]);
-        assert_true(status == LLMRUN_OK || status == LLMRUN_NOMEM || status == LLMRUN_ARG || status == LLMRUN_FORMAT);
+        assert_true(status == LLMRUN_OK || status == LLMRUN_NOMEM || status == LLMRUN_VRAM || status == LLMRUN_ARG ||
+                    status == LLMRUN_FORMAT);
+        for (int i = 0; i < plan.n_gpus; i++) assert_true(plan.gpus[i].total_bytes <= gpus[i].budget_bytes);
         lr_plan_close(&plan);
     }
 }
@@ -177,9 +190,7 @@ static void *counting_realloc(void *user, void *old, size_t size) {
     return realloc(old, size);
 }
 
-static void test_failing_allocations(void **state) {
-    (void)state;
-    lr_plan_input in = input_for(model_named("odd"), LR_BF16);
+static void fail_each_allocation(const lr_plan_input *in) {
     llmrun_set_allocator(counting_realloc, NULL);
     bool all_done = false;
     for (long nth = 1; !all_done; nth++) {
@@ -188,10 +199,10 @@ static void test_failing_allocations(void **state) {
         lr_plan plan;
         lr_text json = { 0 }, text = { 0 };
         llmrun_error err = { 0 };
-        llmrun_status status = lr_plan_make(&plan, &in, &err);
+        llmrun_status status = lr_plan_make(&plan, in, &err);
         if (status == LLMRUN_OK) {
-            lr_plan_json(&plan, &in, &json);
-            lr_plan_text(&plan, &in, &text);
+            lr_plan_json(&plan, in, &json);
+            lr_plan_text(&plan, in, &text);
         } else {
             assert_int_equal(status, LLMRUN_NOMEM);
             assert_null(plan.regions);
@@ -206,10 +217,47 @@ static void test_failing_allocations(void **state) {
     llmrun_set_allocator(NULL, NULL);
 }
 
+static void test_failing_allocations(void **state) {
+    (void)state;
+    lr_plan_device gpus[2] = { { .name = "GPU 0", .budget_bytes = 700000 }, { .name = "GPU 1", .budget_bytes = 600000 } };
+    lr_plan_input in = input_for(model_named("odd"), LR_BF16);
+    fail_each_allocation(&in);
+    in.gpus = gpus;
+    in.n_gpus = 2;
+    fail_each_allocation(&in);
+}
+
+/* A plan for two GPUs as a person reads it.                                                                           */
+static void test_text_with_gpus(void **state) {
+    (void)state;
+    static const char *const words[] = {
+        "GPU 0", "GPU 1", "layers 0-", "attention", "; head", "embedding", "streaming: prompts", "stated, not measured",
+        "1 GiB more of VRAM on each GPU gives +", "of 40 layers on the CPU", "--vram 3221225472,2147483648 --quant",
+    };
+    lr_plan_device gpus[2] = { { .name = "GPU 0", .budget_bytes = (uint64_t)3 << 30, .read_bytes_per_s = 900e9,
+                                 .flops_per_s = 90e12, .link_bytes_per_s = 25e9 },
+                               { .name = "GPU 1", .budget_bytes = (uint64_t)2 << 30, .read_bytes_per_s = 400e9,
+                                 .flops_per_s = 40e12, .link_bytes_per_s = 12e9, .rates_stated = true } };
+    lr_plan_input in = input_for(model_named("llama-2-13b"), LR_F16);
+    in.gpus = gpus;
+    in.n_gpus = 2;
+    in.host.read_bytes_per_s = 40e9;
+    in.host.flops_per_s = 0.6e12;
+    lr_plan plan;
+    lr_text text = { 0 };
+    must_fit(&plan, &in);
+    lr_plan_text(&plan, &in, &text);
+    for (size_t i = 0; i < LR_COUNT(words); i++)
+        if (!strstr(text.text, words[i])) fail_msg("no \"%s\" in\n%s", words[i], text.text);
+    lr_free(text.text);
+    lr_plan_close(&plan);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hash), cmocka_unit_test(test_json_and_text), cmocka_unit_test(test_hostile),
         cmocka_unit_test(test_wishes_that_cannot_be), cmocka_unit_test(test_failing_allocations),
+        cmocka_unit_test(test_text_with_gpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
