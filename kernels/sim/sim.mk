@@ -33,6 +33,15 @@ $(SIM_LIB): $(SIM_OBJ) $(SIM_CU_OBJ) $(BACKEND_OBJ) kernels/backend.map
 	$(Q)$(CXX) $(SAN) -shared -Wl,-soname,$(@F) -Wl,--no-undefined -Wl,--version-script=kernels/backend.map \
 	    -o $@ $(SIM_OBJ) $(SIM_CU_OBJ) $(BACKEND_OBJ) -lpthread -lm
 
+# What needs kernels and backends alone is linked with them alone: it builds where the library's dependencies are missing.
+KERNEL_OBJ := $(BACKEND_OBJ) $(patsubst %.c,$(BUILD)/%.o,runtime/backends.c $(wildcard kernels/cpu/*.c))
+$(BUILD)/tests/checkkernels: tests/checkkernels.c $(KERNEL_OBJ)
+$(BUILD)/bench/bench_gpu: tests/bench/bench_gpu.c $(KERNEL_OBJ)
+$(BUILD)/tests/checkkernels $(BUILD)/bench/bench_gpu:
+	@mkdir -p $(@D)
+	@echo "  compile $<"
+	$(Q)$(CC) $(CFLAGS) -o $@ $< $(KERNEL_OBJ) -lpthread -ldl -lm
+
 # Programs look for backends beside themselves.
 $(BUILD)/tests/libllmrun-sim.so $(BUILD)/bench/libllmrun-sim.so: $(SIM_LIB)
 	@mkdir -p $(@D)
