@@ -189,9 +189,32 @@ def block_vectors():
             f.write(name.encode().ljust(8, b"\0") + struct.pack("<I", raw.size) + raw.tobytes() + x.astype("<f4").tobytes())
 
 
+def fuzz_seeds():
+    """tests/corpus/gguf: a file with values of every kind and a few tensors, and one with nothing."""
+    folder = HERE.parent / "corpus" / "gguf"
+    folder.mkdir(exist_ok=True)
+    w = gguf.GGUFWriter(folder / "values", "llama")
+    for number, kind in enumerate(("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")):
+        getattr(w, f"add_{kind}")(kind, number + 1)
+    w.add_bool("bool", True)
+    w.add_token_list(["<s>", "a", "\u2581b"])
+    w.add_token_scores([0.0, -1.0, -2.5])
+    w.add_token_types([3, 1, 1])
+    w.add_array("ints", [1, 2, 3])
+    w.add_tensor("a", np.arange(4, dtype=np.float32))
+    w.add_tensor("b", gguf.quants.quantize(np.ones((2, 32), np.float32), T.Q8_0), raw_dtype=T.Q8_0)
+    w.add_tensor("c", np.zeros((2, 3, 4), np.float16))
+    finish(w)
+    w = gguf.GGUFWriter(folder / "aligned", "qwen2")
+    w.add_custom_alignment(64)
+    w.add_tensor("a", np.arange(3, dtype=np.float16))
+    finish(w)
+
+
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
     for model_name, model_type in MODELS:
         convert(model_name, model_type)
     blocks_model()
     block_vectors()
+    fuzz_seeds()
