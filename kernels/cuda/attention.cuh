@@ -39,12 +39,8 @@ struct cache_head {
         scales = kv.base + ((plane + LR_ALIGN - 1) & ~(size_t)(LR_ALIGN - 1)) + first * row_scales;
     }
     __device__ __forceinline__ int slot(int position) const { return position % n_slots; }
-    /* The slot of a position that is i after that of slot s.                                                         */
-    __device__ __forceinline__ int slot_after(int s, int i) const {
-        s += i;
-        if (s >= n_slots) s = s < 2 * n_slots ? s - n_slots : s % n_slots;
-        return s;
-    }
+    /* The slot of the position that is i after the one in slot s; i < n_slots, for what a row sees is in the ring.   */
+    __device__ __forceinline__ int slot_after(int s, int i) const { return s + i < n_slots ? s + i : s + i - n_slots; }
     __device__ __forceinline__ cache_row row(int s) const {
         size_t page = 0;
         if (pages || page_slots < n_slots) {
@@ -80,9 +76,9 @@ struct query_scale {
     float shrink, grow;
     __device__ __forceinline__ query_scale(float most, float scale) {
         int exponent = (__float_as_int(most) >> 23 & 255) - 127;
-        exponent = exponent < -100 ? -100 : exponent > 100 ? 100 : exponent; /* scores stay finite */
-        shrink = __int_as_float((127 - exponent) << 23);
-        grow = __int_as_float((127 + exponent) << 23) * scale * 1.44269504f;
+        exponent = exponent < -100 ? -100 : exponent > 100 ? 100 : exponent;
+        shrink = copysignf(__int_as_float((127 - exponent) << 23), scale);
+        grow = __int_as_float((127 + exponent) << 23) * fabsf(scale) * 1.44269504f; /* never negative */
     }
 };
 
@@ -103,7 +99,7 @@ GPU_FN float quad_sum(float v) {
 /* ---- the context in splits: see attention_few.cu ---- */
 
 /* One launch: some rows of some sequences.  Partial results of row first_row + r of sequence i are those of slot
- * i * rows + r; n_slots = rows x sequences.                                                                           */
+ * i * rows + r; n_slots = rows x sequences.                                                                          */
 struct split_pass {
     const float *q;
     const lr_seq *seqs;

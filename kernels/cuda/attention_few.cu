@@ -11,50 +11,46 @@
 enum { QUERIES = 16, KEYS = 16, WARPS = 4, MERGE_COLUMNS = 128 };
 
 /* K and V of 16 positions as one lane (g = lane / 4, t = lane % 4) loads them: of keys g and 8 + g the dims
- * 4 K_VEC u + K_VEC t .., of the keys 2t, 2t + 1, 2t + 8, 2t + 9 the values 8 V_VEC w + V_VEC g ...                     */
-template <int FORMAT, int DIM> struct lane_cache {
+ * 4 K_VEC u + K_VEC t .., of the keys 2t, 2t + 1, 2t + 8, 2t + 9 the values 8 V_VEC w + V_VEC g ..
+ * WHOLE: heads have DIM dims, not less.                                                                              */
+template <int FORMAT, int DIM, bool WHOLE> struct lane_cache {
     static constexpr bool Q8 = FORMAT == LR_Q8_0;
     static constexpr int K_VEC = Q8 ? 16 : 8, V_VEC = Q8 && DIM > 64 ? 16 : 8, BYTES = Q8 ? 1 : 2;
     static constexpr int K_LOADS = DIM / (4 * K_VEC), V_LOADS = DIM / (8 * V_VEC), V_WORDS = V_VEC * BYTES / 4;
     unsigned k[2][K_LOADS][4], v[4][V_LOADS][V_WORDS];
     unsigned short k_scale[2][K_LOADS], v_scale[4][V_LOADS];
 
-    template <int WORDS> GPU_FN void load(unsigned *to, const uint8_t *from, bool valid) {
+    template <int WORDS> GPU_FN void load(unsigned *to, const uint8_t *from) {
         if (WORDS == 4) {
-            uint4 x = valid ? __ldg((const uint4 *)from) : make_uint4(0, 0, 0, 0);
+            uint4 x = __ldg((const uint4 *)from);
             to[0] = x.x, to[1] = x.y, to[WORDS - 2] = x.z, to[WORDS - 1] = x.w;
         } else {
-            uint2 x = valid ? __ldg((const uint2 *)from) : make_uint2(0, 0);
+            uint2 x = __ldg((const uint2 *)from);
             to[0] = x.x, to[1] = x.y;
         }
     }
-    /* Positions [p, p + 16), those from end on as zeros.                                                             */
-    __device__ __forceinline__ void load_k(const cache_head &cache, int p, int end, int lane, int head_dim) {
-        int slot = cache.slot(p < end ? p : end - 1);
+    /* Dims and keys that are not there are read as the last: queries have zeros there, weights are 0, and results of
+     * such dims are dropped.                                                                                         */
+    GPU_FN int within(int dim, int vec, int head_dim) { return WHOLE ? dim : min(dim, head_dim - vec); }
+    /* 16 positions from the one in this slot on, n of which are there.                                               */
+    __device__ __forceinline__ void load_k(const cache_head &cache, int slot, int n, int lane, int head_dim) {
         GPU_UNROLL for (int j = 0; j < 2; j++) {
-            int key = 8 * j + lane / 4;
-            bool seen = p + key < end;
-            cache_row row = cache.row(seen ? cache.slot_after(slot, key) : slot);
+            cache_row row = cache.row(cache.slot_after(slot, min(8 * j + lane / 4, n - 1)));
             GPU_UNROLL for (int u = 0; u < K_LOADS; u++) {
-                int dim = 4 * K_VEC * u + K_VEC * (lane % 4);
-                bool valid = seen && dim < head_dim;
-                load<4>(k[j][u], row.k + dim * BYTES, valid);
-                if (Q8) k_scale[j][u] = valid ? __ldg((const unsigned short *)row.k_scales + dim / 32) : 0;
+                int dim = within(4 * K_VEC * u + K_VEC * (lane % 4), K_VEC, head_dim);
+                load<4>(k[j][u], row.k + dim * BYTES);
+                if (Q8) k_scale[j][u] = __ldg((const unsigned short *)row.k_scales + dim / 32);
             }
         }
     }
-    __device__ __forceinline__ void load_v(const cache_head &cache, int p, int end, int lane, int head_dim) {
-        int slot = cache.slot(p < end ? p : end - 1);
+    __device__ __forceinline__ void load_v(const cache_head &cache, int slot, int n, int lane, int head_dim) {
         GPU_UNROLL for (int c = 0; c < 4; c++) {
             int key = 2 * (lane % 4) + (c & 1) + 8 * (c >> 1);
-            bool seen = p + key < end;
-            cache_row row = cache.row(seen ? cache.slot_after(slot, key) : slot);
+            cache_row row = cache.row(cache.slot_after(slot, min(key, n - 1)));
             GPU_UNROLL for (int w = 0; w < V_LOADS; w++) {
-                int dim = 8 * V_VEC * w + V_VEC * (lane / 4);
-                bool valid = seen && dim < head_dim;
-                load<V_WORDS>(v[c][w], row.k + cache.half + dim * BYTES, valid);
-                if (Q8)
-                    v_scale[c][w] = valid ? __ldg((const unsigned short *)(row.k_scales + cache.half) + dim / 32) : 0;
+                int dim = within(8 * V_VEC * w + V_VEC * (lane / 4), V_VEC, head_dim);
+                load<V_WORDS>(v[c][w], row.k + cache.half + dim * BYTES);
+                if (Q8) v_scale[c][w] = __ldg((const unsigned short *)(row.k_scales + cache.half) + dim / 32);
             }
         }
     }
@@ -79,14 +75,15 @@ template <int FORMAT, int DIM> struct lane_cache {
     }
 };
 
-/* Where dim d of query i lies among the fragments of the queries, in f16: the order of lane_cache::k_fragment.        */
+/* Where dim d of query i lies among the fragments of the queries, in f16: the order of lane_cache::k_fragment.       */
 template <int VEC> GPU_FN int query_place(int i, int d) {
     int m = d / (4 * VEC) * (VEC / 4) + d % VEC / 4, lane = i % 8 * 4 + d / VEC % 4;
     return ((m * 32 + lane) * 4 + d / 2 % 2 * 2 + i / 8) * 2;
 }
 
-template <int FORMAT, int DIM> __global__ void __launch_bounds__(32 * WARPS) k_few(split_pass a) {
-    typedef lane_cache<FORMAT, DIM> lane_tile;
+template <int FORMAT, int DIM, bool WHOLE>
+__global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
+    typedef lane_cache<FORMAT, DIM, WHOLE> lane_tile;
     constexpr int N = DIM / 8;               /* fragments of the result */
     constexpr bool AHEAD = DIM <= 128;       /* registers for loads of the next step beside those of this one */
     GPU_SHARED(uint4, queries, [DIM / 16][32]);
@@ -119,21 +116,24 @@ template <int FORMAT, int DIM> __global__ void __launch_bounds__(32 * WARPS) k_f
     __syncthreads();
 
     float o[N][4] = {}, most[2] = { -INFINITY, -INFINITY }, sum[2] = {}, to_score[2] = { grow[g], grow[g + 8] };
-    int last[2], from[2]; /* positions that the lane's rows see */
-    GPU_UNROLL for (int r = 0; r < 2; r++) {
+    int last[2]; /* positions of the lane's rows */
+    GPU_UNROLL for (int r = 0; r < 2; r++)
         last[r] = seq.position + a.first_row + min(first + g + 8 * r, n_queries - 1) / group;
-        from[r] = first_seen(last[r], a.window);
-    }
+    /* positions [all_begin, all_end) are seen by all queries of the block */
+    int first_position = seq.position + a.first_row + first / group;
+    int last_position = seq.position + a.first_row + min(first + QUERIES, n_queries - 1) / group;
+    int all_begin = first_seen(last_position, a.window), all_end = min(first_position + 1, range.end);
     cache_head cache(seq.kv, kv_head, FORMAT);
     lane_tile tile;
-    int p = range.begin + KEYS * warp;
-    if (AHEAD) {
-        tile.load_k(cache, p, range.end, lane, a.head_dim);
-        tile.load_v(cache, p, range.end, lane, a.head_dim);
+    int p = range.begin + KEYS * warp, slot = cache.slot(p);
+    if (AHEAD && p < range.end) {
+        tile.load_k(cache, slot, range.end - p, lane, a.head_dim);
+        tile.load_v(cache, slot, range.end - p, lane, a.head_dim);
     }
     for (; p < range.end; p += KEYS * WARPS) {
         float s[2][4] = {};
-        if (!AHEAD) tile.load_k(cache, p, range.end, lane, a.head_dim);
+        int left = range.end - p, left_next = left - KEYS * WARPS, next = cache.slot_after(slot, KEYS * WARPS);
+        if (!AHEAD) tile.load_k(cache, slot, left, lane, a.head_dim);
         GPU_UNROLL for (int m = 0; m < DIM / 16; m++) {
             uint4 x = queries[m][lane];
             unsigned q[4] = { x.x, x.y, x.z, x.w }, k[2];
@@ -142,29 +142,35 @@ template <int FORMAT, int DIM> __global__ void __launch_bounds__(32 * WARPS) k_f
                 mma_m16n8k16_f16(s[j], q, k, s[j]);
             }
         }
-        if (AHEAD) tile.load_k(cache, p + KEYS * WARPS, range.end, lane, a.head_dim);
-        else tile.load_v(cache, p, range.end, lane, a.head_dim);
+        if (!AHEAD) tile.load_v(cache, slot, left, lane, a.head_dim);
+        else if (left_next > 0) tile.load_k(cache, next, left_next, lane, a.head_dim);
 
+        if (p < all_begin || p + KEYS > all_end) {
+            GPU_UNROLL for (int r = 0; r < 2; r++) {
+                int from = first_seen(last[r], a.window), to = min(last[r], range.end - 1);
+                GPU_UNROLL for (int i = 0; i < 4; i++) {
+                    int key = p + i / 2 * 8 + 2 * t + i % 2;
+                    float &x = s[i / 2][2 * r + i % 2];
+                    bool seen = (key >= from) & (key <= to); /* no branches */
+                    x = seen ? x : -INFINITY;
+                }
+            }
+        }
         float shrink[2];
         GPU_UNROLL for (int r = 0; r < 2; r++) {
-            float top = most[r];
-            GPU_UNROLL for (int i = 0; i < 4; i++) {
-                int key = p + i / 2 * 8 + 2 * t + i % 2;
-                float &x = s[i / 2][2 * r + i % 2];
-                x = key >= from[r] && key <= last[r] && key < range.end ? x * to_score[r] : -INFINITY;
-                top = fmaxf(top, x);
-            }
-            top = quad_max(top);
-            shrink[r] = exp2_less(most[r], top);
+            float top = fmaxf(fmaxf(s[0][2 * r], s[0][2 * r + 1]), fmaxf(s[1][2 * r], s[1][2 * r + 1]));
+            top = fmaxf(most[r], quad_max(top));
+            float base = top == -INFINITY ? 0.0f : top; /* nothing seen yet: all weights are 0 */
+            shrink[r] = exp2_approximate((most[r] - base) * to_score[r]);
             most[r] = top;
             sum[r] *= shrink[r];
             GPU_UNROLL for (int i = 0; i < 4; i++) {
                 float &x = s[i / 2][2 * r + i % 2];
-                x = exp2_less(x, top);
+                x = exp2_approximate((x - base) * to_score[r]);
                 sum[r] += x;
             }
         }
-        if (__any_sync(GPU_FULL_WARP, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
+        if (__any_sync(GPU_FULL_WARP, (shrink[0] != 1.0f) | (shrink[1] != 1.0f))) {
             GPU_UNROLL for (int n = 0; n < N; n++) GPU_UNROLL for (int i = 0; i < 4; i++) o[n][i] *= shrink[i / 2];
         }
 
@@ -181,10 +187,13 @@ template <int FORMAT, int DIM> __global__ void __launch_bounds__(32 * WARPS) k_f
                 mma_m16n8k16_f16(o[n + e], w, v, o[n + e]);
             }
         }
-        if (AHEAD) tile.load_v(cache, p + KEYS * WARPS, range.end, lane, a.head_dim);
+        if (AHEAD && left_next > 0) tile.load_v(cache, next, left_next, lane, a.head_dim);
+        slot = next;
     }
-    sum[0] = quad_sum(sum[0]);
-    sum[1] = quad_sum(sum[1]);
+    GPU_UNROLL for (int r = 0; r < 2; r++) {
+        sum[r] = quad_sum(sum[r]);
+        most[r] *= to_score[r];
+    }
 
     /* warps 2 and 3 into 0 and 1, then 1 into 0 */
     auto give = [&](int to) {
@@ -219,8 +228,8 @@ template <int FORMAT, int DIM> __global__ void __launch_bounds__(32 * WARPS) k_f
     GPU_UNROLL for (int r = 0; r < 2; r++) {
         int query = first + g + 8 * r;
         if (query >= n_queries) continue;
-        size_t slot = (size_t)split * a.n_slots + blockIdx.z * a.rows + query / group;
-        size_t at = slot * a.n_heads + kv_head * group + query % group;
+        size_t row = (size_t)split * a.n_slots + blockIdx.z * a.rows + query / group;
+        size_t at = row * a.n_heads + kv_head * group + query % group;
         if (t == 0) {
             a.stats[2 * at] = most[r];
             a.stats[2 * at + 1] = sum[r];
@@ -229,7 +238,8 @@ template <int FORMAT, int DIM> __global__ void __launch_bounds__(32 * WARPS) k_f
             constexpr int VEC = lane_tile::V_VEC;
             int dim = n / VEC * 8 * VEC + (2 * t + c) * VEC + n % VEC, i = 2 * r + c;
             if (dim < a.head_dim)
-                *(float4 *)(a.sums + at * a.head_dim + dim) = make_float4(o[n][i], o[n + 1][i], o[n + 2][i], o[n + 3][i]);
+                *(float4 *)(a.sums + at * a.head_dim + dim) =
+                    make_float4(o[n][i], o[n + 1][i], o[n + 2][i], o[n + 3][i]);
         }
     }
 }
@@ -279,18 +289,21 @@ static cudaError_t merge(lr_device *d, const lr_attention_args *a, const split_p
 
 /* ---- host side ---- */
 
-static void (*few_kernel(const lr_attention_args *a))(split_pass) {
-    if (a->kv_format == LR_Q8_0)
-        return a->head_dim <= 64 ? k_few<LR_Q8_0, 64> : a->head_dim <= 128 ? k_few<LR_Q8_0, 128> : k_few<LR_Q8_0, 256>;
-    return a->head_dim <= 64 ? k_few<LR_F16, 64> : a->head_dim <= 128 ? k_few<LR_F16, 128> : k_few<LR_F16, 256>;
+template <int FORMAT> static void (*few_kernel(int32_t head_dim))(split_pass) {
+    return head_dim == 64    ? k_few<FORMAT, 64, true>
+           : head_dim == 128 ? k_few<FORMAT, 128, true>
+           : head_dim < 64   ? k_few<FORMAT, 64, false>
+           : head_dim < 128  ? k_few<FORMAT, 128, false>
+                             : k_few<FORMAT, 256, false>;
 }
 
 static cudaError_t few_rows(lr_device *d, const lr_attention_args *a, const split_pass &p, attention_cost cost) {
     if (attention_is_plain(a)) return attention_plain(d, a, p, nullptr, cost);
+    void (*kernel)(split_pass) = a->kv_format == LR_F16 ? few_kernel<LR_F16>(a->head_dim)
+                                                        : few_kernel<LR_Q8_0>(a->head_dim);
     int tiles = (p.rows * (a->n_heads / a->n_kv_heads) + QUERIES - 1) / QUERIES;
     dim3 grid((unsigned)(a->n_kv_heads * tiles), (unsigned)p.n_splits, (unsigned)p.n_seqs);
-    return GPU_LAUNCH_COST(cost.bytes, cost.flops, few_kernel(a), grid, dim3(32 * WARPS), 0,
-                           d->queue[LR_QUEUE_COMPUTE], p);
+    return GPU_LAUNCH_COST(cost.bytes, cost.flops, kernel, grid, dim3(32 * WARPS), 0, d->queue[LR_QUEUE_COMPUTE], p);
 }
 
 cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out) {

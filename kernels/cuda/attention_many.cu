@@ -5,7 +5,7 @@
  * fragment.  f16 caches are copied asynchronously to the other of two stages while a tile is worked on.  Of q8_0 caches
  * the bytes are copied, and become the one f16 tile when its time has come.  Tiles start at multiples of their length,
  * so that a row's result does not depend on which rows share its block or its pass.
- * Sources: FlashAttention-2, Dao, arXiv:2307.08691; online softmax, Milakov and Gimelshein, arXiv:1805.02867.         */
+ * Sources: FlashAttention-2, Dao, arXiv:2307.08691; online softmax, Milakov and Gimelshein, arXiv:1805.02867.        */
 #include "kernels/cuda/attention.cuh"
 
 enum { WARPS = 4, THREADS = 32 * WARPS };
@@ -14,7 +14,7 @@ template <int FORMAT, int DIM> struct shape {
     static constexpr bool Q8 = FORMAT == LR_Q8_0;
     static constexpr int PARTS = DIM > 128 ? 1 : 2;             /* of 16 queries each, for a warp */
     static constexpr int QUERIES = 16 * PARTS * WARPS;
-    static constexpr int KEYS = DIM > 128 ? 16 : DIM > 64 ? 32 : 64;
+    static constexpr int KEYS = DIM > (Q8 ? 96 : 128) ? 16 : DIM > 64 ? 32 : 64;
     static constexpr int PITCH = DIM + 8;                       /* of a row in shared memory: no bank conflicts */
     static constexpr int PIECE = Q8 ? 16 : 8;                   /* values in 16 bytes of the cache */
     static constexpr int ROW_PIECES = DIM / PIECE, PIECES = KEYS * ROW_PIECES;
@@ -25,7 +25,7 @@ template <int FORMAT, int DIM> struct shape {
     }
 };
 
-/* stages: of f16 tiles; 1 where shared memory has no room for two.                                                    */
+/* stages: of f16 tiles; 1 where shared memory has no room for two.                                                   */
 template <int FORMAT, int DIM>
 __global__ void __launch_bounds__(THREADS)
     k_many(split_pass a, float *y, int64_t y_stride, lr_act out, int stages) {
@@ -40,11 +40,11 @@ __global__ void __launch_bounds__(THREADS)
     int block_first = (int)(gridDim.x - 1 - blockIdx.x) * S::QUERIES; /* the longest first */
     if (block_first >= n_queries) return;                             /* the whole block */
 
-    /* A warp's own queries.  Lane quads take one each; what lies behind the last is a copy of it, never written.      */
+    /* A warp's own queries.  Lane quads take one each; what lies behind the last is a copy of it, never written.     */
     int first = block_first + warp * 16 * PARTS;
     __half *mine = queries + warp * 16 * PARTS * PITCH;
     float to_score[PARTS][2];
-    int last[PARTS][2], from[PARTS][2]; /* positions that the lane's rows see */
+    int last[PARTS][2]; /* positions of the lane's rows */
     GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
         int place = 16 * part + 8 * r + g, query = min(first + place, n_queries - 1), row = query / group;
         const float *q = a.q + (seq.row + row) * a.q_stride + (int64_t)(kv_head * group + query % group) * a.head_dim;
@@ -61,9 +61,7 @@ __global__ void __launch_bounds__(THREADS)
         }
         to_score[part][r] = by.grow;
         last[part][r] = seq.position + row;
-        from[part][r] = first_seen(last[part][r], a.window);
     }
-    __syncwarp();
 
     /* positions that any query of the block sees, of the warp, and that all of the warp see */
     auto position_of = [&](int query) { return seq.position + min(query, n_queries - 1) / group; };
@@ -72,22 +70,23 @@ __global__ void __launch_bounds__(THREADS)
     int all_begin = first_seen(warp_last, a.window), all_last = position_of(first);
     bool idle = first >= n_queries;
 
-    /* Positions [p, p + KEYS) on their way to shared memory; those outside [begin, end) become zeros.                 */
+    /* Positions [p, p + KEYS) on their way to shared memory.  Those outside of [begin, end), which nobody sees, are
+     * read as the nearest inside; slot is that of the first inside.                                                  */
     cache_head cache(seq.kv, kv_head, FORMAT);
-    unsigned short scales[2][S::TURNS]; /* of the pieces in flight */
-    auto fetch = [&](int stage, int p) {
-        int slot = cache.slot(p);
+    unsigned scales[S::TURNS]; /* of the pieces in flight: of K, of V << 16 */
+    auto fetch = [&](int stage, int p, int slot) {
+        int inside = max(p, begin);
         GPU_UNROLL for (int i = 0; i < S::TURNS; i++) {
             int piece = tid + i * THREADS, key = piece / S::ROW_PIECES, at = piece % S::ROW_PIECES * S::PIECE;
             if (S::PIECES % THREADS && piece >= S::PIECES) break;
-            bool valid = p + key >= begin && p + key < end && at < a.head_dim;
-            cache_row row = valid ? cache.row(cache.slot_after(slot, key)) : cache_row{ cache.base, cache.scales };
+            cache_row row = cache.row(cache.slot_after(slot, max(min(p + key, end - 1) - inside, 0)));
+            bool valid = at < a.head_dim; /* else zeros */
             const uint8_t *k = row.k + (valid ? at * 16 / S::PIECE : 0);
             if (S::Q8) {
                 cp_async16(bytes + piece, k, valid);
                 cp_async16(bytes + S::PIECES + piece, k + cache.half, valid);
-                scales[0][i] = valid ? __ldg((const unsigned short *)row.k_scales + at / 32) : 0;
-                scales[1][i] = valid ? __ldg((const unsigned short *)(row.k_scales + cache.half) + at / 32) : 0;
+                const uint8_t *d = row.k_scales + (valid ? at / 32 * 2 : 0);
+                scales[i] = __ldg((const unsigned short *)d) | __ldg((const unsigned short *)(d + cache.half)) << 16;
             } else {
                 __half *to = tiles + (2 * stage * KEYS + key) * PITCH + at;
                 cp_async16(to, k, valid);
@@ -101,7 +100,7 @@ __global__ void __launch_bounds__(THREADS)
             int piece = tid + i * THREADS, key = piece / S::ROW_PIECES, at = piece % S::ROW_PIECES * S::PIECE;
             if (S::PIECES % THREADS && piece >= S::PIECES) break;
             uint4 x = bytes[which * S::PIECES + piece], *to = (uint4 *)(tiles + (which * KEYS + key) * PITCH + at);
-            __half2 d = q8_scale(scales[which][i]);
+            __half2 d = q8_scale((unsigned short)(scales[i] >> 16 * which));
             unsigned v[8];
             q8_values(v, x.x, d), q8_values(v + 2, x.y, d), q8_values(v + 4, x.z, d), q8_values(v + 6, x.w, d);
             to[0] = make_uint4(v[0], v[1], v[2], v[3]);
@@ -112,12 +111,12 @@ __global__ void __launch_bounds__(THREADS)
     float o[PARTS][N][4] = {}, most[PARTS][2], sum[PARTS][2] = {};
     GPU_UNROLL for (int part = 0; part < PARTS; part++) most[part][0] = most[part][1] = -INFINITY;
     bool ahead = S::Q8 || stages > 1;
-    int p = begin / KEYS * KEYS, stage = 0;
-    if (ahead) fetch(0, p);
+    int p = begin / KEYS * KEYS, stage = 0, slot = cache.slot(begin);
+    if (ahead) fetch(0, p, slot);
     for (; p < end; p += KEYS) {
         if (!ahead) {
             __syncthreads();
-            fetch(0, p);
+            fetch(0, p, slot);
         }
         cp_async_wait<0>();
         __syncthreads(); /* this tile is there, and all are done with the one before */
@@ -126,7 +125,8 @@ __global__ void __launch_bounds__(THREADS)
             __syncthreads();
         }
         int next = S::Q8 || !ahead ? 0 : stage ^ 1;
-        if (ahead && p + KEYS < end) fetch(next, p + KEYS);
+        slot = cache.slot_after(slot, p + KEYS - max(p, begin));
+        if (ahead && p + KEYS < end) fetch(next, p + KEYS, slot);
         const __half *k = tiles + 2 * stage * KEYS * PITCH, *v = k + KEYS * PITCH;
         stage = next;
         if (idle || p > warp_last || p + KEYS <= warp_begin) continue; /* the whole warp */
@@ -146,31 +146,35 @@ __global__ void __launch_bounds__(THREADS)
             }
         }
 
-        bool all_seen = p >= all_begin && p + KEYS - 1 <= all_last;
-        GPU_UNROLL for (int part = 0; part < PARTS; part++) {
-            float shrink[2];
-            GPU_UNROLL for (int r = 0; r < 2; r++) {
-                float top = most[part][r];
+        if (p < all_begin || p + KEYS - 1 > all_last) {
+            GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
+                int from = first_seen(last[part][r], a.window);
                 GPU_UNROLL for (int j = 0; j < KEYS / 8; j++) GPU_UNROLL for (int c = 0; c < 2; c++) {
                     int key = p + 8 * j + 2 * t + c;
                     float &x = s[part][j][2 * r + c];
-                    bool seen = all_seen || (key >= from[part][r] && key <= last[part][r]);
-                    x = seen ? x * to_score[part][r] : -INFINITY;
-                    top = fmaxf(top, x);
+                    bool seen = (key >= from) & (key <= last[part][r]); /* no branches */
+                    x = seen ? x : -INFINITY;
                 }
-                top = quad_max(top);
-                float base = top == -INFINITY ? 0.0f : top; /* nothing seen yet: exp2(-infinity) is 0 */
-                shrink[r] = exp2f(most[part][r] - base);
+            }
+        }
+        GPU_UNROLL for (int part = 0; part < PARTS; part++) {
+            float shrink[2];
+            GPU_UNROLL for (int r = 0; r < 2; r++) {
+                float top = s[part][0][2 * r], total = 0;
+                GPU_UNROLL for (int j = 0; j < KEYS / 8; j++)
+                    top = fmaxf(fmaxf(s[part][j][2 * r], s[part][j][2 * r + 1]), top);
+                top = fmaxf(most[part][r], quad_max(top));
+                float base = top == -INFINITY ? 0.0f : top; /* nothing seen yet: all weights are 0 */
+                shrink[r] = exp2_approximate((most[part][r] - base) * to_score[part][r]);
                 most[part][r] = top;
-                float total = 0;
                 GPU_UNROLL for (int j = 0; j < KEYS / 8; j++) GPU_UNROLL for (int c = 0; c < 2; c++) {
                     float &x = s[part][j][2 * r + c];
-                    x = exp2f(x - base);
+                    x = exp2_approximate((x - base) * to_score[part][r]);
                     total += x;
                 }
                 sum[part][r] = sum[part][r] * shrink[r] + total;
             }
-            if (__any_sync(GPU_FULL_WARP, shrink[0] != 1.0f || shrink[1] != 1.0f)) {
+            if (__any_sync(GPU_FULL_WARP, (shrink[0] != 1.0f) | (shrink[1] != 1.0f))) {
                 GPU_UNROLL for (int n = 0; n < N; n++) GPU_UNROLL for (int i = 0; i < 4; i++)
                     o[part][n][i] *= shrink[i / 2];
             }

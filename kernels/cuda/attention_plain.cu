@@ -1,5 +1,5 @@
-/* Attention in f32 arithmetic: for caches in f32, where nothing may be rounded to f16, and for caches whose rows are not
- * whole pieces of 16 bytes.  A warp takes a query: first a lane has a position, then it has some dims.               */
+/* Attention in f32 arithmetic: for caches in f32, where nothing may be rounded to f16, and for caches whose rows are
+ * not whole pieces of 16 bytes.  A warp takes a query: first a lane has a position, then it has some dims.           */
 #include "kernels/cuda/attention.cuh"
 
 enum { WARPS = 4, LANES = 32, DIMS = 8 /* of a lane */ };
@@ -10,7 +10,7 @@ template <int FORMAT> GPU_FN float value_at(const uint8_t *row, int i) {
 }
 
 template <int FORMAT>
-__global__ void __launch_bounds__(LANES *WARPS) k_plain(split_pass a, float *y, int64_t y_stride, lr_act out) {
+__global__ void __launch_bounds__(LANES *WARPS, 4) k_plain(split_pass a, float *y, int64_t y_stride, lr_act out) {
     GPU_SHARED(float, query, [WARPS][DIMS * LANES]);
     GPU_SHARED(float, weight, [WARPS][LANES]);
     int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, head_dim = a.head_dim;
@@ -57,6 +57,7 @@ __global__ void __launch_bounds__(LANES *WARPS) k_plain(split_pass a, float *y, 
         a.stats[2 * at + 1] = sum;
     }
     if (!a.stats && head == 0 && lane == 0 && out.format == LR_ACT_F16) ((float *)out.d)[seq.row + r] = 1;
+    float scale = __fdividef(1.0f, sum);
     GPU_UNROLL for (int j = 0; j < DIMS; j++) {
         int d = lane + LANES * j;
         if (d >= head_dim) continue;
@@ -65,7 +66,7 @@ __global__ void __launch_bounds__(LANES *WARPS) k_plain(split_pass a, float *y, 
             continue;
         }
         int64_t column = (int64_t)head * head_dim + d;
-        float value = o[j] / sum;
+        float value = o[j] * scale;
         if (y) y[(seq.row + r) * y_stride + column] = value;
         if (out.format == LR_ACT_F32) put<LR_ACT_F32>(out, seq.row + r, column, value, true, 1.0f);
         if (out.format == LR_ACT_F16) put<LR_ACT_F16>(out, seq.row + r, column, within_f16(value), true, 1.0f);

@@ -108,6 +108,18 @@ GPU_FN void mma_m16n8k32_s8(int d[4], const unsigned a[4], const unsigned b[2], 
 #endif
 }
 
+/* ---- 2 to the power of x; 0 where that is below the normal range ---- */
+
+GPU_FN float exp2_approximate(float x) {
+#ifdef SIMGPU
+    return x < -126.0f ? 0.0f : exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
 /* ---- asynchronous copies to shared memory; sm_75 copies at once ---- */
 
 /* 16 bytes, both sides aligned; zeros when !valid (nothing is read).  The target is undefined until the wait. */

@@ -35,8 +35,8 @@ GPU_FN void rotate(float *x, const float *cos_sin, int n_rot, bool adjacent, int
     __syncwarp();
 }
 
-/* A block of 32 values, one a lane.  The codes are nearest for d before it is rounded to f16; outside of the normal range
- * of f16, for the stored d.                                                                                          */
+/* A block of 32 values, one a lane.  The codes are nearest for d before it is rounded to f16; outside of the normal
+ * range of f16, for the stored d.                                                                                    */
 GPU_FN void store_q8(int8_t *quants, unsigned short *scale, float v, int lane) {
     float d = warp_max(fabsf(v)) / 127.0f;
     __half h = __float2half_rn(fminf(d, 65504.0f));
@@ -49,7 +49,8 @@ GPU_FN void store_q8(int8_t *quants, unsigned short *scale, float v, int lane) {
 GPU_FN void store(const lr_kv_layer &kv, int head, int position, bool is_v, const float *x, int lane) {
     cache_head cache(kv, head, kv.format);
     cache_row row = cache.row(cache.slot(position));
-    uint8_t *quants = (uint8_t *)row.k + (is_v ? cache.half : 0), *scales = (uint8_t *)row.k_scales + (is_v ? cache.half : 0);
+    uint64_t to_v = is_v ? cache.half : 0;
+    uint8_t *quants = (uint8_t *)row.k + to_v, *scales = (uint8_t *)row.k_scales + to_v;
     if (kv.format == LR_Q8_0) {
         for (int i = 0; i < kv.head_dim; i += LANES)
             store_q8((int8_t *)quants + i, (unsigned short *)scales + i / LANES, x[i + lane], lane);
@@ -70,7 +71,8 @@ __global__ void __launch_bounds__(WARPS *LANES) k_qkv(lr_qkv_args a, int n_seqs)
 
     bool is_q = head < a.n_heads, is_v = head >= a.n_heads + a.n_kv_heads;
     int kv_head = head - a.n_heads - (is_v ? a.n_kv_heads : 0);
-    const float *from = is_q ? a.q + (row * a.n_heads + head) * dim : (is_v ? a.v : a.k) + (row * a.n_kv_heads + kv_head) * dim;
+    const float *from = is_q ? a.q + (row * a.n_heads + head) * dim
+                             : (is_v ? a.v : a.k) + (row * a.n_kv_heads + kv_head) * dim;
     const float *w = is_q ? a.q_norm : is_v ? nullptr : a.k_norm;
     float *x = heads[warp];
     for (int i = lane; i < dim; i += LANES) x[i] = from[i];
