@@ -50,6 +50,7 @@ static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, llmr
     if (o->n_vram > 1 && n < o->n_vram)
         return lr_fail(err, LLMRUN_ARG, "--vram: %d sizes for %d GPU%s", o->n_vram, n, n == 1 ? "" : "s");
     if (o->n_vram > 1) n = o->n_vram;
+    else n = (int32_t)lr_min(n, e->binding.hparams.n_layers); /* a GPU without a layer would only cost memory */
     n = (int32_t)lr_min(n, LR_PLAN_MAX_GPUS);
     for (int32_t i = 0; i < n; i++) {
         lr_device_info info;
