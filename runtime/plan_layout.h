@@ -105,6 +105,7 @@ typedef struct lr_plan_load {
     uint64_t widths;           /* inputs of matmuls that are packed into `act`, set of lr_plan_weights.cols */
     uint64_t hidden_widths;    /* into `act_hidden` */
     int32_t n_layers[2];       /* with attention here; [1]: windowed */
+    int32_t n_groups[LR_N_GROUPS];
     uint64_t weights;          /* GPU: in its arena.  Host: converted */
     uint64_t mapped;           /* host */
     uint64_t kv;               /* all sessions */

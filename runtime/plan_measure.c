@@ -177,6 +177,7 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
     }
     l->largest = (uint64_t)lr_max((int64_t)l->largest, (int64_t)p->gpu);
     l->longest_row = lr_max(l->longest_row, p->longest_row);
+    if (group < LR_N_GROUPS) l->n_groups[group]++;
     if (group != LR_GROUP_ATTN) return;
     l->n_layers[windowed]++;
     l->kv += s->page_room[windowed];

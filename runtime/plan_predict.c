@@ -1,7 +1,7 @@
 /* Planner, prediction: how long passes take.
  *
- * A place takes the longer of reading its weights and of computing with them; caches and activations that cross between
- * places are added.  A decoded token goes through all places in turn.  A prompt goes through in chunks, each place at
+ * A place takes the longer of reading its weights and of computing with them; on GPUs the activations that kernels read
+ * and write count too.  Reading caches, and activations that cross between places, are added.  A decoded token goes through all places in turn.  A prompt goes through in chunks, each place at
  * work on another one.  Streamed groups take the longer of copying and computing.
  *
  * Choices that fit are compared by a reference job: a prompt of 512 tokens and 128 decoded ones, caches read as when the
@@ -46,7 +46,11 @@ typedef struct pass {
     bool streams, logits;
 } pass;
 
-/* Positions that a token of the pass sees on average, in a full and in a windowed layer.                              */
+/* Positions that the pass reads from the cache of a full or a windowed layer, and that a token of it sees on average.   */
+static double read_by(const pass *p, int windowed) {
+    double read = p->seen + p->n, most = p->in->model->window + p->n - 1;
+    return windowed && read > most ? most : read;
+}
 static double seen_by(const pass *p, int windowed) {
     double seen = p->seen + (p->n + 1) / 2;
     return windowed && seen > p->in->model->window ? p->in->model->window : seen;
@@ -57,15 +61,43 @@ static double kv_row_bytes(const pass *p) {
     return 2.0 * p->in->model->n_kv_heads * (p->in->model->head_dim / kv->block) * (kv->quant_bytes + kv->scale_bytes);
 }
 
+static double q_dim(const lr_hparams *h) { return (double)h->n_heads * h->head_dim; }
+
 /* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.           */
 static double attention_seconds(const pass *p, const lr_plan_load *l, rates r) {
-    double positions = l->n_layers[0] * seen_by(p, 0) + l->n_layers[1] * seen_by(p, 1);
-    double flops = 4.0 * p->n * p->in->model->n_heads * p->in->model->head_dim * positions;
-    return longer(positions * kv_row_bytes(p) / r.read, flops / r.flops);
+    double read = l->n_layers[0] * read_by(p, 0) + l->n_layers[1] * read_by(p, 1);
+    double flops = 4 * p->n * q_dim(p->in->model) * (l->n_layers[0] * seen_by(p, 0) + l->n_layers[1] * seen_by(p, 1));
+    return longer(read * kv_row_bytes(p) / r.read, flops / r.flops);
 }
 
 static double matmul_seconds(const pass *p, const lr_plan_load *l, rates r) {
     return longer((double)l->read / r.read, 2 * p->n * (double)l->params / r.flops);
+}
+
+/* Bytes of a value of packed activations: those of the formats that most of the weights there want.                   */
+static double act_bytes(const pass *p, const lr_plan_load *l) {
+    enum { COLS = 1024 };
+    if (!l->widths) return 4;
+    lr_format f = (lr_format)(__builtin_ctzll(l->widths) / LR_PLAN_WIDTHS);
+    lr_act_format act = lr_gpu_act(f, (int64_t)p->n);
+    return act == LR_ACT_NONE ? 4 : (double)lr_act_bytes(act, 1, COLS) / COLS;
+}
+
+/* A GPU's kernels for a load.  Beside weights and caches, products read packed inputs and write float rows; norms,
+ * rotation, merging of split attention and, in long passes, the product of gate and up pass over rows of their own.   */
+static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
+    const lr_hparams *h = p->in->model;
+    double q = q_dim(h), kv = (double)h->n_kv_heads * h->head_dim, dim = h->dim, hidden = h->hidden_dim;
+    double a = act_bytes(p, l), n_attn = l->n_groups[LR_GROUP_ATTN], n_up = l->n_groups[LR_GROUP_GATE_UP];
+    double n_down = l->n_groups[LR_GROUP_DOWN];
+    bool few = p->n <= LR_GPU_FEW;
+    double splits = few ? lr_gpu_attention_splits(h->n_kv_heads, p->c->n_ctx) : 0;
+    double norm = 4 * dim + a * dim, glu = few ? 0 : 8 * hidden + a * hidden;
+    double products = n_attn * (a * (dim + q) + 4 * (q + 2 * kv) + 8 * dim) +
+                      n_up * (a * dim + (few ? a : 8) * hidden) + n_down * (a * hidden + 8 * dim);
+    double rows = n_attn * (norm + 8 * q + 12 * kv + 8 * q + (splits > 1 ? q * (4 * splits + a) : 0)) + n_up * (norm + glu);
+    double t = longer(((double)l->read + p->n * products) / r.read, 2 * p->n * (double)l->params / r.flops);
+    return t + p->n * rows / r.read + attention_seconds(p, l, r);
 }
 
 /* Copies of a streamed load: weights, the cache so far, and its new rows back.                                        */
@@ -79,13 +111,12 @@ static double gpu_seconds(const pass *p, int gpu) {
     const lr_hparams *h = p->in->model;
     rates r = gpu_rates(p->in, gpu);
     const lr_plan_crossings *c = &g->crossings[p->streams];
-    double t = matmul_seconds(p, &g->own, r) + attention_seconds(p, &g->own, r);
+    double t = kernel_seconds(p, &g->own, r);
     double crossing = 4 * p->n * ((double)(c->x_host + c->x_peer) * h->dim + (double)(c->hidden_host + c->hidden_peer) *
                                   h->hidden_dim);
     crossing += (double)g->buffer[LR_BUFFER_seqs] + 4 * p->n * h->n_rot;
     if (p->streams && g->streamed.kinds)
-        t += longer(matmul_seconds(p, &g->streamed, r) + attention_seconds(p, &g->streamed, r),
-                    copy_seconds(p, &g->streamed, r));
+        t += longer(kernel_seconds(p, &g->streamed, r), copy_seconds(p, &g->streamed, r));
     if (p->logits && g->own.head_read) {
         t += (double)g->own.head_read / r.read;
         crossing += 4.0 * h->n_vocab;
@@ -153,7 +184,7 @@ static bool streaming_pays(pass p, int32_t n) {
     for (int i = 0; i < p.in->n_gpus; i++) {
         const lr_plan_load *l = &p.s->gpu[i].streamed;
         rates r = gpu_rates(p.in, i);
-        if (l->kinds) streamed += longer(matmul_seconds(&p, l, r) + attention_seconds(&p, l, r), copy_seconds(&p, l, r));
+        if (l->kinds) streamed += longer(kernel_seconds(&p, l, r), copy_seconds(&p, l, r));
     }
     return streamed < host;
 }
