@@ -91,7 +91,7 @@ bool gpu_cublas_takes(const lr_device *d, const lr_matmul_args *m) {
 
 enum { EPILOGUE_THREADS = 256 };
 
-/* y = y / d: what a product then adds to, before all is multiplied by d.  Tokens of scale 1, nearly all, cost nothing. */
+/* y = y / d: what a product then adds to, before all is multiplied by d.  Nearly all tokens have scale 1: no cost.    */
 __global__ void k_unscale(float *y, int64_t stride, const float *d, int rows) {
     float scale = d[blockIdx.y];
     int row = (int)(blockIdx.x * EPILOGUE_THREADS + threadIdx.x);

@@ -50,19 +50,11 @@ static const struct gemm_format {
 
 /* ---- the choice ---- */
 
-/* Shared memory that a block may have.                                                                               */
-static int most_shared(int arch) {
-    switch (arch) {
-        case 750: return 64 << 10;
-        case 800:
-        case 870: return 163 << 10;
-        case 860:
-        case 880:
-        case 890:
-        case 1200:
-        case 1210: return 99 << 10;
-        default: return arch >= 900 ? 227 << 10 : 48 << 10;
-    }
+/* Shared memory that a block may ask for; what every device has where the question fails.                            */
+static int most_shared(const lr_device *d) {
+    int bytes = 0;
+    cudaError_t e = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, d->index);
+    return e == cudaSuccess ? bytes : 48 << 10;
 }
 
 static int tiles_of(int64_t n, int size) { return (int)((n + size - 1) / size); }
@@ -74,7 +66,7 @@ static gemm_kernel choose(const lr_device *d, const gemm_format *f, const lr_mat
         int64_t row_tiles = 0;
         for (int j = 0; j < count; j++) row_tiles += tiles_of(m[j].w.rows, k.rows);
         bool is_busy = 4 * row_tiles * tiles_of(m->x.n, k.tokens) >= 3 * (int64_t)d->n_sms;
-        if (is_busy && m->x.n > k.tokens / 2 && k.shared_bytes <= most_shared(d->arch)) return k;
+        if (is_busy && m->x.n > k.tokens / 2 && k.shared_bytes <= most_shared(d)) return k;
     }
     return f->kernel(TILES - 1);
 }

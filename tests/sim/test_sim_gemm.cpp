@@ -58,13 +58,12 @@ struct inputs {
     std::vector<float> decoded;
 };
 
-/* Every fourth token has values out of the range of f16, and so a scale.                                             */
+/* Every fourth token has a scale where the format has them.  Planes are allocations of their own: what lies behind
+ * them is nobody's.                                                                                                  */
 static inputs make_inputs(lr_act_format format, int n, int cols, uint32_t seed) {
     inputs in;
     size_t size = (size_t)n * (size_t)cols;
     std::vector<float> x = random_floats(size, seed), d((size_t)n, 1.0f);
-    std::vector<uint8_t> bytes(lr_act_bytes(format, n, cols));
-    in.act = lr_act_at(format, n, cols, upload(bytes));
     in.decoded.resize(size);
     std::vector<uint16_t> bits(size);
     for (size_t i = 0; i < size; i++) {
@@ -75,10 +74,12 @@ static inputs make_inputs(lr_act_format format, int n, int cols, uint32_t seed) 
                                                 : scale * simgpu_half_to_float(bits[i]);
         d[i / (size_t)cols] = scale;
     }
-    const void *from = format == LR_ACT_F32 ? (const void *)x.data() : (const void *)bits.data();
-    size_t value = format == LR_ACT_F32 ? 4 : 2;
-    CHECK(cudaMemcpy((void *)in.act.values, from, size * value, cudaMemcpyHostToDevice) == cudaSuccess);
-    if (in.act.d) CHECK(cudaMemcpy((void *)in.act.d, d.data(), d.size() * 4, cudaMemcpyHostToDevice) == cudaSuccess);
+    in.act = {};
+    in.act.format = format;
+    in.act.n = n;
+    in.act.cols = cols;
+    in.act.values = format == LR_ACT_F32 ? (const void *)upload(x) : (const void *)upload(bits);
+    if (format == LR_ACT_F16) in.act.d = upload(d);
     return in;
 }
 
@@ -178,11 +179,13 @@ static bool right(const char *what, const product &p, int n, int cols, double er
     return false;
 }
 
+/* The thread sanitizer takes ten times as long: one number of columns for each format must do.                       */
 static void every_format_and_shape() {
     static const int shapes[][2] = { { 9, 1 }, { 16, 33 }, { 33, 67 }, { 70, 130 }, { 130, 140 } };
     int i = 0;
     for (lr_format f : formats)
-        for (int cols : columns_of(f))
+        for (int cols : columns_of(f)) {
+            if (with_tsan && cols != columns_of(f)[1]) continue;
             for (auto &shape : shapes) {
                 const schedule &order = schedules[i % 3];
                 product p = { f, shape[1], (i & 1) != 0, (i & 2) != 0, i % 4 };
@@ -190,6 +193,7 @@ static void every_format_and_shape() {
                 CHECK(right("shape", p, shape[0], cols, error_of(&d, { p }, shape[0], cols, nullptr)));
                 i++;
             }
+        }
 }
 
 /* The same bits whatever the tile, the schedule and the length of the pass.                                          */
@@ -205,7 +209,7 @@ static void bits_do_not_depend_on_the_tile() {
                 CHECK(right("tile", p, n, cols, error_of(&d, { p }, n, cols, &y)));
                 if (first.empty()) first = y;
                 CHECK(first.size() == y.size() && !memcmp(first.data(), y.data(), y.size() * sizeof y[0]));
-                if (order.order == SIMGPU_RANDOM) break;
+                if (with_tsan || order.order == SIMGPU_RANDOM) break;
             }
         lr_device d = new_device(schedules[0], 900, 1);
         std::vector<float> few;
