@@ -1,6 +1,7 @@
-/* Prefill matmul with vpdpbusd: q8_0, q4_k and iq4_nl weights times int8 activations.
+/* Prefill matmul with vpdpbusd: q8_0, q4_k and iq4_nl weights, those of the block formats that have a scale for 32 of them,
+ * times int8 activations.
  *
- * All three formats become unsigned bytes u with w = scale * (u - zero) or scale * u - min, in blocks of 32 columns.
+ * All these formats become unsigned bytes u with w = scale * (u - zero) or scale * u - min, in blocks of 32 columns.
  * The 8 registers of a block stay loaded while 16 tokens pass; each token's 4-byte groups come as broadcasts.  Integer
  * sums are exact; what is rounded is one multiplication and one fma per block, in f32.                              */
 #include "kernels/cpu/gemm_avx512.h"
@@ -109,7 +110,7 @@ static void pack_min(void *tokens, const lr_act *x, int64_t token, int32_t n) { 
 
 /* ---- weights ---- */
 
-/* Pointers to the rows of a group; missing rows repeat the last. */
+/* Pointers to the rows of a group; missing rows repeat the last.  Block formats have their scales among the quants. */
 typedef struct group_rows {
     const uint8_t *quants[GROUP], *scales[GROUP];
 } group_rows;
@@ -119,7 +120,7 @@ static group_rows rows_of(const lr_matrix *w, int64_t row, int32_t n_rows) {
     for (int32_t r = 0; r < GROUP; r++) {
         const size_t at = (size_t)(row + lr_min(r, n_rows - 1));
         g.quants[r] = (const uint8_t *)w->quants + at * w->quants_stride;
-        g.scales[r] = (const uint8_t *)w->scales + at * w->scales_stride;
+        g.scales[r] = w->scales ? (const uint8_t *)w->scales + at * w->scales_stride : g.quants[r];
     }
     return g;
 }
@@ -166,33 +167,46 @@ static inline void load_quads_16(__m512i quads[4], const uint8_t *const rows[GRO
 static inline __m512i low_nibbles(__m512i v) { return _mm512_and_si512(v, _mm512_set1_epi8(15)); }
 static inline __m512i high_nibbles(__m512i v) { return low_nibbles(_mm512_srli_epi16(v, 4)); }
 
-static void unpack_q8_0(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows) {
+/* Where rows have their codes and scales: from block to block, and of the first block's codes.  Formats with planes have
+ * codes from byte 0 on, and scales in a plane; in block formats a block's scales come first. */
+typedef struct layout {
+    int64_t stride, codes, scales_stride;
+} layout;
+
+static inline __attribute__((always_inline)) void unpack_bytes(panel_block *p, const lr_matrix *w, int64_t row,
+                                                               int32_t n_rows, const layout at) {
     const group_rows g = rows_of(w, row, n_rows);
-    panel_block *p = panel;
     for (int64_t b = 0; b < w->cols / BLOCK; b++) {
         __m512i quads[8];
-        load_quads_32(quads, g.quants, b * BLOCK);
+        load_quads_32(quads, g.quants, b * at.stride + at.codes);
 #pragma GCC unroll 8
         for (int q = 0; q < 8; q++)
             _mm512_store_si512(p[b].u[q], _mm512_xor_si512(quads[q], _mm512_set1_epi8((char)ZERO)));
-        _mm512_store_ps(p[b].scale, load_f16(&g, 2 * b));
+        _mm512_store_ps(p[b].scale, load_f16(&g, b * at.scales_stride));
     }
 }
 
-static void unpack_iq4_nl(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows) {
-    const group_rows g = rows_of(w, row, n_rows);
-    const __m128i values = _mm_loadu_si128((const __m128i *)lr_iq4_nl_values);
-    const __m512i table = _mm512_broadcast_i32x4(_mm_xor_si128(values, _mm_set1_epi8((char)ZERO)));
-    panel_block *p = panel;
-    for (int64_t b = 0; b < w->cols / BLOCK; b++) {
-        __m512i quads[4];
-        load_quads_16(quads, g.quants, 16 * b);
+/* Codes into a table of 16 values: byte j has those of columns j and j + 16. */
+static inline __m512i table_of(const int8_t values[16]) {
+    return _mm512_broadcast_i32x4(_mm_xor_si128(_mm_loadu_si128((const __m128i *)values), _mm_set1_epi8((char)ZERO)));
+}
+static inline void look_up(panel_block *p, const uint8_t *const rows[GROUP], int64_t at, __m512i table) {
+    __m512i quads[4];
+    load_quads_16(quads, rows, at);
 #pragma GCC unroll 4
-        for (int q = 0; q < 4; q++) {
-            _mm512_store_si512(p[b].u[q], _mm512_shuffle_epi8(table, low_nibbles(quads[q])));
-            _mm512_store_si512(p[b].u[q + 4], _mm512_shuffle_epi8(table, high_nibbles(quads[q])));
-        }
-        _mm512_store_ps(p[b].scale, load_f16(&g, 2 * b));
+    for (int q = 0; q < 4; q++) {
+        _mm512_store_si512(p->u[q], _mm512_shuffle_epi8(table, low_nibbles(quads[q])));
+        _mm512_store_si512(p->u[q + 4], _mm512_shuffle_epi8(table, high_nibbles(quads[q])));
+    }
+}
+
+static inline __attribute__((always_inline)) void unpack_table(panel_block *p, const lr_matrix *w, int64_t row,
+                                                               int32_t n_rows, const int8_t values[16], const layout at) {
+    const group_rows g = rows_of(w, row, n_rows);
+    const __m512i table = table_of(values);
+    for (int64_t b = 0; b < w->cols / BLOCK; b++) {
+        look_up(&p[b], g.quants, b * at.stride + at.codes, table);
+        _mm512_store_ps(p[b].scale, load_f16(&g, b * at.scales_stride));
     }
 }
 
@@ -204,59 +218,103 @@ static inline __m512 six_bits(__m512i v, int j, __m512 f) {
     return _mm512_mul_ps(_mm512_cvtepi32_ps(six), f);
 }
 
-static void unpack_q4_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows) {
-    const group_rows g = rows_of(w, row, n_rows);
+/* Scale and min of eight blocks, from 16 bytes: words of all rows: d and dmin; S and M of sub-blocks 0..3 with top bits of
+ * 4..7; their low bits. */
+static inline void unpack_six_bits(panel_block_min *p, const group_rows *g, int64_t at) {
     const __m512i six = _mm512_set1_epi8(63), four = _mm512_set1_epi8(15), top = _mm512_set1_epi8(48);
-    panel_block_min *p = panel;
+    __m512i v[4];
+    load_quads_16(v, g->scales, at);
+    const __m512 d = low_f16(v[0]), dmin = low_f16(_mm512_srli_epi32(v[0], 16));
+    const __m512i scales[2] = {
+        _mm512_and_si512(v[1], six),
+        _mm512_or_si512(_mm512_and_si512(v[3], four), _mm512_and_si512(_mm512_srli_epi16(v[1], 2), top)),
+    };
+    const __m512i mins[2] = {
+        _mm512_and_si512(v[2], six),
+        _mm512_or_si512(high_nibbles(v[3]), _mm512_and_si512(_mm512_srli_epi16(v[2], 2), top)),
+    };
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) {
+        _mm512_store_ps(p[j].scale, six_bits(scales[j / 4], j, d));
+        _mm512_store_ps(p[j].min, six_bits(mins[j / 4], j, dmin));
+    }
+}
+
+/* Bit j of each byte as 16, or nothing where there are no fifth bits. */
+static inline __m512i fifth_bit(__m512i v, int j, const bool has_fifth) {
+    if (!has_fifth) return _mm512_setzero_si512();
+    return _mm512_and_si512(_mm512_slli_epi16(_mm512_srl_epi16(v, _mm_cvtsi32_si128(j)), 4), _mm512_set1_epi8(16));
+}
+
+static inline __attribute__((always_inline)) void unpack_k(panel_block_min *p, const lr_matrix *w, int64_t row,
+                                                           int32_t n_rows, const layout at, const bool has_fifth) {
+    const group_rows g = rows_of(w, row, n_rows);
     for (int64_t b = 0; b < w->cols / 256; b++, p += 8) {
+        __m512i fifth[8] = { _mm512_setzero_si512() };
+        if (has_fifth) load_quads_32(fifth, g.quants, b * at.stride + 16);
         for (int s = 0; s < 4; s++) {
             __m512i quads[8];
-            load_quads_32(quads, g.quants, 128 * b + 32 * s);
+            load_quads_32(quads, g.quants, b * at.stride + at.codes + 32 * s);
 #pragma GCC unroll 8
             for (int q = 0; q < 8; q++) {
-                _mm512_store_si512(p[2 * s].u[q], low_nibbles(quads[q]));
-                _mm512_store_si512(p[2 * s + 1].u[q], high_nibbles(quads[q]));
+                const __m512i more = fifth_bit(fifth[q], 2 * s, has_fifth), next = fifth_bit(fifth[q], 2 * s + 1, has_fifth);
+                _mm512_store_si512(p[2 * s].u[q], _mm512_or_si512(low_nibbles(quads[q]), more));
+                _mm512_store_si512(p[2 * s + 1].u[q], _mm512_or_si512(high_nibbles(quads[q]), next));
             }
         }
-        /* Words of all rows: d and dmin; S and M of sub-blocks 0..3 with top bits of 4..7; their low bits. */
+        unpack_six_bits(p, &g, b * at.scales_stride);
+    }
+}
+
+/* Eight blocks share d; scale s has bits 2 s of a half word above bits 4 s of a word. */
+static void unpack_iq4_xs(panel_block *p, const lr_matrix *w, int64_t row, int32_t n_rows) {
+    const group_rows g = rows_of(w, row, n_rows);
+    const __m512i table = table_of(lr_iq4_nl_values), four = _mm512_set1_epi32(15), two = _mm512_set1_epi32(3);
+    for (int64_t b = 0; b < w->cols / 256; b++, p += 8) {
         __m512i v[4];
-        load_quads_16(v, g.scales, 16 * b);
-        const __m512 d = low_f16(v[0]), dmin = low_f16(_mm512_srli_epi32(v[0], 16));
-        const __m512i scales[2] = {
-            _mm512_and_si512(v[1], six),
-            _mm512_or_si512(_mm512_and_si512(v[3], four), _mm512_and_si512(_mm512_srli_epi16(v[1], 2), top)),
-        };
-        const __m512i mins[2] = {
-            _mm512_and_si512(v[2], six),
-            _mm512_or_si512(high_nibbles(v[3]), _mm512_and_si512(_mm512_srli_epi16(v[2], 2), top)),
-        };
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++) {
-            _mm512_store_ps(p[j].scale, six_bits(scales[j / 4], j, d));
-            _mm512_store_ps(p[j].min, six_bits(mins[j / 4], j, dmin));
+        load_quads_16(v, g.quants, 136 * b);
+        const __m512 d = low_f16(v[0]);
+        for (int s = 0; s < 8; s++) {
+            const __m512i low = _mm512_and_si512(_mm512_srl_epi32(v[1], _mm_cvtsi32_si128(4 * s)), four);
+            const __m512i high = _mm512_and_si512(_mm512_srl_epi32(v[0], _mm_cvtsi32_si128(16 + 2 * s)), two);
+            const __m512i scale = _mm512_sub_epi32(_mm512_or_si512(low, _mm512_slli_epi32(high, 4)), _mm512_set1_epi32(32));
+            look_up(&p[s], g.quants, 136 * b + 8 + 16 * s, table);
+            _mm512_store_ps(p[s].scale, _mm512_mul_ps(d, _mm512_cvtepi32_ps(scale)));
         }
     }
 }
 
 /* ---- the table ---- */
 
-#define GEMM(format, block, kind)                                                                                    \
+static const int8_t q4_0_values[16] = { -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7 };
+
+#define GEMM(id, format, block, kind, unpack_call)                                                                   \
+    static void unpack_##format(void *p, const lr_matrix *w, int64_t row, int32_t n_rows) { unpack_call; }            \
     static void gemm_##format##_avx512(const void *args, int64_t i0, int64_t i1, void *scratch) {                    \
         static const lr_gemm gemm = {                                                                                \
-            GROUP, sizeof(block), sizeof(token_block), unpack_##format, pack_##kind, tile_##kind,             \
+            GROUP, sizeof(block), sizeof(token_block), unpack_##format, pack_##kind, tile_##kind,                    \
         };                                                                                                           \
         lr_gemm_run(&gemm, args, i0, i1, scratch);                                                                   \
     }
-GEMM(q8_0, panel_block, zero)
-GEMM(iq4_nl, panel_block, zero)
-GEMM(q4_k, panel_block_min, min)
-
-#define ENTRY(format) \
-    (lr_matmul_kernel){ "gemm_" #format "_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_##format##_avx512 }
+#define AT(stride, codes, scales_stride) ((layout){ stride, codes, scales_stride })
+#define FORMATS                                                                                                      \
+    GEMM(LR_Q8_0, q8_0, panel_block, zero, unpack_bytes(p, w, row, n_rows, AT(32, 0, 2)))                            \
+    GEMM(LR_BLOCK_Q8_0, Q8_0, panel_block, zero, unpack_bytes(p, w, row, n_rows, AT(34, 2, 34)))                     \
+    GEMM(LR_IQ4_NL, iq4_nl, panel_block, zero, unpack_table(p, w, row, n_rows, lr_iq4_nl_values, AT(16, 0, 2)))      \
+    GEMM(LR_BLOCK_IQ4_NL, IQ4_NL, panel_block, zero, unpack_table(p, w, row, n_rows, lr_iq4_nl_values, AT(18, 2, 18))) \
+    GEMM(LR_BLOCK_Q4_0, Q4_0, panel_block, zero, unpack_table(p, w, row, n_rows, q4_0_values, AT(18, 2, 18)))        \
+    GEMM(LR_BLOCK_IQ4_XS, IQ4_XS, panel_block, zero, unpack_iq4_xs(p, w, row, n_rows))                               \
+    GEMM(LR_Q4_K, q4_k, panel_block_min, min, unpack_k(p, w, row, n_rows, AT(128, 0, 16), false))                    \
+    GEMM(LR_BLOCK_Q4_K, Q4_K, panel_block_min, min, unpack_k(p, w, row, n_rows, AT(144, 16, 144), false))            \
+    GEMM(LR_BLOCK_Q5_K, Q5_K, panel_block_min, min, unpack_k(p, w, row, n_rows, AT(176, 48, 176), true))
+FORMATS
+#undef GEMM
 
 void lr_gemm_fill_avx512(lr_ops *ops) {
     lr_gemm_fill_float_avx512(ops);
-    ops->matmul_many[LR_Q8_0] = ENTRY(q8_0);
-    ops->matmul_many[LR_IQ4_NL] = ENTRY(iq4_nl);
-    ops->matmul_many[LR_Q4_K] = ENTRY(q4_k);
+#define GEMM(id, format, block, kind, unpack_call)                                                                   \
+    ops->matmul_many[id] =                                                                                           \
+        (lr_matmul_kernel){ "gemm_" #format "_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_##format##_avx512 };
+    FORMATS
+#undef GEMM
 }
