@@ -359,6 +359,51 @@ static void without_a_template_texts_are_completed(void **state) {
     llmrun_engine_close(e);
 }
 
+/* ---- memory ---- */
+
+static long until_failure, held;
+
+static void *failing(void *user, void *old, size_t size) {
+    (void)user;
+    if (size == 0) {
+        held -= old != NULL;
+        free(old);
+        return NULL;
+    }
+    if (--until_failure == 0) return NULL;
+    held += !old;
+    return realloc(old, size);
+}
+
+static void every_allocation_may_fail(void **state) {
+    (void)state;
+    llmrun_engine *e = open_characters("{{ bos_token }}{% for m in messages %}{{ '<|a|>' + m.content | trim + '<b>' }}{% endfor %}");
+    llmrun_chat_options o;
+    int32_t ids[64];
+    size_t n = 0;
+    long count = 0;
+    llmrun_chat_options_default(&o);
+    o.messages = "[{\"role\": \"user\", \"content\": \"ab <c> <|a|>\"}]";
+    o.variables = "{\"x\": [1, {\"y\": \"z\"}]}";
+    for (llmrun_status status = LLMRUN_NOMEM; status; count++) {
+        until_failure = count + 1;
+        llmrun_set_allocator(failing, NULL);
+        status = llmrun_chat_tokenize(e, &o, ids, 64, &n, &err);
+        llmrun_set_allocator(NULL, NULL);
+        if (status && status != LLMRUN_NOMEM) fail_msg("allocation %ld: %s", count, err.message);
+        if (status && !strstr(err.message, "memory")) fail_msg("allocation %ld: unclear: %s", count, err.message);
+        if (held) fail_msg("allocation %ld: %ld blocks leaked", count, held);
+    }
+    assert_true(count > 8);
+    until_failure = 1;
+    char *text = NULL;
+    llmrun_set_allocator(failing, NULL);
+    assert_int_equal(llmrun_chat_render(e, &o, &text, &err), LLMRUN_NOMEM);
+    llmrun_set_allocator(NULL, NULL);
+    assert_null(text);
+    llmrun_engine_close(e);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_are_those_of_transformers),
@@ -367,6 +412,7 @@ int main(void) {
         cmocka_unit_test(templates_are_found),
         cmocka_unit_test(options_reach_the_template),
         cmocka_unit_test(without_a_template_texts_are_completed),
+        cmocka_unit_test(every_allocation_may_fail),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
