@@ -78,7 +78,7 @@ static bool measure(search *k, const lr_plan_choice *c) {
 
 /* Weights and caches that all GPUs together must hold where nothing is left to the CPU.                               */
 static uint64_t gpu_bytes(const search *k, const lr_plan_sizes *s) {
-    return k->w->total - k->w->mapped_rows + s->session * (uint64_t)k->in->n_sessions;
+    return k->w->gpu_total + s->session * (uint64_t)k->in->n_sessions;
 }
 
 static bool may_be_whole(search *k, const lr_plan_choice *c) {

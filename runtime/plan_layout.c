@@ -80,15 +80,26 @@ static void mark_disk(lr_plan *plan, const lr_plan_input *in, bool tied, uint64_
 static llmrun_status place_tensors(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, lr_format quant,
                                    llmrun_error *err) {
     size_t n_grouped = (size_t)in->model->n_layers * LR_N_GROUPS, head = lr_plan_part_index(in, -1, LR_GROUP_HEAD);
+    uint64_t matrix_bytes[LR_N_FORMATS] = { 0 };
     for (size_t i = 0; i < in->n_tensors; i++) {
         lr_plan_placement *p = &plan->placements[i];
-        if (!lr_plan_place(in, w->tied, quant, &in->tensors[i], p))
+        const lr_plan_tensor *t = &in->tensors[i];
+        size_t part = lr_plan_part_of(in, w->tied, t);
+        int8_t place = part < n_grouped ? plan->place[part] : part == head ? plan->head_place : LR_PLACE_HOST;
+        if (!lr_plan_place(in, w->tied, quant, t, place != LR_PLACE_HOST, p))
             return lr_fail(err, LLMRUN_INTERNAL, "plan: tensor %zu: measured before, now too large", i);
-        size_t part = lr_plan_part_of(in, w->tied, &in->tensors[i]);
-        p->place = part < n_grouped ? plan->place[part] : part == head ? plan->head_place : LR_PLACE_HOST;
+        p->place = place;
+        plan->weight_bytes += p->bytes;
+        plan->format_bytes[p->format] += p->bytes;
+        plan->weight_bytes_per_token += t->role == LR_EMBED && !w->tied ? p->bytes / (uint64_t)t->rows : p->bytes;
+        if (t->cols > 1) matrix_bytes[p->format] += p->bytes;
         if (p->place != LR_PLACE_HOST) p->tier = LR_TIER_RESIDENT;
         else if (part < n_grouped && plan->stream[part] != LR_PLACE_HOST) p->tier = LR_TIER_STREAMED;
     }
+    plan->quant_kept = quant == LR_FORMAT_NONE;
+    plan->quant = plan->quant_kept ? LR_F16 : quant;
+    for (int f = 0; f < LR_N_FORMATS && plan->quant_kept; f++)
+        if (matrix_bytes[f] > matrix_bytes[plan->quant]) plan->quant = (lr_format)f;
     mark_disk(plan, in, w->tied, plan->disk_bytes);
     return LLMRUN_OK;
 }
@@ -183,13 +194,6 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     plan->n_batch = s->n_batch;
     plan->n_sessions = plan->logit_rows = in->n_sessions;
     plan->n_threads = in->n_threads;
-    plan->quant = c->quant;
-    plan->quant_kept = c->quant == LR_FORMAT_NONE;
-    if (plan->quant_kept) {
-        plan->quant = LR_F16;
-        for (int f = 0; f < LR_N_FORMATS; f++)
-            if (w->matrix_by_format[f] > w->matrix_by_format[plan->quant]) plan->quant = (lr_format)f;
-    }
     plan->kv = c->kv;
     plan->arena_bytes = s->arena;
     plan->mapped_bytes = s->host.mapped + (in->cached ? s->host.weights : 0);
@@ -199,9 +203,6 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     plan->pinned_bytes = s->pinned;
     plan->total_bytes = plan->arena_bytes + plan->pinned_bytes + plan->fixed_bytes;
     plan->needed_bytes = s->needed;
-    plan->weight_bytes = w->total;
-    plan->weight_bytes_per_token = w->per_token;
-    memcpy(plan->format_bytes, w->by_format, sizeof plan->format_bytes);
     plan->n_params = w->n_params;
     const lr_format_traits *kv = &lr_formats[c->kv];
     uint64_t row = (uint64_t)(in->model->head_dim / kv->block) * (uint64_t)(kv->quant_bytes + kv->scale_bytes);

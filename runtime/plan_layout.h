@@ -15,12 +15,13 @@ static inline uint64_t lr_plan_aligned(uint64_t a) { return (a + LR_ALIGN - 1) &
 
 /* One group's weights.                                                                                                */
 typedef struct lr_plan_part {
-    uint64_t gpu;            /* in a GPU's arena, each tensor rounded up to LR_ALIGN */
+    uint64_t gpu, gpu_read;  /* on a GPU: in its arena, each tensor rounded up to LR_ALIGN; as a token reads them */
     uint64_t block, mapped;  /* on the host: converted, used from the file */
     uint64_t params;         /* values that matmuls read */
-    uint64_t widths;         /* set of lr_plan_weights.cols */
+    uint64_t widths, gpu_widths; /* sets of lr_plan_weights.cols */
     int64_t longest_row;     /* values */
     bool gpu_takes;          /* a GPU has kernels for all its formats */
+    bool streams;            /* in the formats of the host, too */
 } lr_plan_part;
 
 enum { LR_PLAN_WIDTHS = 3 }; /* different row lengths a format: matmuls read rows of dim, q_dim or hidden values */
@@ -31,10 +32,9 @@ typedef struct lr_plan_weights {
     uint64_t mapped;         /* used from the file and read by every token */
     uint64_t mapped_rows;    /* used from the file, one row a token */
     uint64_t total, per_token, source; /* source: file bytes of the converted ones */
-    uint64_t by_format[LR_N_FORMATS];  /* total by format */
-    uint64_t matrix_by_format[LR_N_FORMATS];
     int64_t cols[LR_N_FORMATS * LR_PLAN_WIDTHS]; /* [format * LR_PLAN_WIDTHS + i] of matrices that a matmul reads, or 0 */
-    uint64_t widths;         /* set of those that are not 0 */
+    uint64_t widths;         /* set of those that the host has */
+    uint64_t gpu_total;      /* were everything on GPUs */
     int64_t max_cols;        /* widest matrix of all */
     uint64_t n_params, n_matmul_params;
     bool tied;
@@ -51,9 +51,9 @@ static inline size_t lr_plan_part_index(const lr_plan_input *in, int32_t layer, 
 bool lr_plan_tied(const lr_plan_input *in);
 /* Index of the part that a tensor belongs to.                                                                         */
 size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor *t);
-/* How a tensor runs in that precision; place, offsets left 0.  False: its size overflows.                             */
+/* How a tensor runs in that precision on the host or a GPU; place, offsets left 0.  False: its size overflows.        */
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
-                                 lr_plan_placement *out);
+                                 bool on_gpu, lr_plan_placement *out);
 /* Bytes that a tensor so placed takes in a GPU's arena.                                                               */
 static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) { return lr_plan_aligned(p->bytes); }
 
@@ -180,8 +180,9 @@ void lr_plan_load_add(lr_plan_load *load, const lr_plan_part *part, lr_group gro
 void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *places,
                        const lr_plan_sizes *s, int gpu, lr_plan_load *own, lr_plan_load *streamed);
 
-/* Can a GPU compute that group?                                                                                       */
+/* Can a GPU compute that group?  Can the host's be streamed to it?                                                    */
 bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part);
+bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part);
 /* Fills places; s has what lr_plan_measure_kv gave.  False: s->short_gpu cannot hold a layer.                         */
 LR_MUST_CHECK bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                                         lr_plan_places *places, lr_plan_sizes *s);

@@ -167,12 +167,12 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
 void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bool windowed, bool shared,
                       const lr_plan_sizes *s) {
     l->kinds |= 1u << group;
-    *(shared ? &l->hidden_widths : &l->widths) |= p->widths;
+    *(shared ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
     l->weights += p->gpu;
     if (group == LR_GROUP_HEAD) {
-        l->head_read += p->block + p->mapped;
+        l->head_read += p->gpu_read;
     } else {
-        l->read += p->block + p->mapped;
+        l->read += p->gpu_read;
         l->params += p->params;
     }
     l->largest = (uint64_t)lr_max((int64_t)l->largest, (int64_t)p->gpu);
@@ -203,7 +203,7 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
             bool down = g == LR_GROUP_DOWN, in_short = p->group[up] == gpu, in_long = long_place(p, up) == gpu;
             bool always = to == own ? in_short && in_long : in_long;
             lr_plan_load_add(to, &w->parts[i], (lr_group)g, windowed, down && always, s);
-            if (down && !always && (in_short || in_long)) to->hidden_widths |= w->parts[i].widths;
+            if (down && !always && (in_short || in_long)) to->hidden_widths |= w->parts[i].gpu_widths;
         }
     }
     if (p->head == gpu)

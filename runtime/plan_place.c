@@ -29,6 +29,10 @@ bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_for
     return w->parts[part].gpu_takes && (!attention || lr_gpu_attention_takes(kv, in->model->head_dim));
 }
 
+bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
+    return w->parts[part].streams && lr_plan_gpu_takes(in, w, kv, part);
+}
+
 static size_t head_of(const placer *k) { return lr_plan_part_index(k->in, -1, LR_GROUP_HEAD); }
 
 static bool takes(const placer *k, int32_t layer, int g) {
@@ -242,8 +246,8 @@ static bool fill(placer *k) {
 static void stream_rest(const placer *k) {
     size_t n = (size_t)k->in->model->n_layers * LR_N_GROUPS;
     for (size_t i = 0; i < n; i++)
-        k->p->stream[i] = k->p->group[i] == LR_PLACE_HOST && takes(k, (int32_t)(i / LR_N_GROUPS), (int)(i % LR_N_GROUPS))
-                              ? k->c->stream : LR_PLACE_HOST;
+        k->p->stream[i] = k->p->group[i] == LR_PLACE_HOST && lr_plan_streams(k->in, k->w, k->c->kv, i) ? k->c->stream
+                                                                                                       : LR_PLACE_HOST;
 }
 
 /* Exactly what a GPU takes with the places as they are.                                                               */

@@ -88,7 +88,7 @@ static llmrun_status read_places(lr_plan_places *p, const lr_plan_input *in, con
             if (status) break;
             bool on_gpu = p->group[i] != LR_PLACE_HOST, streams = p->stream[i] != LR_PLACE_HOST;
             if (on_gpu && streams) return bad(err, names[g], "a group of the CPU where it is streamed", stream);
-            if ((on_gpu || streams) && !lr_plan_gpu_takes(in, w, kv, i))
+            if ((on_gpu && !lr_plan_gpu_takes(in, w, kv, i)) || (streams && !lr_plan_streams(in, w, kv, i)))
                 return bad(err, names[g], "cpu, for no GPU kernel takes its formats", groups);
         }
         if (status) return status;

@@ -59,7 +59,21 @@ static lr_format wanted_format(const lr_plan_input *in, bool tied, lr_format qua
     return already_as_small(t, quant) ? t->file_format : quant;
 }
 
-bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
+static bool gpu_takes(lr_format f) {
+    return lr_gpu_act(f, 1) != LR_ACT_NONE && lr_gpu_act(f, LR_GPU_FEW + 1) != LR_ACT_NONE;
+}
+
+/* What a GPU runs instead of a block format of files that it has no kernel for: of the same structure where there is
+ * one, else of the next more bits.                                                                                    */
+static lr_format gpu_format(lr_format f, int64_t cols) {
+    if (gpu_takes(f)) return f;
+    bool nonlinear = f == LR_BLOCK_IQ4_NL || f == LR_BLOCK_IQ4_XS;
+    int bits = lr_formats[f].bits;
+    lr_format want = nonlinear ? LR_IQ4_NL : bits <= 4 ? LR_Q4_K : bits <= 8 ? LR_Q8_0 : LR_F16;
+    return lr_format_fallback(want, cols);
+}
+
+bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t, bool on_gpu,
                    lr_plan_placement *out) {
     memset(out, 0, sizeof *out);
     lr_format want = wanted_format(in, tied, quant, t);
@@ -67,6 +81,7 @@ bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr
     out->fell_back = out->format != want;
     if (out->fell_back && lr_format_is_plain(out->format)) out->format = kept_format(t);
 
+    if (on_gpu) out->format = gpu_format(out->format, t->cols);
     out->converted = out->format != t->file_format || !t->aligned || !in->use_mmap;
     out->tier = !out->converted || in->cached ? LR_TIER_MAPPED : LR_TIER_RESIDENT;
     if (out->converted) {
@@ -97,47 +112,50 @@ static uint64_t width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
     return (uint64_t)1 << i;
 }
 
-static bool gpu_takes(lr_format f) {
-    return lr_gpu_act(f, 1) != LR_ACT_NONE && lr_gpu_act(f, LR_GPU_FEW + 1) != LR_ACT_NONE;
+/* Row lengths of a matrix that matmuls read.  A conversion to f16 may turn out to need bf16 (values out of range): inputs
+ * must have room for either kernel.                                                                                   */
+static uint64_t widths_of(lr_plan_weights *w, const lr_plan_tensor *t, const lr_plan_placement *p) {
+    uint64_t set = is_vector(t) ? 0 : width_of(w, p->format, t->cols);
+    return set && p->converted && p->format == LR_F16 ? set | width_of(w, LR_BF16, t->cols) : set;
 }
 
-static void add_to_part(lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *p, bool matmul,
-                        uint64_t widths) {
-    part->gpu += lr_plan_gpu_bytes(p);
-    *(p->converted ? &part->block : &part->mapped) += p->bytes;
-    part->widths |= widths;
+/* host, gpu: the tensor as it would run on either.                                                                    */
+static void add_to_part(lr_plan_weights *w, lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *host,
+                        const lr_plan_placement *gpu, bool matmul) {
+    part->gpu += lr_plan_gpu_bytes(gpu);
+    part->gpu_read += gpu->bytes;
+    *(host->converted ? &part->block : &part->mapped) += host->bytes;
+    if (matmul) part->widths |= widths_of(w, t, host);
+    if (matmul) part->gpu_widths |= widths_of(w, t, gpu);
+    part->streams &= host->format == gpu->format;
     part->longest_row = lr_max(part->longest_row, is_vector(t) ? t->rows : t->cols);
     if (matmul) part->params += (uint64_t)t->rows * (uint64_t)t->cols;
-    if (!is_vector(t)) part->gpu_takes &= gpu_takes(p->format);
+    if (!is_vector(t)) part->gpu_takes &= gpu_takes(gpu->format);
 }
 
-/* A conversion to f16 may turn out to need bf16 (values out of range): inputs must have room for either kernel.       */
 static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out) {
     lr_plan_weights w = { .parts = out->parts, .tied = lr_plan_tied(in) };
     bool tied = w.tied;
     for (size_t i = 0; i < in->n_tensors; i++) {
         const lr_plan_tensor *t = &in->tensors[i];
-        lr_plan_placement p;
-        if (!lr_plan_place(in, tied, quant, t, &p)) return false;
+        lr_plan_placement p, gpu;
+        if (!lr_plan_place(in, tied, quant, t, false, &p)) return false;
         bool rows_only = t->role == LR_EMBED && !tied;
         uint64_t values = (uint64_t)t->rows * (uint64_t)t->cols; /* no overflow: its bytes were measured */
         uint64_t *place = p.converted ? &w.block : rows_only ? &w.mapped_rows : &w.mapped;
         *place += p.bytes;
         w.total += p.bytes;
-        w.by_format[p.format] += p.bytes;
         w.per_token += rows_only ? p.bytes / (uint64_t)t->rows : p.bytes;
         w.n_params += values;
-        if (!is_vector(t)) w.matrix_by_format[p.format] += p.bytes;
         if (p.converted) w.source += source_bytes(t, values);
-        uint64_t widths = 0;
-        if (!rows_only) {
-            w.n_matmul_params += values;
-            if (!is_vector(t)) widths |= width_of(&w, p.format, t->cols);
-            if (!is_vector(t) && p.converted && p.format == LR_F16) widths |= width_of(&w, LR_BF16, t->cols);
-        }
-        w.widths |= widths;
+        if (!rows_only) w.n_matmul_params += values;
+        if (!rows_only) w.widths |= widths_of(&w, t, &p);
         w.max_cols = lr_max(w.max_cols, t->cols);
-        if (w.parts) add_to_part(&w.parts[lr_plan_part_of(in, tied, t)], t, &p, !rows_only, widths);
+        if (w.parts) {
+            if (!lr_plan_place(in, tied, quant, t, true, &gpu)) return false;
+            add_to_part(&w, &w.parts[lr_plan_part_of(in, tied, t)], t, &p, &gpu, !rows_only);
+            if (!rows_only) w.gpu_total += lr_plan_gpu_bytes(&gpu);
+        }
         if (w.total > LR_PLAN_MOST || w.source > LR_PLAN_MOST || w.n_params > LR_PLAN_MOST) return false;
     }
     *out = w;
@@ -152,7 +170,7 @@ static bool make_room(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_wei
     if (!scale->places.group) scale->places.group = lr_zalloc(2 * n, sizeof *scale->places.group);
     if (scale->places.group) scale->places.stream = scale->places.group + n;
     if (!w->parts) w->parts = lr_zalloc(n_parts, sizeof *w->parts);
-    for (size_t i = 0; w->parts && i < n_parts; i++) w->parts[i] = (lr_plan_part){ .gpu_takes = true };
+    for (size_t i = 0; w->parts && i < n_parts; i++) w->parts[i] = (lr_plan_part){ .gpu_takes = true, .streams = true };
     return scale->places.group && w->parts;
 }
 

@@ -53,6 +53,33 @@ static void test_marginal(void **state) {
     }
 }
 
+/* Blocks of a GGUF file stay as they are on the host; a GPU gets the run format of their structure.                   */
+static void test_block_formats(void **state) {
+    (void)state;
+    lr_plan_input in = with_gpus(model_named("llama-3-8b"), LR_BLOCK_Q4_K, 1, (uint64_t[]){ 4 * GIB });
+    for (size_t i = 0; i < in.n_tensors; i++) {
+        lr_plan_tensor *t = &list[i];
+        if (t->cols == 1) t->file_format = LR_F32;
+        if (t->role == LR_W_DOWN || t->role == LR_HEAD) t->file_format = LR_BLOCK_Q6_K;
+    }
+    lr_plan p;
+    in.n_ctx = 4096;
+    in.prefer = LR_PREFER_QUALITY;
+    must_fit(&p, &in);
+    check_plan(&p, &in);
+    assert_true(p.quant_kept && p.n_host_layers > 0 && p.n_host_layers < 32);
+    for (size_t i = 0; i < p.n_tensors; i++) {
+        const lr_plan_tensor *t = &in.tensors[i];
+        lr_format f = p.placements[i].format;
+        if (t->cols == 1 || t->role == LR_EMBED) continue;
+        if (p.placements[i].place == LR_PLACE_HOST) assert_true(f == t->file_format && !p.placements[i].converted);
+        else assert_int_equal(f, t->file_format == LR_BLOCK_Q4_K ? LR_Q4_K : LR_Q8_0);
+    }
+    assert_int_equal(p.stream_from, 0);
+    check_replay(&p, &in);
+    lr_plan_close(&p);
+}
+
 /* ---- refusals ---- */
 
 static bool fits(const lr_plan_input *in) {
@@ -195,8 +222,8 @@ static void test_replay(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_crossover), cmocka_unit_test(test_marginal), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_disk), cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_crossover), cmocka_unit_test(test_marginal), cmocka_unit_test(test_block_formats),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_disk), cmocka_unit_test(test_replay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
