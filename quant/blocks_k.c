@@ -11,18 +11,35 @@
 
 #include "quant/encoders.h"
 
-/* Two bits of element i, four elements in a byte: Q2_K, Q3_K and the high bits of Q6_K.                               */
-static int two_bits(const uint8_t *q, int i) { return q[i / 128 * 32 + i % 32] >> 2 * (i % 128 / 32) & 3; }
+/* 16 values: a code's low bits from one byte each, its high bits from another.  In a form that compilers vectorize.   */
+typedef struct bits {
+    const uint8_t *at;
+    int shift, mask;
+} bits;
+
+static inline __attribute__((always_inline)) void sixteen(float *restrict x, bits low, bits high, int high_place, int zero,
+                                                          float step, float offset) {
+    const uint8_t *restrict p = low.at, *restrict q = high.at;
+    for (int l = 0; l < 16; l++) {
+        int code = (p[l] >> low.shift & low.mask) | (q[l] >> high.shift & high.mask) << high_place;
+        x[l] = step * (float)(code - zero) - offset;
+    }
+}
+
+/* Sub-block s of 16 values: half s / 8, quarter s % 8 / 2, from place s % 2 * 16 on.                                  */
+static inline bits two_bits(const uint8_t *q, int s) { return (bits){ q + s / 8 * 32 + s % 2 * 16, s % 8 / 2 * 2, 3 }; }
+
+/* Of Q4_K and Q5_K: quarters 0 and 1 in 32 bytes, quarters 2 and 3 in the next.                                       */
+static inline bits nibbles(const uint8_t *q, int s) { return (bits){ q + s / 4 * 32 + s % 2 * 16, s / 2 % 2 * 4, 15 }; }
 
 void lr_block_q2_k_decode(float *x, const void *blocks, const void *none, int64_t n) {
     const uint8_t *p = blocks;
     (void)none;
     for (; n > 0; n -= 256, x += 256, p += 84) {
         float d = lr_f16_at(p + 80), dmin = lr_f16_at(p + 82);
-        for (int i = 0; i < 256; i++) {
-            float step = d * (float)(p[i / 16] & 15), offset = dmin * (float)(p[i / 16] >> 4);
-            x[i] = step * (float)two_bits(p + 16, i) - offset;
-        }
+        for (int s = 0; s < 16; s++)
+            sixteen(x + 16 * s, two_bits(p + 16, s), (bits){ p, 0, 0 }, 0, 0, d * (float)(p[s] & 15),
+                    dmin * (float)(p[s] >> 4));
     }
 }
 
@@ -31,14 +48,11 @@ void lr_block_q3_k_decode(float *x, const void *blocks, const void *none, int64_
     (void)none;
     for (; n > 0; n -= 256, x += 256, p += 110) {
         const uint8_t *packed = p + 96;
-        float d = lr_f16_at(p + 108), step[16];
+        float d = lr_f16_at(p + 108);
         for (int s = 0; s < 16; s++) {
             int low = s < 8 ? packed[s] & 15 : packed[s - 8] >> 4, high = packed[8 + s % 4] >> 2 * (s / 4) & 3;
-            step[s] = d * (float)((low | high << 4) - 32);
-        }
-        for (int i = 0; i < 256; i++) {
-            int third = p[i % 32] >> i / 32 & 1;
-            x[i] = step[i / 16] * (float)(two_bits(p + 32, i) - (third ? 0 : 4));
+            bits third = { p + s % 2 * 16, s / 2, 1 };
+            sixteen(x + 16 * s, two_bits(p + 32, s), third, 2, 4, d * (float)((low | high << 4) - 32), 0);
         }
     }
 }
@@ -48,12 +62,10 @@ void lr_block_q4_k_decode(float *x, const void *blocks, const void *none, int64_
     (void)none;
     for (; n > 0; n -= 256, x += 256, p += 144) {
         float d = lr_f16_at(p), dmin = lr_f16_at(p + 2);
-        for (int s = 0; s < 8; s++) {
+        for (int s = 0; s < 16; s++) {
             int scale, min;
-            lr_unpack_six_bits(p + 4, s, &scale, &min);
-            float step = d * (float)scale, offset = dmin * (float)min;
-            const uint8_t *q = p + 16 + s / 2 * 32;
-            for (int l = 0; l < 32; l++) x[32 * s + l] = step * (float)(s % 2 ? q[l] >> 4 : q[l] & 15) - offset;
+            lr_unpack_six_bits(p + 4, s / 2, &scale, &min);
+            sixteen(x + 16 * s, nibbles(p + 16, s), (bits){ p, 0, 0 }, 0, 0, d * (float)scale, dmin * (float)min);
         }
     }
 }
@@ -63,15 +75,11 @@ void lr_block_q5_k_decode(float *x, const void *blocks, const void *none, int64_
     (void)none;
     for (; n > 0; n -= 256, x += 256, p += 176) {
         float d = lr_f16_at(p), dmin = lr_f16_at(p + 2);
-        for (int s = 0; s < 8; s++) {
+        for (int s = 0; s < 16; s++) {
             int scale, min;
-            lr_unpack_six_bits(p + 4, s, &scale, &min);
-            float step = d * (float)scale, offset = dmin * (float)min;
-            const uint8_t *q = p + 48 + s / 2 * 32, *fifth = p + 16;
-            for (int l = 0; l < 32; l++) {
-                int code = (s % 2 ? q[l] >> 4 : q[l] & 15) | (fifth[l] >> s & 1) << 4;
-                x[32 * s + l] = step * (float)code - offset;
-            }
+            lr_unpack_six_bits(p + 4, s / 2, &scale, &min);
+            bits fifth = { p + 16 + s % 2 * 16, s / 2, 1 };
+            sixteen(x + 16 * s, nibbles(p + 48, s), fifth, 4, 0, d * (float)scale, dmin * (float)min);
         }
     }
 }
@@ -81,10 +89,9 @@ void lr_block_q6_k_decode(float *x, const void *blocks, const void *none, int64_
     (void)none;
     for (; n > 0; n -= 256, x += 256, p += 210) {
         float d = lr_f16_at(p + 208);
-        for (int i = 0; i < 256; i++) {
-            int quarter = i % 128 / 32, low = p[i / 128 * 64 + i % 64];
-            int code = (quarter < 2 ? low & 15 : low >> 4) | two_bits(p + 128, i) << 4;
-            x[i] = d * (float)(int8_t)p[192 + i / 16] * (float)(code - 32);
+        for (int s = 0; s < 16; s++) {
+            bits low = { p + s / 8 * 64 + s % 4 * 16, s % 8 / 4 * 4, 15 };
+            sixteen(x + 16 * s, low, two_bits(p + 128, s), 4, 32, d * (float)(int8_t)p[192 + s], 0);
         }
     }
 }
