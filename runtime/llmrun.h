@@ -80,7 +80,7 @@ typedef enum llmrun_log_level { LLMRUN_LOG_ERROR, LLMRUN_LOG_WARN, LLMRUN_LOG_IN
 typedef struct llmrun_options {
     size_t struct_size; /* sizeof(llmrun_options): set by llmrun_options_default, lets later versions grow the struct */
 
-    const char *model; /* directory (HF layout), .safetensors file, config.json (plan only), or org/name in the HF cache */
+    const char *model; /* directory, .safetensors or .gguf file, config.json (plan only), or org/name in the HF cache */
     const char *quant; /* "auto" "f16" "8bit" "4bit" "f32" "bf16" "q8_0" "q4_k" "iq4_nl" "nf4"; default "auto" */
     const char *kv;    /* "auto" "f32" "f16" "q8_0"; default "auto" (f16) */
     uint64_t ram_bytes;   /* budget for host memory, 0: what is available now less a margin */

@@ -39,7 +39,7 @@ typedef struct option {
 
 static const option options[] = {
     { "-m --model", OPT_TEXT, "PATH", AT(engine.model), 0, 0, CMD_MODEL | CMD_TOKENIZE, MODEL_GROUP,
-      "directory (HF layout), .safetensors file, org/name in the HF cache; plan, info, bench: also a config.json" },
+      "directory (HF layout), .safetensors or .gguf file, org/name in the HF cache; plan, info, bench: also a config.json" },
     { "--ram", OPT_SIZE, "SIZE", AT(engine.ram_bytes), 0, 0, CMD_MODEL, MODEL_GROUP,
       "host memory budget, such as 8G (K M G are powers of 1024)" },
     { "--vram", OPT_SIZES, "SIZE[,SIZE..]", AT(engine.vram_bytes), 0, 0, CMD_MODEL, MODEL_GROUP,
