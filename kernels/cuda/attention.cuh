@@ -110,6 +110,8 @@ struct split_pass {
     float scale;
 };
 
+enum { SHARE_LEAST = 64 }; /* positions of a split */
+
 /* The positions of one split, of those that the rows of the launch see together; the cut depends on their number.    */
 struct split_range {
     int begin, end, rows, count; /* count: splits that are not empty */
@@ -118,7 +120,7 @@ struct split_range {
         rows = left < a.rows ? left : a.rows;
         int from = first_seen(seq.position + a.first_row, a.window), to = seq.position + a.first_row + rows;
         int share = ((to - from + a.n_splits - 1) / a.n_splits + 15) & ~15;
-        if (share < 64) share = 64;
+        if (share < SHARE_LEAST) share = SHARE_LEAST;
         count = (to - from + share - 1) / share;
         begin = from + split * share;
         end = to - begin < share ? to : begin + share;

@@ -274,17 +274,20 @@ __global__ void __launch_bounds__(MERGE_COLUMNS) k_merge(split_pass a, float *y,
     put<FORMAT>(out, row, column, value, inside, 1.0f);
 }
 
-static cudaError_t merge(lr_device *d, const lr_attention_args *a, const split_pass &p, const lr_act *out) {
+/* context: positions that the rows see together, for the clock of the simulator.                                     */
+static cudaError_t merge(lr_device *d, const lr_attention_args *a, const split_pass &p, double context,
+                         const lr_act *out) {
     static void (*const kernels[LR_N_ACT_FORMATS + 1])(split_pass, float *, int64_t, lr_act) = {
         k_merge<LR_ACT_F32>, k_merge<LR_ACT_BF16>, k_merge<LR_ACT_F16>, k_merge<LR_ACT_Q8>, k_merge<LR_ACT_NONE>,
     };
     unsigned cols = (unsigned)(a->n_heads * a->head_dim);
     dim3 grid((cols + MERGE_COLUMNS - 1) / MERGE_COLUMNS, (unsigned)p.n_slots);
-    double bytes = (double)p.n_slots * cols * (4.0 * p.n_splits + (a->out ? 4 : 0)) +
-                   (out ? p.n_slots * act_row_bytes(out->format, cols) : 0);
+    double splits = fmin(p.n_splits, ceil(context / SHARE_LEAST)); /* that are not empty; written, then read */
+    double row_bytes = cols * (8.0 * splits + (a->out ? 4 : 0)) + (out ? act_row_bytes(out->format, cols) : 0);
     lr_act none = {};
-    return GPU_LAUNCH_COST(bytes, 0, kernels[out ? out->format : LR_N_ACT_FORMATS], grid, dim3(MERGE_COLUMNS), 0,
-                           d->queue[LR_QUEUE_COMPUTE], p, a->out, a->out_stride, out ? *out : none);
+    return GPU_LAUNCH_COST(p.n_slots * row_bytes, 0, kernels[out ? out->format : LR_N_ACT_FORMATS], grid,
+                           dim3(MERGE_COLUMNS), 0, d->queue[LR_QUEUE_COMPUTE], p, a->out, a->out_stride,
+                           out ? *out : none);
 }
 
 /* ---- host side ---- */
@@ -309,6 +312,8 @@ static cudaError_t few_rows(lr_device *d, const lr_attention_args *a, const spli
 cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out) {
     if (!lr_gpu_attention_takes(a->kv_format, a->head_dim) || !a->partial) return cudaErrorInvalidValue;
     attention_cost whole = cost_of_attention(a, s);
+    double context = s->context > 0 ? s->context : s->n_ctx;
+    if (a->window > 0) context = fmin(context, (double)(a->window + s->most_rows - 1));
     split_pass p = whole_pass(a, s);
     p.n_splits = lr_gpu_attention_splits(a->n_kv_heads, s->n_ctx);
     p.rows = (int32_t)lr_min(LR_GPU_FEW, s->most_rows);
@@ -324,7 +329,7 @@ cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr
             attention_cost cost = { whole.bytes * p.n_seqs / s->n_seqs,
                                     whole.flops * p.n_slots / (double)(s->n_seqs * s->most_rows) };
             cudaError_t e = few_rows(d, a, p, cost);
-            if (e == cudaSuccess) e = merge(d, a, p, out);
+            if (e == cudaSuccess) e = merge(d, a, p, context, out);
             if (e != cudaSuccess) return e;
         }
     }
