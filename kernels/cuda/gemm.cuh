@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
         }
     };
 
-    constexpr int W_FRAGMENTS = S::WARP_ROWS / 16, X_FRAGMENTS = S::WARP_TOKENS / 8;
+    constexpr int W_FRAGMENTS = S::WARP_ROWS / 16, X_FRAGMENTS = S::WARP_TOKENS / 8, PARTS = T::COLUMNS / 32;
     constexpr int TOGETHER = X_FRAGMENTS * W_FRAGMENTS <= 8 ? X_FRAGMENTS : 8 / W_FRAGMENTS; /* sums in flight: 8 */
     int warp_token = warp / WARPS_OF_ROWS * S::WARP_TOKENS, warp_row = warp % WARPS_OF_ROWS * S::WARP_ROWS;
     const unsigned noted[2] = { T::note(scales), T::note(scales + m.scales_stride) }; /* of even and odd rows */
@@ -171,10 +171,10 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
         unsigned w[W_FRAGMENTS][T::COLUMNS / 16][4];
         GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++)
             gemm_load_w<T>(w[i], stage + S::QUANTS_AT, stage + S::SCALES_AT, warp_row + 16 * i, lane, step, noted);
-        GPU_UNROLL for (int j0 = 0; j0 < X_FRAGMENTS; j0 += TOGETHER)
-            GPU_UNROLL for (int part = 0; part < T::COLUMNS / 32; part++) {
-            if (X_FRAGMENTS == 16 && j0 == 8 && part == 0) __syncwarp(); /* or all is loaded first, into memory */
+        GPU_UNROLL for (int pass = 0; pass < X_FRAGMENTS / TOGETHER * PARTS; pass++) {
+            int j0 = pass / PARTS * TOGETHER, part = pass % PARTS;
             unsigned v[TOGETHER][4];
+            if (X_FRAGMENTS == 16 && j0 == 8 && part == 0) __syncwarp(); /* or all is loaded first, and registers end */
             GPU_UNROLL for (int j = 0; j < TOGETHER; j++)
                 gemm_load_x<T>(v[j], stage, warp_token + 8 * (j0 + j), lane, part);
             GPU_UNROLL for (int k = 0; k < 2; k++) GPU_UNROLL for (int j = 0; j < TOGETHER; j++)
