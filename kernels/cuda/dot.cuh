@@ -79,10 +79,10 @@ struct int8x16_split {
  * sign of a byte: where a code is in the other half, `below` gets 0 or, from negative bytes, -1, `above` gets 0.     */
 GPU_FN void lookup_bytes(const byte_table &t, unsigned codes, int8x16_split &w, int i) {
     unsigned others = codes ^ 0x88888888u;
-    w.below.q[i] = (int)__byte_perm(t.bytes[0], t.bytes[1], codes);
-    w.above.q[i] = (int)__byte_perm(t.bytes[2], t.bytes[3], others);
-    w.below.q[i + 1] = (int)__byte_perm(t.bytes[0], t.bytes[1], codes >> 16);
-    w.above.q[i + 1] = (int)__byte_perm(t.bytes[2], t.bytes[3], others >> 16);
+    w.below.q[i] = (int)permute_bytes(t.bytes[0], t.bytes[1], codes);
+    w.above.q[i] = (int)permute_bytes(t.bytes[2], t.bytes[3], others);
+    w.below.q[i + 1] = (int)permute_bytes(t.bytes[0], t.bytes[1], codes >> 16);
+    w.above.q[i + 1] = (int)permute_bytes(t.bytes[2], t.bytes[3], others >> 16);
 }
 GPU_FN int dot_int8x16(const int8x16_split &w, const int8x16 &x, int sum) {
     return dot_int8x16(w.above, x, dot_int8x16(w.below, x, sum));
@@ -163,13 +163,14 @@ GPU_FN void multiply_begin(int sums[4]) { GPU_UNROLL for (int i = 0; i < 4; i++)
 GPU_FN void multiply_end(float products[4], const int sums[4]) {
     GPU_UNROLL for (int i = 0; i < 4; i++) products[i] = dot_end(sums[i]);
 }
-/* With the bytes of a table in two addends.                                                                          */
-GPU_FN void multiply_codes(float products[4], const byte_table &t, unsigned codes, unsigned codes8, const uint2 &x) {
+/* With the bytes of a table in two addends, on top of start.                                                          */
+GPU_FN void multiply_codes(float products[4], const byte_table &t, unsigned codes, unsigned codes8, const uint2 &x,
+                           const int start[4]) {
     int8x16_split w, w8;
     int sums[4];
     lookup_bytes(t, codes, w, 0);
     lookup_bytes(t, codes8, w8, 0);
-    multiply_begin(sums);
+    GPU_UNROLL for (int i = 0; i < 4; i++) sums[i] = dot_begin() + start[i];
     multiply_block(sums, (const unsigned *)w.below.q, (const unsigned *)w8.below.q, x);
     multiply_block(sums, (const unsigned *)w.above.q, (const unsigned *)w8.above.q, x);
     multiply_end(products, sums);

@@ -1,74 +1,73 @@
 /* nf4 weights: a unit is half a block of 64: its low nibbles lie in the first 32 values, its high ones in the others.
- * The values of the codes are integers of two planes of 7 bits,
- *     128 * upper + lower = NF4_UNIT * value + NF4_ZERO,
- * with the unit for which the largest relative rounding error is smallest, 1.3e-4.  The products with NF4_ZERO are
- * subtracted by the sums of the activations; of the two units of a block the even one takes those of the first 32.   */
+ * The values of the codes are integers of three planes of 7 bits,
+ *     16384 * plane[0] + 128 * plane[1] + plane[2] = NF4_UNIT * value + 2^20,
+ * with the unit for which the largest relative rounding error is smallest, 5.7e-7.  The 2^20 is a 64 in plane[0]: that
+ * many times the sum of the activations is taken off there, in integers, so that zeros stay zeros.                   */
 #ifndef LR_DOT_NF4_CUH
 #define LR_DOT_NF4_CUH
 
 #include "kernels/cuda/dot.cuh"
 
-#define NF4_UNIT 7853.815f
-#define NF4_ZERO 8192.0f
+#define NF4_UNIT 1006995.35f
 
 struct dot_nf4 {
-    enum { VALUES = 32, PARTS = 1, TILE_FROM = 3, TILE_BLOCKS = 4, TILE_HAS_MIN = 1, TILE_ALIGNED = 2 };
+    enum { VALUES = 32, PARTS = 1, TILE_FROM = 3, TILE_BLOCKS = 4, TILE_HAS_MIN = 0, TILE_ALIGNED = 2, ZERO = 64 };
     struct fixed {
-        byte_table upper, lower;
+        byte_table plane[3];
         GPU_FN fixed of(unsigned, unsigned zero) {
-            return { in_registers({ { 0x271f1502u, 0x403a342eu, 0x544f4944u, 0x7d6c625bu } }, zero),
-                     in_registers({ { 0x62642452u, 0x00355546u, 0x5e0d7071u, 0x2e2e4305u } }, zero) };
+            return { { in_registers({ { 0x271f1502u, 0x403a342eu, 0x544f4944u, 0x7d6c625bu } }, zero),
+                       in_registers({ { 0x5d5d1a44u, 0x00335242u, 0x62107272u, 0x3b374a0bu } }, zero),
+                       in_registers({ { 0x1016796du, 0x00592e21u, 0x371a0809u, 0x134e1911u } }, zero) } };
         }
     };
     struct raw {
         uint4 q;
         float absmax;
     };
-    struct planes {
-        int8x16_split upper, lower;
-    };
     struct weights {
-        planes low, high;
+        unsigned low[2], high[2]; /* codes of two words in turn: nibble 2i of the first, 2i + 1 of the second */
         float d;
+        fixed f;
     };
     struct input {
         int8x16 low, high;
-        float d_low, d_high, s;
+        float d_low, d_high;
     };
-    /* Two words of codes in turn: nibble 2i of the first, 2i + 1 of the second.                                      */
-    GPU_FN void lookup_two(const fixed &f, unsigned codes, planes &p, int i) {
-        lookup_bytes(f.upper, codes, p.upper, i);
-        lookup_bytes(f.lower, codes, p.lower, i);
-    }
     GPU_FN raw load(const dot_row &row, unsigned unit) {
         return { load_weights16(row.quants + 16 * unit), load_scale<float>(row.scales, unit / 2) };
     }
+    GPU_FN unsigned low_nibbles(unsigned a, unsigned b) { return (a & 0x0f0f0f0fu) | (b << 4 & 0xf0f0f0f0u); }
+    GPU_FN unsigned high_nibbles(unsigned a, unsigned b) { return (a >> 4 & 0x0f0f0f0fu) | (b & 0xf0f0f0f0u); }
     GPU_FN weights decode(const raw &r, const fixed &f, int) {
-        const unsigned even = 0x0f0f0f0fu;
-        weights w;
-        unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w };
-        GPU_UNROLL for (int i = 0; i < 4; i += 2) {
-            lookup_two(f, (q[i] & even) | (q[i + 1] << 4 & ~even), w.low, i);
-            lookup_two(f, (q[i] >> 4 & even) | (q[i + 1] & ~even), w.high, i);
-        }
-        w.d = r.absmax * (1.0f / NF4_UNIT);
-        return w;
+        return { { low_nibbles(r.q.x, r.q.y), low_nibbles(r.q.z, r.q.w) },
+                 { high_nibbles(r.q.x, r.q.y), high_nibbles(r.q.z, r.q.w) },
+                 r.absmax * (1.0f / NF4_UNIT),
+                 f };
     }
     GPU_FN input load_input(const dot_input &x, unsigned unit, int) {
         unsigned at = 32 * (unit & ~1u) + 16 * (unit & 1);
         float2 d = __ldg((const float2 *)x.d + unit / 2);
-        input in = { load_int8x16(x, at), load_int8x16(x, at + 32), d.x, d.y, __ldg(x.s + unit) };
+        input in = { load_int8x16(x, at), load_int8x16(x, at + 32), d.x, d.y };
         GPU_UNROLL for (int i = 0; i < 4; i += 2) {
             interleave(in.low.q[i], in.low.q[i + 1]);
             interleave(in.high.q[i], in.high.q[i + 1]);
         }
         return in;
     }
-    GPU_FN float dot_planes(const planes &w, const int8x16 &x) {
-        return 128.0f * dot_end(dot_int8x16(w.upper, x, dot_begin())) + dot_end(dot_int8x16(w.lower, x, dot_begin()));
+    GPU_FN float dot_plane(const byte_table &t, const unsigned codes[2], const int8x16 &x, int begin) {
+        int8x16_split w;
+        lookup_bytes(t, codes[0], w, 0);
+        lookup_bytes(t, codes[1], w, 2);
+        return dot_end(dot_int8x16(w, x, begin));
+    }
+    GPU_FN float dot_planes(const fixed &f, const unsigned codes[2], const int8x16 &x) {
+        const int8x16 ones = { { 0x01010101, 0x01010101, 0x01010101, 0x01010101 } };
+        int begin = dot_begin() - ZERO * dot_int8x16(ones, x, 0);
+        return 16384.0f * dot_plane(f.plane[0], codes, x, begin) +
+               128.0f * dot_plane(f.plane[1], codes, x, dot_begin()) + dot_plane(f.plane[2], codes, x, dot_begin());
     }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
-        sum += w.d * (x.d_low * dot_planes(w.low, x.low) + x.d_high * dot_planes(w.high, x.high) - NF4_ZERO * x.s);
+        sum += w.d * (x.d_low * dot_planes(w.f, w.low, x.low) + x.d_high * dot_planes(w.f, w.high, x.high));
     }
 
     struct tile {
@@ -89,18 +88,22 @@ struct dot_nf4 {
         return in;
     }
     GPU_FN unsigned codes_of(const tile &r, int b) {
-        const unsigned even = 0x0f0f0f0fu;
         unsigned first = b / 2 ? r.q.z : r.q.x, second = b / 2 ? r.q.w : r.q.y;
-        return b % 2 ? (first >> 4 & even) | (second & ~even) : (first & even) | (second << 4 & ~even);
+        return b % 2 ? high_nibbles(first, second) : low_nibbles(first, second);
     }
     GPU_FN void multiply(float products[4], const tile &r, const tile &r8, const fixed &f, int b, const uint2 &x) {
+        const unsigned ones[2] = { 0x01010101u, 0x01010101u };
         unsigned codes = codes_of(r, b), codes8 = codes_of(r8, b);
-        float lower[4];
-        multiply_codes(products, f.upper, codes, codes8, x);
-        multiply_codes(lower, f.lower, codes, codes8, x);
-        GPU_UNROLL for (int i = 0; i < 4; i++) products[i] = 128.0f * products[i] + lower[i];
+        int sums[4] = {}, none[4] = {};
+        float plane1[4], plane2[4];
+        multiply_block(sums, ones, ones, x);
+        GPU_UNROLL for (int i = 0; i < 4; i++) sums[i] *= -ZERO;
+        multiply_codes(products, f.plane[0], codes, codes8, x, sums);
+        multiply_codes(plane1, f.plane[1], codes, codes8, x, none);
+        multiply_codes(plane2, f.plane[2], codes, codes8, x, none);
+        GPU_UNROLL for (int i = 0; i < 4; i++) products[i] = 16384.0f * products[i] + 128.0f * plane1[i] + plane2[i];
     }
-    GPU_FN tile_scales scales(const tile &r, int b) { return { r.d[b / 2], NF4_ZERO * r.d[b / 2] }; }
+    GPU_FN tile_scales scales(const tile &r, int b) { return { r.d[b / 2], 0 }; }
 
     GPU_FN float value(const dot_row &row, int i) {
         const float values[16] = { -1.0f,

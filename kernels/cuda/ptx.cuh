@@ -120,6 +120,20 @@ GPU_FN float exp2_approximate(float x) {
 #endif
 }
 
+/* ---- bytes ---- */
+
+/* Byte i is byte n of the 8 bytes of a, then b, where n is the low three bits of nibble i of the selector; its sign
+ * alone, 0 or 255, where the nibble's high bit is set.  (Of __byte_perm the documentation leaves that bit open.)     */
+GPU_FN unsigned permute_bytes(unsigned a, unsigned b, unsigned selector) {
+#ifdef SIMGPU
+    return __byte_perm(a, b, selector);
+#else
+    unsigned r;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(r) : "r"(a), "r"(b), "r"(selector));
+    return r;
+#endif
+}
+
 /* ---- asynchronous copies to shared memory; sm_75 copies at once ---- */
 
 /* 16 bytes, both sides aligned; zeros when !valid (nothing is read).  The target is undefined until the wait. */
