@@ -67,7 +67,8 @@ lr_jvalue lr_jinja_item(lr_jinja *j, lr_jvalue v, lr_jvalue key) {
     int64_t i;
     const lr_jvalue *found = NULL;
     if (v.kind == LR_J_UNDEFINED) lr_jinja_fail(j, LLMRUN_FORMAT, "'%.60s' is undefined, so it has no items", v.s);
-    if (v.kind == LR_J_DICT) found = lr_jinja_find(j, v.dict, key);
+    bool hashable = key.kind != LR_J_DICT && (key.kind != LR_J_LIST || (key.flags & LR_J_TUPLE));
+    if (v.kind == LR_J_DICT && hashable) found = lr_jinja_find(j, v.dict, key);
     if (found) return *found;
     if ((v.kind == LR_J_LIST || v.kind == LR_J_STRING) && lr_jinja_is_int(key, &i)) {
         int64_t n = v.kind == LR_J_LIST ? v.n : (int64_t)lr_jinja_length(v);
@@ -83,7 +84,8 @@ static lr_jvalue slice(lr_jinja *j, const lr_jnode *n) {
     lr_jvalue of = lr_jinja_eval(j, n->a), bounds[3];
     for (int i = 0; i < 3; i++) bounds[i] = n->list[i] ? lr_jinja_eval(j, n->list[i]) : (lr_jvalue){.kind = LR_J_NONE};
     if (of.kind == LR_J_UNDEFINED) lr_jinja_fail(j, LLMRUN_FORMAT, "'%.60s' is undefined, so it has no items", of.s);
-    if (of.kind != LR_J_LIST && of.kind != LR_J_STRING) return lr_jinja_undefined("a slice");
+    if (of.kind != LR_J_LIST && of.kind != LR_J_STRING)
+        lr_jinja_fail(j, LLMRUN_FORMAT, "slice: expected a list or string, got %s", lr_jinja_kind_name(of));
     lr_jvalue items = lr_jinja_iterate(j, of);
     lr_jslice s = lr_jinja_slice(j, items.n, bounds);
     lr_jinja_step(j, (uint64_t)s.count / 16);
@@ -198,6 +200,12 @@ static lr_jvalue int_operation(lr_jinja *j, const lr_jnode *n, int64_t a, int64_
     return lr_jinja_int(r);
 }
 
+/* As Python: the remainder has the sign of b, and the quotient fits it.                                                */
+static double float_remainder(double a, double b) {
+    double r = fmod(a, b);
+    return r != 0 && (b < 0) != (r < 0) ? r + b : r;
+}
+
 static lr_jvalue float_operation(lr_jinja *j, const lr_jnode *n, double a, double b) {
     bool divides = n->op == '/' || n->op == '%' || n->op == LR_JOP('/', '/');
     if (divides && b == 0) lr_jinja_fail(j, LLMRUN_FORMAT, "division by zero");
@@ -206,8 +214,8 @@ static lr_jvalue float_operation(lr_jinja *j, const lr_jnode *n, double a, doubl
     case '-': return lr_jinja_float(a - b);
     case '*': return lr_jinja_float(a * b);
     case '/': return lr_jinja_float(a / b);
-    case LR_JOP('/', '/'): return lr_jinja_float(floor(a / b));
-    case '%': return lr_jinja_float(a - b * floor(a / b));
+    case LR_JOP('/', '/'): return lr_jinja_float(round((a - float_remainder(a, b)) / b));
+    case '%': return lr_jinja_float(float_remainder(a, b));
     default: return lr_jinja_float(pow(a, b));
     }
 }

@@ -136,7 +136,7 @@ static lr_jvalue indent(lr_jinja *j, lr_jvalue v, const lr_jcall *c) {
         lr_jinja_append_value(j, &pad, *width);
     else
         for (int64_t i = lr_jinja_number(j, c, 0, "width", 4); i > 0; i--) lr_jinja_append(j, &pad, " ", 1, NULL);
-    v = lr_jinja_text(j, v);
+    if (v.kind != LR_J_STRING) lr_jinja_fail(j, LLMRUN_FORMAT, "indent: expected a string, got %s", lr_jinja_kind_name(v));
     for (size_t from = 0; from <= v.n;) {
         const char *newline = v.n > from ? memchr(v.s + from, '\n', v.n - from) : NULL;
         size_t to = newline ? (size_t)(newline - v.s) : v.n;
@@ -170,7 +170,9 @@ static lr_jvalue to_int(lr_jinja *j, lr_jvalue v, const lr_jcall *c) {
     if (v.kind == LR_J_UNDEFINED) lr_jinja_fail(j, LLMRUN_FORMAT, "'%.60s' is undefined, so it is no int", v.s);
     if (v.kind == LR_J_STRING && !parse_number(j, v, true, &number) && !parse_number(j, v, false, &number))
         return lr_jinja_int(fallback);
-    if (number.kind == LR_J_FLOAT && fabs(number.f) < 9e18) return lr_jinja_int((int64_t)number.f);
+    if (number.kind == LR_J_FLOAT && !(fabs(number.f) < 9e18))
+        lr_jinja_fail(j, LLMRUN_UNSUPPORTED, "int: an integer of more than 64 bits");
+    if (number.kind == LR_J_FLOAT) return lr_jinja_int((int64_t)number.f);
     return lr_jinja_int(lr_jinja_is_int(number, &i) ? i : fallback);
 }
 
@@ -178,6 +180,7 @@ static lr_jvalue to_float(lr_jinja *j, lr_jvalue v, const lr_jcall *c) {
     lr_jinja_check(j, c, 1, "default");
     const lr_jvalue *other = lr_jinja_argument(c, 0, "default");
     double f;
+    if (v.kind == LR_J_UNDEFINED) lr_jinja_fail(j, LLMRUN_FORMAT, "'%.60s' is undefined, so it is no float", v.s);
     if (v.kind == LR_J_STRING && !parse_number(j, v, false, &v)) return other ? *other : lr_jinja_float(0);
     if (lr_jinja_is_number(v, &f)) return lr_jinja_float(f);
     return other ? *other : lr_jinja_float(0);
@@ -200,7 +203,8 @@ static lr_jvalue round_number(lr_jinja *j, lr_jvalue v, const lr_jcall *c) {
     if (!lr_jinja_is_number(v, &f)) lr_jinja_fail(j, LLMRUN_FORMAT, "round: expected a number, got %s", lr_jinja_kind_name(v));
     if (digits < 0 || digits > 30) lr_jinja_fail(j, LLMRUN_UNSUPPORTED, "round: expected 0 to 30 digits");
     snprintf(text, sizeof text, "%.*f", (int)digits, f);
-    return v.kind == LR_J_FLOAT ? lr_jinja_float(strtod(text, NULL)) : v;
+    if (v.kind == LR_J_FLOAT) return lr_jinja_float(strtod(text, NULL));
+    return v.kind == LR_J_BOOL ? lr_jinja_int(v.b) : v;
 }
 
 static const struct { const char *name; lr_jfilter *run; } filters[] = {

@@ -66,6 +66,7 @@ static void add_escape(lr_jinja *j, lr_jbuffer *b, const char *format, uint32_t 
 static void add_quoted(lr_jinja *j, lr_jbuffer *b, lr_jvalue v) {
     bool single = v.n && memchr(v.s, '\'', v.n), twice = v.n && memchr(v.s, '"', v.n);
     char quote = single && !twice ? '"' : '\'';
+    if (v.flags & LR_J_SAFE) lr_jinja_append(j, b, "Markup(", 7, NULL);
     lr_jinja_append(j, b, &quote, 1, NULL);
     for (size_t i = 0, k; i < v.n; i += k) {
         uint32_t code = lr_utf8_get(v.s + i, &k);
@@ -80,6 +81,7 @@ static void add_quoted(lr_jinja *j, lr_jbuffer *b, lr_jvalue v) {
             lr_jinja_append_char(j, b, code, content);
     }
     lr_jinja_append(j, b, &quote, 1, NULL);
+    if (v.flags & LR_J_SAFE) lr_jinja_append(j, b, ")", 1, NULL);
 }
 
 static void add_repr(lr_jinja *j, lr_jbuffer *b, lr_jvalue v);

@@ -1,5 +1,5 @@
 /* Tests: what stands after `is`.                                                                                       */
-#include <stdlib.h>
+#include <math.h>
 
 #include "loaders/json_scan.h"
 #include "runtime/jinja_parts.h"
@@ -9,11 +9,12 @@ static const lr_jvalue *operand(lr_jinja *j, const lr_jcall *c) {
     return &c->items[0];
 }
 
-static bool divisible(lr_jinja *j, lr_jvalue v, const lr_jcall *c, int64_t by, int64_t remainder) {
-    int64_t i;
-    if (!lr_jinja_is_int(v, &i) || by == 0)
-        lr_jinja_fail(j, LLMRUN_FORMAT, "is %.60s: expected an int, got %s", c->what, lr_jinja_kind_name(v));
-    return by == -1 || llabs(i % by) == remainder;
+static bool has_remainder(lr_jinja *j, lr_jvalue v, const lr_jcall *c, lr_jvalue by, double remainder) {
+    double x, y;
+    if (!lr_jinja_is_number(v, &x) || !lr_jinja_is_number(by, &y) || y == 0)
+        lr_jinja_fail(j, LLMRUN_FORMAT, "is %.60s: expected numbers, got %s", c->what, lr_jinja_kind_name(v));
+    x = fmod(x, y);
+    return (x < 0) != (y < 0) && x != 0 ? x + y == remainder : x == remainder; /* of the sign of y, as in Python */
 }
 
 /* As str.islower and str.isupper: some letters, and none of the other case.                                            */
@@ -24,8 +25,9 @@ static bool has_case(lr_jinja *j, lr_jvalue v, char how) {
 }
 
 static bool is_kind(lr_jvalue v, lr_jkind kind) { return v.kind == kind; }
-static bool is_method(lr_jvalue v) {
-    return is_kind(v, LR_J_MACRO) || is_kind(v, LR_J_FUNCTION) || is_kind(v, LR_J_METHOD);
+static bool is_callable(lr_jvalue v) {
+    return is_kind(v, LR_J_MACRO) || is_kind(v, LR_J_FUNCTION) || is_kind(v, LR_J_METHOD) || is_kind(v, LR_J_LOOP) ||
+           is_kind(v, LR_J_UNDEFINED);
 }
 
 /* Undefined values can be gone through and have items, as far as Jinja2's tests can see.                               */
@@ -56,7 +58,6 @@ static bool is_same(lr_jinja *j, lr_jvalue a, lr_jvalue b) {
 }
 
 bool lr_jinja_test(lr_jinja *j, const char *name, lr_jvalue v, const lr_jcall *c) {
-    int64_t i = 0;
     int test = -1;
     for (size_t k = 0; k < LR_COUNT(tests) && test < 0; k++)
         if (strcmp(tests[k].name, name) == 0) test = tests[k].test;
@@ -74,7 +75,7 @@ bool lr_jinja_test(lr_jinja *j, const char *name, lr_jvalue v, const lr_jcall *c
     case BOOLEAN: return is_kind(v, LR_J_BOOL);
     case TRUE_: return is_kind(v, LR_J_BOOL) && v.b;
     case FALSE_: return is_kind(v, LR_J_BOOL) && !v.b;
-    case CALLABLE: return is_method(v);
+    case CALLABLE: return is_callable(v);
     case EQ: return lr_jinja_equal(j, v, *operand(j, c));
     case NE: return !lr_jinja_equal(j, v, *operand(j, c));
     case LT: return lr_jinja_order(j, v, *operand(j, c)) < 0;
@@ -82,11 +83,9 @@ bool lr_jinja_test(lr_jinja *j, const char *name, lr_jvalue v, const lr_jcall *c
     case GT: return lr_jinja_order(j, v, *operand(j, c)) > 0;
     case GE: return lr_jinja_order(j, v, *operand(j, c)) >= 0;
     case IN: return lr_jinja_contains(j, *operand(j, c), v);
-    case ODD: return divisible(j, v, c, 2, 1);
-    case EVEN: return divisible(j, v, c, 2, 0);
-    case DIVISIBLE:
-        if (!lr_jinja_is_int(*operand(j, c), &i)) i = 0;
-        return divisible(j, v, c, i, 0);
+    case ODD: return has_remainder(j, v, c, lr_jinja_int(2), 1);
+    case EVEN: return has_remainder(j, v, c, lr_jinja_int(2), 0);
+    case DIVISIBLE: return has_remainder(j, v, c, *operand(j, c), 0);
     case LOWER: return has_case(j, v, 'l');
     case UPPER: return has_case(j, v, 'u');
     case SAMEAS: return is_same(j, v, *operand(j, c));

@@ -251,6 +251,10 @@ x {{ 1 }}⏎⏎  {# comment #}⏎  {% set z = 1 %}  ⏎  {{ z }}␍⏎q␍
 {{ "%s" }}|{{ "}}" }}|{{ "{%" }}|{{ '"' }}|{{ "'" }}
 {{ - 3 | abs }}|{{ 2 ** 3 ** 1 }}|{{ 10 - 2 - 3 }}|{{ 2 * 3 % 4 }}|{{ "a" ~ "b" + "c" }}|{{ 1 ~ 2 * 3 }}
 {{ s.foo is defined }}|{{ s.upper is defined }}|{{ p[0]["g"]["h"] }}|{{ d["a"][-1] }}|{{ loop is defined }}
+{{ 7.0 is odd }}|{{ 7.5 is divisibleby 2.5 }}|{{ 1e22 % 7 }}|{{ -7.5 // 2 }}|{{ 7.5 % -2 }}|{{ ["<a>" | safe] }}|{{ d[l] }}|{{ missing is callable }}|{{ true | round }}
+{{ none | indent }}
+{{ n[1:] }}
+{{ missing | float }}
 {{ "a" }
 {% if %}{% endif %}
 {% for x %}{% endfor %}
