@@ -30,18 +30,17 @@ static llmrun_status check_shape(const lr_checkpoint *c, const lr_tensor *t, int
     bool fits = vector ? t->n_dims == 1 && t->shape[0] == (uint64_t)rows
                        : t->n_dims == 2 && t->shape[0] == (uint64_t)rows && t->shape[1] == (uint64_t)cols;
     char got[200], want[64], name[120];
-    if (!fits) {
-        snprintf(want, sizeof want, vector ? "%lld" : "%lld,%lld", (long long)rows, (long long)cols);
-        return lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from %s, got [%s]", c->files[t->file].path,
-                       lr_printable(name, sizeof name, t->name, strlen(t->name)), want,
-                       c->gguf.n_values ? "the metadata" : "config.json", shape_text(got, sizeof got, t));
-    }
+    const char *path = c->files[t->file].path;
     lr_format format = t->dtype >= 0 ? lr_format_of_dtype(t->dtype) : LR_FORMAT_NONE;
-    if (format != LR_FORMAT_NONE && (!vector || lr_format_is_plain(format))) return LLMRUN_OK;
-    return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s",
-                   c->files[t->file].path, lr_printable(name, sizeof name, t->name, strlen(t->name)),
-                   t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
-                   c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
+    lr_printable(name, sizeof name, t->name, strlen(t->name));
+    if (format == LR_FORMAT_NONE || (vector && !lr_format_is_plain(format)))
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s", path,
+                       name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
+                       c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
+    if (fits) return LLMRUN_OK;
+    snprintf(want, sizeof want, vector ? "%lld" : "%lld,%lld", (long long)rows, (long long)cols);
+    return lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from %s, got [%s]", path, name, want,
+                   c->gguf.n_values ? "the metadata" : "config.json", shape_text(got, sizeof got, t));
 }
 
 /* Format of a bare config.json: what the published weights have.                                                      */

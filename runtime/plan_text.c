@@ -36,8 +36,12 @@ static void list_formats(char *text, size_t size, const lr_plan *plan) {
         int most = 0;
         for (int f = 1; f < LR_N_FORMATS; f++)
             if (left[f] > left[most]) most = f;
-        if (!left[most] || at >= size) return;
+        if (!left[most]) return;
         char gb[32];
+        if (at + sizeof gb > size) { /* a file may mix any number of formats */
+            snprintf(text + at, size - at, ", ...");
+            return;
+        }
         int n = snprintf(text + at, size - at, "%s%s %s", at ? ", " : "", lr_formats[most].name,
                          lr_size_gb(gb, left[most]));
         at += n > 0 ? (size_t)n : 0;

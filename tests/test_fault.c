@@ -130,7 +130,8 @@ static void sweep(const char *name, scenario run, const char *model) {
     assert_int_equal(run(model, &err), LLMRUN_OK);
 }
 
-static const char *const models[] = {"models/demo", "tests/golden/models/qwen3", "tests/golden/models/mistral-window"};
+static const char *const models[] = {"models/demo", "tests/golden/models/qwen3", "tests/golden/models/mistral-window",
+                                     "tests/golden/gguf/qwen2-tied.Q8_0.gguf"};
 
 static void engines(void **state) {
     (void)state;
