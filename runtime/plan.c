@@ -1,4 +1,4 @@
-/* The planner's front: check, choose, lay out, predict, explain.  See plan.h and plan_layout.h.                       */
+/* The planner's front: check, choose, lay out, predict, explain.  See plan.h and plan_layout.h.                      */
 #include "runtime/plan.h"
 
 #include <stdio.h>
@@ -25,16 +25,18 @@ static llmrun_status check_model(const lr_plan_input *in, llmrun_error *err) {
         const lr_plan_tensor *t = &in->tensors[i];
         if (t->rows < 1 || t->cols < 1 || t->rows > INT32_MAX || t->cols > INT32_MAX || t->layer < -1 ||
             t->layer >= h->n_layers || t->file_format < LR_FORMAT_NONE || t->file_format >= LR_N_FORMATS)
-            return lr_fail(err, LLMRUN_FORMAT, "plan: tensor %zu: expected sizes above 0 in layers below %d, got %lld x "
-                           "%lld in layer %d", i, h->n_layers, (long long)t->rows, (long long)t->cols, t->layer);
+            return lr_fail(err, LLMRUN_FORMAT,
+                           "plan: tensor %zu: expected sizes above 0 in layers below %d, got %lld x "
+                           "%lld in layer %d",
+                           i, h->n_layers, (long long)t->rows, (long long)t->cols, t->layer);
     }
     return LLMRUN_OK;
 }
 
 static llmrun_status check_device(const lr_plan_device *d, llmrun_error *err) {
     if (d->overhead_bytes <= LR_PLAN_MOST && d->granule_bytes <= LR_PLAN_MOST) return LLMRUN_OK;
-    return lr_fail(err, LLMRUN_ARG, "plan: %s: expected overhead and granule below 2^60 bytes, got %llu and %llu", d->name,
-                   (unsigned long long)d->overhead_bytes, (unsigned long long)d->granule_bytes);
+    return lr_fail(err, LLMRUN_ARG, "plan: %s: expected overhead and granule below 2^60 bytes, got %llu and %llu",
+                   d->name, (unsigned long long)d->overhead_bytes, (unsigned long long)d->granule_bytes);
 }
 
 static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
@@ -123,7 +125,7 @@ static void explain_context(lr_plan *plan, const lr_plan_input *in, const lr_pla
     }
 }
 
-/* Where the layers are.  With GPUs the chunk is not lowered to fit alone, but to be fast.                             */
+/* Where the layers are.  With GPUs the chunk is not lowered to fit alone, but to be fast.                            */
 static void explain_places(lr_plan *plan, const lr_plan_input *in) {
     int32_t n = in->model->n_layers, off = plan->n_host_layers;
     const char *also = plan->head_place == LR_PLACE_HOST ? ", the head too" : "";
@@ -189,7 +191,8 @@ uint64_t lr_plan_hash(const lr_plan *plan) {
     }
     h = mix_regions(h, plan->regions, plan->n_regions);
     if (!plan->n_gpus) return h;
-    h = mix(mix(mix(h, (uint64_t)plan->stream_from), (uint64_t)(plan->embed_place + 1)), (uint64_t)(plan->head_place + 1));
+    h = mix(mix(mix(h, (uint64_t)plan->stream_from), (uint64_t)(plan->embed_place + 1)),
+            (uint64_t)(plan->head_place + 1));
     h = mix(lr_hash(h, plan->place, plan->n_groups), (uint64_t)plan->n_gpus);
     h = lr_hash(h, plan->stream, plan->n_groups);
     for (int i = 0; i < plan->n_gpus; i++) h = mix_gpu(h, &plan->gpus[i]);
@@ -211,8 +214,10 @@ llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error 
         goto done;
     }
     if (found.overflows) {
-        status = lr_fail(err, LLMRUN_ARG, "plan: sizes: expected a total below 2^60 bytes, got more for %d layers and a "
-                       "context of %d tokens; check config.json and -c", in->model->n_layers, found.n_ctx_full);
+        status = lr_fail(err, LLMRUN_ARG,
+                         "plan: sizes: expected a total below 2^60 bytes, got more for %d layers and a "
+                         "context of %d tokens; check config.json and -c",
+                         in->model->n_layers, found.n_ctx_full);
         goto done;
     }
     if (!found.fits) {

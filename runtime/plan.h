@@ -9,7 +9,7 @@
 #define LR_PLAN_MAX_GPUS 16
 #define LR_PLACE_HOST (-1) /* place of a tensor or group: the CPU; 0 and above: that GPU */
 
-/* What is placed as one: the tensors that one step of a layer reads.                                                  */
+/* What is placed as one: the tensors that one step of a layer reads.                                                 */
 typedef enum lr_group {
     LR_GROUP_ATTN,    /* attn_norm, wq, wk, wv, wo, their biases, q_norm, k_norm; and the layer's KV cache */
     LR_GROUP_GATE_UP, /* ffn_norm, w_gate, w_up, biases */
@@ -33,7 +33,7 @@ typedef enum lr_tier {
     LR_TIER_DISK      /* mapped, larger than RAM: read from disk in layer order */
 } lr_tier;
 
-/* One weight tensor of the model as the planner sees it.                                                              */
+/* One weight tensor of the model as the planner sees it.                                                             */
 typedef struct lr_plan_tensor {
     lr_role role;
     int32_t layer;          /* -1: outside the layers */
@@ -84,7 +84,7 @@ typedef struct lr_plan_region {
     uint64_t offset, bytes; /* in its device's arena; offset a multiple of LR_ALIGN */
 } lr_plan_region;
 
-/* Where one tensor goes.                                                                                              */
+/* Where one tensor goes.                                                                                             */
 typedef struct lr_plan_placement {
     lr_format format;       /* it runs in */
     lr_tier tier;
@@ -96,7 +96,7 @@ typedef struct lr_plan_placement {
     bool fell_back;         /* rows do not divide by the asked format's block */
 } lr_plan_placement;
 
-/* Activation buffers of a pass, offsets in the arena of the CPU or of one GPU.                                         */
+/* Activation buffers of a pass, offsets in the arena of the CPU or of one GPU.                                       */
 typedef struct lr_plan_buffers {
     uint64_t x, y, q, k, v, att, gate, up;    /* float rows of dim, dim, q_dim, kv_dim, kv_dim, q_dim, hidden, hidden */
     uint64_t act;                             /* packed activations, widest needed */
@@ -109,19 +109,19 @@ typedef struct lr_plan_buffers {
 } lr_plan_buffers;
 
 /* What a plan takes of one GPU.  seqs, ids and cos_sin follow each other in the arena, in this order: the header of a
- * pass, sent in one copy.                                                                                             */
+ * pass, sent in one copy.                                                                                            */
 typedef struct lr_plan_gpu {
     lr_plan_region *regions; /* (n_regions) all of the arena */
     size_t n_regions;
     lr_plan_buffers buffers;
-    int32_t n_layers;        /* layers whose attention it ever computes, streamed ones too: lists of seqs, in layer order */
+    int32_t n_layers;        /* whose attention it ever computes, streamed ones too: lists of seqs, in layer order */
     uint64_t arena_bytes, overhead_bytes, total_bytes; /* total <= budget */
     uint64_t weights_bytes, kv_bytes, activation_bytes, staging_bytes; /* of the arena, by class */
     uint64_t weight_bytes_per_token;
     uint64_t header, header_bytes; /* the whole of it */
     uint64_t slot[2], slot_bytes;       /* staging: weights of a streamed group; 0 bytes: this GPU streams nothing */
     uint64_t kv_slot[2], kv_slot_bytes; /* staging: one layer's cache of one session */
-    /* One block of pinned host memory: offsets.                                                                       */
+    /* One block of pinned host memory: offsets.                                                                      */
     uint64_t pinned_bytes;
     uint64_t pinned_header[2]; /* header_bytes each */
     uint64_t pinned_x;         /* n_batch rows of dim: boundary to the host */
@@ -168,7 +168,7 @@ typedef struct lr_plan {
     uint64_t kv_bytes_per_token;     /* all layers, one session */
     uint64_t kv_slot_bytes;          /* one session's cache, its pages rounded up to LR_ALIGN */
     uint64_t kv_bytes, activation_bytes; /* regions of that class, rounded up to LR_ALIGN; with weights: the arena */
-    uint64_t *kv_offset;     /* (n_sessions x n_layers) in the arena of the layer's attention: session * n_layers + layer */
+    uint64_t *kv_offset;     /* (n_sessions x n_layers) in the arena of the layer's attention: by session, then layer */
     uint64_t *kv_page_bytes; /* (n_layers) */
     int32_t *kv_slots;       /* (n_layers) positions the layer keeps */
     uint64_t n_params;
@@ -182,16 +182,16 @@ typedef struct lr_plan {
  * to 512.  At each step the chunk goes from 512 down to 32 before anything else gives way; beside a lowered context it
  * starts from 128.  What the caller pinned is kept.  in->model etc. must outlive the call only.
  * NOMEM when nothing fits: needed, available and the remedies below.  ARG, UNSUPPORTED, FORMAT: impossible input.
- * Cost: <= 1 ms for 100 layers.                                                                                       */
+ * Cost: <= 1 ms for 100 layers.                                                                                      */
 llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error *err);
 void lr_plan_close(lr_plan *plan); /* frees its arrays; accepts a zeroed plan */
 
 /* Lays out the choices of a plan's JSON (lr_plan_json) for the input as it is now: precision, cache, context, chunk and
  * places are those of the document, budgets and rates those of the input.  FORMAT: no such document, or the result would
- * be another plan; the sentence says where.  NOMEM, VRAM: it does not fit the budgets any more.                       */
+ * be another plan; the sentence says where.  NOMEM, VRAM: it does not fit the budgets any more.                      */
 llmrun_status lr_plan_replay(lr_plan *plan, const lr_plan_input *in, const char *json, llmrun_error *err);
 
-/* A change of the command line that makes a refused plan fit: proved by planning again.                               */
+/* A change of the command line that makes a refused plan fit: proved by planning again.                              */
 typedef struct lr_plan_remedy {
     char words[80];        /* "--quant 4bit -c 2048"; "--vram 8589934592,0": without the second GPU */
     lr_plan_input input;   /* the input with that change; its gpus may be those below */
@@ -201,11 +201,11 @@ typedef struct lr_plan_remedy {
 } lr_plan_remedy;
 enum { LR_PLAN_MAX_REMEDIES = 8 };
 /* Fills the smallest changes, single ones first, other devices and exact sizes last; returns their number, 0 when `in`
- * fits already.                                                                                                       */
+ * fits already.                                                                                                      */
 int lr_plan_remedies(const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]);
 
 /* Decode tokens/s that 1 GiB more on each GPU would add, by planning again; 0 where nothing is left to the CPU or rates
- * are unknown.                                                                                                        */
+ * are unknown.                                                                                                       */
 double lr_plan_marginal(const lr_plan *plan, const lr_plan_input *in);
 
 void lr_plan_text(const lr_plan *plan, const lr_plan_input *in, lr_text *out); /* for people */

@@ -1,5 +1,5 @@
 /* Planner, choice: precision, context and chunk, where the caller left them open, and how GPUs are used.  The order is
- * the one that plan.h promises; nothing that was pinned changes.                                                      */
+ * the one that plan.h promises; nothing that was pinned changes.                                                     */
 #include "runtime/plan_layout.h"
 
 enum {
@@ -11,7 +11,7 @@ enum {
     CHUNK_LEAST = 32,
 };
 
-/* One step of the order: a precision, the range of contexts allowed with it, and whether GPUs must hold everything.   */
+/* One step of the order: a precision, the range of contexts allowed with it, and whether GPUs must hold everything.  */
 typedef struct stage {
     lr_format quant;
     int32_t lo, hi;
@@ -31,14 +31,14 @@ static int precisions(const lr_plan_input *in, lr_format quants[3]) {
     return in->quant != LR_FORMAT_NONE || in->prefer == LR_PREFER_SPEED ? 1 : 3;
 }
 
-/* Context that auto wants, and the full range it may use.                                                             */
+/* Context that auto wants, and the full range it may use.                                                            */
 static int32_t full_context(const lr_plan_input *in) {
     int32_t full = in->model->n_ctx_train;
     return in->n_ctx_most > 0 && in->n_ctx_most < full ? in->n_ctx_most : full;
 }
 
 /* Beside layers on the CPU a context longer than the useful one would push more of them there: it stays at that.
- * Reading weights from disk for every token comes after everything else, fewest bits first.                            */
+ * Reading weights from disk for every token comes after everything else, fewest bits first.                          */
 static int list_stages(const lr_plan_input *in, stage *stages, int32_t full) {
     lr_format quants[3];
     bool pinned = in->n_ctx > 0, gpus = in->n_gpus > 0;
@@ -66,7 +66,7 @@ typedef struct search {
     lr_plan_sizes sizes; /* of the choice in trial */
 } search;
 
-/* Of two refused choices the one that is nearer: GPUs with a layer each, then the fewest bytes.                       */
+/* Of two refused choices the one that is nearer: GPUs with a layer each, then the fewest bytes.                      */
 static bool nearer(const lr_plan_sizes *a, const lr_plan_sizes *b) {
     if ((a->short_gpu < 0) != (b->short_gpu < 0)) return a->short_gpu < 0;
     return a->short_gpu < 0 ? a->needed < b->needed : a->short_needs < b->short_needs;
@@ -76,7 +76,7 @@ static bool measure(search *k, const lr_plan_choice *c) {
     return lr_plan_measure(k->in, k->w, c, &k->scale->places, &k->sizes);
 }
 
-/* Weights and caches that all GPUs together must hold where nothing is left to the CPU.                               */
+/* Weights and caches that all GPUs together must hold where nothing is left to the CPU.                              */
 static uint64_t gpu_bytes(const search *k, const lr_plan_sizes *s) {
     return k->w->gpu_total + s->session * (uint64_t)k->in->n_sessions;
 }
@@ -88,7 +88,7 @@ static bool may_be_whole(search *k, const lr_plan_choice *c) {
 }
 
 /* Measures a choice and keeps it if it fits (faster: and takes less time than the one kept), or if it is nearer to
- * fitting than any before it.                                                                                         */
+ * fitting than any before it.                                                                                        */
 static bool try_choice(search *k, lr_plan_choice c, bool faster) {
     lr_plan_found *found = &k->found;
     if ((k->g.whole && !may_be_whole(k, &c)) || !measure(k, &c)) return false;
@@ -106,7 +106,7 @@ static bool try_choice(search *k, lr_plan_choice c, bool faster) {
     return fits;
 }
 
-/* Largest multiple of CTX_STEP in [lo, hi) that fits; needs grow with the context.                                    */
+/* Largest multiple of CTX_STEP in [lo, hi) that fits; needs grow with the context.                                   */
 static bool try_lower_contexts(search *k, lr_plan_choice c) {
     if (k->g.lo == k->g.hi) return false;
     int32_t lo = (k->g.lo + CTX_STEP - 1) / CTX_STEP, hi = (k->g.hi - 1) / CTX_STEP;
@@ -124,7 +124,7 @@ static bool try_lower_contexts(search *k, lr_plan_choice c) {
     return fits;
 }
 
-/* All ways to use GPUs at one context: chunk, streaming, head or layers first.  The fastest is kept.                  */
+/* All ways to use GPUs at one context: chunk, streaming, head or layers first.  The fastest is kept.                 */
 static bool try_ways(search *k, lr_plan_choice c, int32_t most, int32_t least) {
     bool split = !k->g.whole;
     for (c.n_batch = most; c.n_batch >= least; c.n_batch /= 2)
@@ -143,7 +143,7 @@ static lr_plan_choice first_choice(const search *k) {
                              .stream = LR_PLACE_HOST, .disk = k->g.disk };
 }
 
-/* The choice of a stage that asks least.                                                                              */
+/* The choice of a stage that asks least.                                                                             */
 static bool try_least(search *k, lr_plan_choice c) {
     c.n_ctx = k->g.lo;
     c.n_batch = k->in->n_batch ? k->in->n_batch : CHUNK_LEAST;
@@ -152,7 +152,7 @@ static bool try_least(search *k, lr_plan_choice c) {
     return fits || (k->in->n_gpus && try_choice(k, c, false));
 }
 
-/* Full context first, then lower ones; each with chunks from large to small, or the pinned one.                       */
+/* Full context first, then lower ones; each with chunks from large to small, or the pinned one.                      */
 static bool try_stage(search *k) {
     const lr_plan_input *in = k->in;
     lr_plan_choice c = first_choice(k);
@@ -170,12 +170,12 @@ static bool try_stage(search *k) {
     return try_least(k, c);
 }
 
-/* What a precision is said to need: of the host, or of all GPUs for weights and cache.                                */
+/* What a precision is said to need: of the host, or of all GPUs for weights and cache.                               */
 static uint64_t needs(const search *k, const lr_plan_sizes *s) {
     return k->in->n_gpus ? gpu_bytes(k, s) : s->needed;
 }
 
-/* Keeps what the precision of a failed stage would have needed.                                                       */
+/* Keeps what the precision of a failed stage would have needed.                                                      */
 static void note_tried(search *k, lr_plan_found *out) {
     lr_plan_choice c = first_choice(k);
     c.n_ctx = k->g.lo;

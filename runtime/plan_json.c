@@ -1,5 +1,5 @@
 /* Planner, JSON: the whole plan as one document, which plan_read.c replays.  Sizes are bytes; the hash is a string, for
- * it needs all 64 bits.  Places are "cpu", "GPU 0", "GPU 1", ...                                                      */
+ * it needs all 64 bits.  Places are "cpu", "GPU 0", "GPU 1", ...                                                     */
 #include <stdio.h>
 
 #include "runtime/plan_layout.h"
@@ -36,7 +36,7 @@ static void string(lr_text *out, const char *name, const char *value) {
     lr_text_add(out, ",\n");
 }
 
-/* A rate that is unknown is null.                                                                                     */
+/* A rate that is unknown is null.                                                                                    */
 static void rate(lr_text *out, const char *name, double value) {
     if (value > 0)
         lr_text_add(out, "  \"%s\": %.6g,\n", name, value);
@@ -115,7 +115,7 @@ static void add_regions(lr_text *out, const lr_plan_region *r, size_t n, const c
     lr_text_add(out, "%s]", indent);
 }
 
-/* One member of a device's object.                                                                                    */
+/* One member of a device's object.                                                                                   */
 static void member(lr_text *out, const char *name, uint64_t value) {
     lr_text_add(out, "\"%s\": %llu, ", name, (unsigned long long)value);
 }
@@ -173,7 +173,7 @@ static void add_devices(lr_text *out, const lr_plan *plan, const lr_plan_input *
     lr_text_add(out, "\n  ],\n");
 }
 
-/* The places of a layer's groups; "device" is where all of it is, or "cpu" where the CPU computes a part.             */
+/* The places of a layer's groups; "device" is where all of it is, or "cpu" where the CPU computes a part.            */
 static void add_layers(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
     static const char *const names[LR_N_GROUPS] = { "attn", "gate_up", "down" };
     char buf[16];

@@ -1,11 +1,11 @@
 /* Planner, layout: every tensor, cache and buffer of a choice gets its offset.  An arena holds weights (one region a
- * layer), KV caches (one region a session and layer), buffers of a pass; a GPU's also the slots for streaming.        */
+ * layer), KV caches (one region a session and layer), buffers of a pass; a GPU's also the slots for streaming.       */
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime/plan_layout.h"
 
-/* An arena while it is laid out: the host's or a GPU's.                                                               */
+/* An arena while it is laid out: the host's or a GPU's.                                                              */
 typedef struct arena {
     lr_plan_region *regions;
     size_t n;
@@ -29,7 +29,7 @@ static uint64_t add_region(arena *a, uint64_t bytes, const char *format, ...) {
 
 /* ---- weights ---- */
 
-/* Groups of a weights block: what stands before the layers, the layers, what comes after.                             */
+/* Groups of a weights block: what stands before the layers, the layers, what comes after.                            */
 static int32_t group_of(const lr_plan_input *in, const lr_plan_tensor *t) {
     return t->role == LR_EMBED ? 0 : t->layer < 0 ? in->model->n_layers + 1 : t->layer + 1;
 }
@@ -43,11 +43,12 @@ static uint64_t bytes_in(const lr_plan_placement *p, int place) {
 }
 
 /* Offsets of the tensors of one place, in the order of their group, then of the input.  ends (n_layers + 2): room for
- * the groups' cursors.  Returns their bytes.                                                                          */
+ * the groups' cursors.  Returns their bytes.                                                                         */
 static uint64_t place_weights(lr_plan *plan, const lr_plan_input *in, int place, uint64_t *ends, arena *a) {
     int32_t n_groups = in->model->n_layers + 2;
     memset(ends, 0, (size_t)n_groups * sizeof *ends);
-    for (size_t i = 0; i < in->n_tensors; i++) ends[group_of(in, &in->tensors[i])] += bytes_in(&plan->placements[i], place);
+    for (size_t i = 0; i < in->n_tensors; i++)
+        ends[group_of(in, &in->tensors[i])] += bytes_in(&plan->placements[i], place);
     uint64_t at = 0;
     for (int32_t g = 0; g < n_groups; g++) {
         uint64_t bytes = ends[g];
@@ -66,7 +67,7 @@ static uint64_t place_weights(lr_plan *plan, const lr_plan_input *in, int place,
     return at;
 }
 
-/* Weights that every token reads from disk: those of the last groups of the host, as many as RAM has no room for.     */
+/* Weights that every token reads from disk: those of the last groups of the host, as many as RAM has no room for.    */
 static void mark_disk(lr_plan *plan, const lr_plan_input *in, bool tied, uint64_t disk) {
     for (size_t i = in->n_tensors; i-- > 0 && disk;) {
         lr_plan_placement *p = &plan->placements[i];
@@ -106,7 +107,7 @@ static llmrun_status place_tensors(lr_plan *plan, const lr_plan_input *in, const
 
 /* ---- caches and buffers ---- */
 
-/* Caches of the layers whose attention is at that place.                                                              */
+/* Caches of the layers whose attention is at that place.                                                             */
 static void place_kv(lr_plan *plan, const lr_plan_input *in, int place, arena *a) {
     size_t n_layers = (size_t)in->model->n_layers;
     for (size_t session = 0; session < (size_t)in->n_sessions; session++)
@@ -135,16 +136,11 @@ static void place_buffer(lr_plan_buffers *buffers, int i, const uint64_t *bytes,
 
 static void place_pinned(lr_plan_gpu *g, const lr_plan_input *in, const lr_plan_gpu_sizes *s, int32_t n_batch) {
     uint64_t at = 0, row = 4 * (uint64_t)n_batch;
-    bool x = false, hidden = false;
-    for (int i = 0; i < 2; i++) {
-        x |= s->crossings[i].x_host > 0;
-        hidden |= s->crossings[i].hidden_host > 0;
-    }
     const struct { uint64_t *offset, bytes; } blocks[] = {
         { &g->pinned_header[0], s->header },
         { &g->pinned_header[1], s->header },
-        { &g->pinned_x, x ? row * (uint64_t)in->model->dim : 0 },
-        { &g->pinned_hidden, hidden ? row * (uint64_t)in->model->hidden_dim : 0 },
+        { &g->pinned_x, lr_plan_crosses(s, false) ? row * (uint64_t)in->model->dim : 0 },
+        { &g->pinned_hidden, lr_plan_crosses(s, true) ? row * (uint64_t)in->model->hidden_dim : 0 },
         { &g->pinned_logits, s->buffer[LR_BUFFER_logits] },
         { &g->pinned_slot[0], s->pinned_slot },
         { &g->pinned_slot[1], s->pinned_slot },
@@ -225,7 +221,7 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
 
 /* ---- all of it ---- */
 
-/* Arrays whose sizes the model and the choice give.                                                                   */
+/* Arrays whose sizes the model and the choice give.                                                                  */
 static bool allocate(lr_plan *plan, const lr_plan_input *in) {
     size_t n_layers = (size_t)in->model->n_layers, n_caches = n_layers * (size_t)in->n_sessions;
     size_t n_groups = n_layers * LR_N_GROUPS, n_regions = n_layers + 2 + n_caches + LR_N_BUFFERS;
@@ -261,7 +257,9 @@ llmrun_status lr_plan_lay_out(lr_plan *plan, const lr_plan_input *in, const lr_p
         status = lr_fail_nomem(err, "plan", in->n_tensors * sizeof *plan->placements);
         goto done;
     }
-    lr_plan_places mine = { .group = plan->place, .stream = plan->stream, .embed = LR_PLACE_HOST, .head = LR_PLACE_HOST };
+    lr_plan_places mine = {
+        .group = plan->place, .stream = plan->stream, .embed = LR_PLACE_HOST, .head = LR_PLACE_HOST
+    };
     if (places) {
         memcpy(plan->place, places->group, n_layers * LR_N_GROUPS);
         memcpy(plan->stream, places->stream, n_layers * LR_N_GROUPS);

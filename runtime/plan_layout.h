@@ -1,7 +1,7 @@
 /* Inside of the planner.  A plan is found in steps that share no state: weigh the tensors in a precision (plan_weigh.c),
  * place the groups (plan_place.c), measure what each place then takes (plan_measure.c), predict how long a reference job
  * takes (plan_predict.c), choose among what fits (plan_choose.c).  Only the winner is laid out (plan_layout.c); sizes and
- * layout come from one table, so they cannot differ.                                                                  */
+ * layout come from one table, so they cannot differ.                                                                 */
 #ifndef LR_PLAN_LAYOUT_H
 #define LR_PLAN_LAYOUT_H
 
@@ -13,7 +13,7 @@ static inline uint64_t lr_plan_aligned(uint64_t a) { return (a + LR_ALIGN - 1) &
 
 /* ---- weights in one precision ---- */
 
-/* One group's weights.                                                                                                */
+/* One group's weights.                                                                                               */
 typedef struct lr_plan_part {
     uint64_t gpu, gpu_read;  /* on a GPU: in its arena, each tensor rounded up to LR_ALIGN; as a token reads them */
     uint64_t block, mapped;  /* on the host: converted, used from the file */
@@ -26,7 +26,7 @@ typedef struct lr_plan_part {
 
 enum { LR_PLAN_WIDTHS = 3 }; /* different row lengths a format: matmuls read rows of dim, q_dim or hidden values */
 
-/* All weights; sizes in bytes.                                                                                        */
+/* All weights; sizes in bytes.                                                                                       */
 typedef struct lr_plan_weights {
     uint64_t block;          /* converted tensors */
     uint64_t mapped;         /* used from the file and read by every token */
@@ -47,37 +47,37 @@ static inline size_t lr_plan_part_index(const lr_plan_input *in, int32_t layer, 
                                : (size_t)in->model->n_layers * LR_N_GROUPS + (group == LR_GROUP_HEAD);
 }
 
-/* One matrix is both embedding and head, under whichever of the two roles the file has it.                            */
+/* One matrix is both embedding and head, under whichever of the two roles the file has it.                           */
 bool lr_plan_tied(const lr_plan_input *in);
-/* Index of the part that a tensor belongs to.                                                                         */
+/* Index of the part that a tensor belongs to.                                                                        */
 size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor *t);
-/* How a tensor runs in that precision on the host or a GPU; place, offsets left 0.  False: its size overflows.        */
+/* How a tensor runs in that precision on the host or a GPU; place, offsets left 0.  False: its size overflows.       */
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
                                  bool on_gpu, lr_plan_placement *out);
-/* Bytes that a tensor so placed takes in a GPU's arena.                                                               */
+/* Bytes that a tensor so placed takes in a GPU's arena.                                                              */
 static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) { return lr_plan_aligned(p->bytes); }
 
-/* Where groups go; arrays of the caller's.                                                                            */
+/* Where groups go; arrays of the caller's.                                                                           */
 typedef struct lr_plan_places {
     int8_t *group, *stream; /* (n_layers x LR_N_GROUPS), as in lr_plan */
     int8_t embed, head;
 } lr_plan_places;
 
 /* Weights already weighed, by quant + 1, and room for a candidate's places.  Tensors, use_mmap and cached are the same
- * for all users of one.  Zeroed to begin with.                                                                        */
+ * for all users of one.  Zeroed to begin with.                                                                       */
 typedef struct lr_plan_scale {
     bool done[LR_N_FORMATS + 1], ok[LR_N_FORMATS + 1];
     lr_plan_weights weights[LR_N_FORMATS + 1];
     lr_plan_places places;
     bool no_memory;
 } lr_plan_scale;
-/* NULL: a size overflows, or no_memory.                                                                               */
+/* NULL: a size overflows, or no_memory.                                                                              */
 const lr_plan_weights *lr_plan_weighed(lr_plan_scale *scale, const lr_plan_input *in, lr_format quant);
 void lr_plan_scale_close(lr_plan_scale *scale);
 
 /* ---- measuring a choice ---- */
 
-/* What may be left open, decided.                                                                                     */
+/* What may be left open, decided.                                                                                    */
 typedef struct lr_plan_choice {
     lr_format quant; /* LR_FORMAT_NONE: each matrix in its file's own precision */
     lr_format kv;
@@ -88,7 +88,7 @@ typedef struct lr_plan_choice {
     bool disk;         /* mapped weights may exceed the host's budget */
 } lr_plan_choice;
 
-/* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                         */
+/* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                        */
 #define LR_PLAN_BUFFERS(X) \
     X(x) X(y) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(cos_sin) X(partial) X(logits) X(seqs) \
     X(tokens) X(ids) X(scratch)
@@ -99,7 +99,7 @@ enum {
     LR_N_BUFFERS
 };
 
-/* What one place computes.                                                                                            */
+/* What one place computes.                                                                                           */
 typedef struct lr_plan_load {
     unsigned kinds;            /* set of 1 << lr_group */
     uint64_t widths;           /* inputs of matmuls that are packed into `act`, set of lr_plan_weights.cols */
@@ -115,7 +115,7 @@ typedef struct lr_plan_load {
     int64_t longest_row;       /* values */
 } lr_plan_load;
 
-/* How often activations come to a GPU or leave it for the host.                                                       */
+/* How often activations come to a GPU or leave it for the host.                                                      */
 typedef struct lr_plan_crossings {
     int32_t x_host, hidden_host; /* to and from the host */
     int32_t x_peer, hidden_peer; /* from another GPU */
@@ -130,7 +130,13 @@ typedef struct lr_plan_gpu_sizes {
     uint64_t pinned_slot, pinned;
 } lr_plan_gpu_sizes;
 
-/* What a choice takes.                                                                                                */
+/* Do x, or the hidden values of a feed-forward, ever cross between that GPU and the host?                            */
+static inline bool lr_plan_crosses(const lr_plan_gpu_sizes *g, bool hidden) {
+    const lr_plan_crossings *c = g->crossings;
+    return hidden ? c[0].hidden_host + c[1].hidden_host > 0 : c[0].x_host + c[1].x_host > 0;
+}
+
+/* What a choice takes.                                                                                               */
 typedef struct lr_plan_sizes {
     int32_t n_batch;                 /* as run: not above n_ctx, not below n_sessions */
     int32_t slots[2];                /* positions a layer keeps: [0] full attention, [1] windowed */
@@ -156,45 +162,45 @@ typedef struct lr_plan_sizes {
 static inline bool lr_plan_windowed(const lr_hparams *h, int32_t layer) {
     return h->window > 0 && layer >= h->window_from;
 }
-/* Rounded up to what an arena there is a multiple of; bytes <= LR_PLAN_MOST.                                           */
+/* Rounded up to what an arena there is a multiple of; bytes <= LR_PLAN_MOST.                                         */
 uint64_t lr_plan_in_granules(uint64_t bytes, const lr_plan_device *d);
-/* Largest arena that a device's budget has room for.                                                                  */
+/* Largest arena that a device's budget has room for.                                                                 */
 uint64_t lr_plan_capacity(const lr_plan_device *d);
-/* Places the groups and measures.  False: a size overflows, or the KV format cannot hold this head_dim.               */
+/* Places the groups and measures.  False: a size overflows, or the KV format cannot hold this head_dim.              */
 LR_MUST_CHECK bool lr_plan_measure(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                                    lr_plan_places *places, lr_plan_sizes *out);
-/* The same with places given.                                                                                         */
+/* The same with places given.                                                                                        */
 LR_MUST_CHECK bool lr_plan_measure_placed(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                                           const lr_plan_places *places, lr_plan_sizes *out);
-/* Chunk and caches alone, which placing starts from.                                                                  */
+/* Chunk and caches alone, which placing starts from.                                                                 */
 LR_MUST_CHECK bool lr_plan_measure_kv(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *out);
 /* Bytes of a GPU's buffers for these loads, each rounded up to LR_ALIGN; buffer (LR_N_BUFFERS) gets them exactly.
- * False: a size overflows.                                                                                            */
+ * False: a size overflows.                                                                                           */
 LR_MUST_CHECK bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                                        int32_t n_batch, const lr_plan_load *own, const lr_plan_load *streamed,
                                        uint64_t *buffer, uint64_t *bytes);
-/* Adds a group.  shared: for LR_GROUP_DOWN, the same place has just computed its input.                               */
+/* Adds a group.  shared: for LR_GROUP_DOWN, the same place has just computed its input.                              */
 void lr_plan_load_add(lr_plan_load *load, const lr_plan_part *part, lr_group group, bool windowed, bool shared,
                       const lr_plan_sizes *s);
-/* Own and streamed load of a GPU with these places.                                                                   */
+/* Own and streamed load of a GPU with these places.                                                                  */
 void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *places,
                        const lr_plan_sizes *s, int gpu, lr_plan_load *own, lr_plan_load *streamed);
 
-/* Can a GPU compute that group?  Can the host's be streamed to it?                                                    */
+/* Can a GPU compute that group?  Can the host's be streamed to it?                                                   */
 bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part);
 bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part);
-/* Fills places; s has what lr_plan_measure_kv gave.  False: s->short_gpu cannot hold a layer.                         */
+/* Fills places; s has what lr_plan_measure_kv gave.  False: s->short_gpu cannot hold a layer.                        */
 LR_MUST_CHECK bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                                         lr_plan_places *places, lr_plan_sizes *s);
 
 /* Allocates and fills the plan's arrays, offsets and totals.  places: NULL to place as lr_plan_measure does.  s gets
- * the sizes.  [errors: NOMEM]                                                                                         */
+ * the sizes.  [errors: NOMEM]                                                                                        */
 llmrun_status lr_plan_lay_out(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                               const lr_plan_places *places, lr_plan_sizes *s, llmrun_error *err);
 
 /* ---- choosing ---- */
 
-/* The outcome of choosing.                                                                                            */
+/* The outcome of choosing.                                                                                           */
 typedef struct lr_plan_found {
     bool fits;
     bool overflows;          /* nothing could even be measured */
@@ -207,34 +213,34 @@ typedef struct lr_plan_found {
     uint64_t full_needs;     /* where it was lowered: what it would need, 0: too much to count */
 } lr_plan_found;
 void lr_plan_choose(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_found *out);
-/* Would lr_plan_choose find anything?  With GPUs it looks at the choice that asks least alone.                        */
+/* Would lr_plan_choose find anything?  With GPUs it looks at the choice that asks least alone.                       */
 bool lr_plan_can_fit(lr_plan_scale *scale, const lr_plan_input *in);
-/* Predicted, 0 where a rate is unknown.                                                                               */
+/* Predicted, 0 where a rate is unknown.                                                                              */
 double lr_plan_decode_rate(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                            const lr_plan_sizes *s);
 
-/* Seconds of the reference job, and from how many tokens on streaming pays (s->stream_from).                          */
+/* Seconds of the reference job, and from how many tokens on streaming pays (s->stream_from).                         */
 void lr_plan_estimate(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *s);
-/* GPU to stream to.                                                                                                   */
+/* GPU to stream to.                                                                                                  */
 int8_t lr_plan_stream_gpu(const lr_plan_input *in);
 
-/* ARG, UNSUPPORTED or FORMAT with the sentence for an input that no budget can help.                                  */
+/* ARG, UNSUPPORTED or FORMAT with the sentence for an input that no budget can help.                                 */
 llmrun_status lr_plan_check(const lr_plan_input *in, llmrun_error *err);
-/* lr_plan_remedies with weights already weighed.                                                                      */
+/* lr_plan_remedies with weights already weighed.                                                                     */
 int lr_plan_remedies_from(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]);
-/* Fills err with the refusal; returns NOMEM or VRAM.                                                                  */
+/* Fills err with the refusal; returns NOMEM or VRAM.                                                                 */
 llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, const lr_plan_found *found,
                              llmrun_error *err);
-/* Predicted rates, why, hash.                                                                                         */
+/* Predicted rates, why, hash.                                                                                        */
 void lr_plan_predict(lr_plan *plan, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                      const lr_plan_sizes *s);
 void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found);
-/* Appends to a NUL-terminated text of that size; what does not fit is cut.                                            */
+/* Appends to a NUL-terminated text of that size; what does not fit is cut.                                           */
 void lr_plan_say(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 uint64_t lr_plan_hash(const lr_plan *plan);
-/* "cpu", "GPU 0"; returns buf or a constant.                                                                          */
+/* "cpu", "GPU 0"; returns buf or a constant.                                                                         */
 const char *lr_plan_place_name(char buf[16], int place);
-/* The command line that repeats the plan.                                                                             */
+/* The command line that repeats the plan.                                                                            */
 void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out);
 
 #endif

@@ -1,7 +1,7 @@
-/* Planner, measuring: what a choice of context, chunk, KV format and places takes of the host and of each GPU.        */
+/* Planner, measuring: what a choice of context, chunk, KV format and places takes of the host and of each GPU.       */
 #include "runtime/plan_layout.h"
 
-/* Product that remembers in *ok whether any was too large; then the result is 0 and harmless.                         */
+/* Product that remembers in *ok whether any was too large; then the result is 0 and harmless.                        */
 static uint64_t product(bool *ok, uint64_t a, uint64_t b) {
     uint64_t r;
     if (lr_mul_u64(a, b, &r) && r <= LR_PLAN_MOST) return r;
@@ -15,7 +15,9 @@ static uint64_t sum(bool *ok, uint64_t a, uint64_t b) { /* both at most LR_PLAN_
     return 0;
 }
 
-static uint64_t granule_of(const lr_plan_device *d) { return d->granule_bytes > LR_ALIGN ? d->granule_bytes : LR_ALIGN; }
+static uint64_t granule_of(const lr_plan_device *d) {
+    return d->granule_bytes > LR_ALIGN ? d->granule_bytes : LR_ALIGN;
+}
 
 uint64_t lr_plan_in_granules(uint64_t bytes, const lr_plan_device *d) {
     uint64_t granule = granule_of(d), rest = bytes % granule;
@@ -64,7 +66,7 @@ static size_t act_size(lr_act_format format, int64_t n, int64_t cols) {
     return format == LR_ACT_NONE ? 0 : lr_act_bytes(format, n, cols);
 }
 
-/* Widest packed input of a set: in the formats that the kernels ask for, long and short passes.                       */
+/* Widest packed input of a set: in the formats that the kernels ask for, long and short passes.                      */
 static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, uint64_t widths, bool gpu,
                           int32_t n) {
     size_t most = 0;
@@ -89,7 +91,7 @@ static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weigh
     return most;
 }
 
-/* What CPU and GPUs have alike: float rows, packed inputs, angles, logits.  `kinds` of groups are computed there.     */
+/* What CPU and GPUs have alike: float rows, packed inputs, angles, logits.  `kinds` of groups are computed there.    */
 static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, int32_t n_batch, uint64_t *b) {
     const lr_hparams *h = in->model;
     uint64_t row = 4 * (uint64_t)n_batch, dim = (uint64_t)h->dim, hidden = (uint64_t)h->hidden_dim;
@@ -105,7 +107,8 @@ static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, i
     }
     if (has(kinds, GATE_UP | DOWN)) b[LR_BUFFER_gate] = product(ok, row, hidden);
     if (has(kinds, GATE_UP)) b[LR_BUFFER_up] = product(ok, row, hidden);
-    if (has(kinds, HEAD)) b[LR_BUFFER_logits] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)h->n_vocab);
+    if (has(kinds, HEAD))
+        b[LR_BUFFER_logits] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)h->n_vocab);
 }
 
 static uint64_t seqs_bytes(bool *ok, const lr_plan_input *in, int64_t n_layers) {
@@ -129,14 +132,15 @@ bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, cons
     if (has(kinds, ATTN)) {
         b[LR_BUFFER_seqs] = seqs_bytes(&ok, in, (int64_t)own->n_layers[0] + own->n_layers[1] + streamed->n_layers[0] +
                                                     streamed->n_layers[1]);
-        b[LR_BUFFER_partial] = lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, h->head_dim);
+        b[LR_BUFFER_partial] =
+            lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, h->head_dim);
     }
     if (has(kinds, EMBED)) b[LR_BUFFER_ids] = 4 * (uint64_t)n_batch;
     *bytes = total(&ok, b);
     return ok;
 }
 
-/* The host's: tokens and threads' scratch besides, sequences of one layer at a time.                                  */
+/* The host's: tokens and threads' scratch besides, sequences of one layer at a time.                                 */
 static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                                  lr_plan_sizes *s) {
     const lr_hparams *h = in->model;
@@ -148,9 +152,9 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     if (has(kinds, ATTN)) b[LR_BUFFER_seqs] = seqs_bytes(ok, in, 1);
     b[LR_BUFFER_tokens] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)c->n_ctx);
 
-    /* The callbacks multiply without checking: bound the products first.                                              */
-    int64_t max_cols = has(kinds, ALL & ~EMBED) ? lr_max(w->max_cols, lr_max((int64_t)q_dim, lr_max(h->dim, h->hidden_dim)))
-                                                : h->dim;
+    /* The callbacks multiply without checking: bound the products first.                                             */
+    int64_t max_cols =
+        has(kinds, ALL & ~EMBED) ? lr_max(w->max_cols, lr_max((int64_t)q_dim, lr_max(h->dim, h->hidden_dim))) : h->dim;
     uint64_t attention = product(ok, product(ok, row, (uint64_t)c->n_ctx), q_dim + 16 * (uint64_t)h->n_heads);
     uint64_t widest = product(ok, row, (uint64_t)max_cols);
     s->scratch_stride = 0;
@@ -184,7 +188,7 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
     l->largest_page = (uint64_t)lr_max((int64_t)l->largest_page, (int64_t)lr_plan_aligned(s->page[windowed]));
 }
 
-/* Where a long pass computes a group of a layer (p: the layer's three).                                               */
+/* Where a long pass computes a group of a layer (p: the layer's three).                                              */
 static int8_t long_place(const lr_plan_places *p, size_t i) {
     return p->group[i] == LR_PLACE_HOST ? p->stream[i] : p->group[i];
 }
@@ -199,7 +203,7 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
             size_t i = first + (size_t)g, up = first + LR_GROUP_GATE_UP;
             if (p->group[i] != gpu && p->stream[i] != gpu) continue;
             lr_plan_load *to = p->group[i] == gpu ? own : streamed;
-            /* Its input may come from another place in short passes or in long ones: then room in `act` as well.      */
+            /* Its input may come from another place in short passes or in long ones: then room in `act` as well.     */
             bool down = g == LR_GROUP_DOWN, in_short = p->group[up] == gpu, in_long = long_place(p, up) == gpu;
             bool always = to == own ? in_short && in_long : in_long;
             lr_plan_load_add(to, &w->parts[i], (lr_group)g, windowed, down && always, s);
@@ -211,7 +215,7 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
     if (p->embed == gpu) own->kinds |= EMBED;
 }
 
-/* The host computes and holds what the GPUs do not.                                                                   */
+/* The host computes and holds what the GPUs do not.                                                                  */
 static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *p, lr_plan_sizes *s) {
     lr_plan_load *host = &s->host;
     *host = (lr_plan_load){ .kinds = ALL, .widths = w->widths, .weights = w->block, .mapped = w->mapped,
@@ -265,7 +269,7 @@ static void cross(lr_plan_sizes *s, int from, int to, bool hidden, int is_long) 
     ++*(peers ? hidden ? &c->hidden_peer : &c->x_peer : hidden ? &c->hidden_host : &c->x_host);
 }
 
-/* Follows a short and a long pass from place to place.                                                                */
+/* Follows a short and a long pass from place to place.                                                               */
 static void find_crossings(const lr_plan_input *in, const lr_plan_places *p, lr_plan_sizes *s) {
     size_t n = (size_t)in->model->n_layers * LR_N_GROUPS;
     for (int i = 0; i < in->n_gpus; i++) {
@@ -286,18 +290,15 @@ static void find_crossings(const lr_plan_input *in, const lr_plan_places *p, lr_
     }
 }
 
-static bool any(const lr_plan_gpu_sizes *g, bool hidden) {
-    const lr_plan_crossings *c = g->crossings;
-    return hidden ? c[0].hidden_host + c[1].hidden_host > 0 : c[0].x_host + c[1].x_host > 0;
-}
-
 static void measure_pinned(bool *ok, const lr_plan_input *in, lr_plan_gpu_sizes *g, int32_t n_batch) {
     uint64_t row = 4 * (uint64_t)n_batch;
     uint64_t longest = lr_plan_aligned(4 * (uint64_t)lr_max(g->own.longest_row, g->streamed.longest_row));
     g->pinned_slot = (uint64_t)lr_max(lr_max((int64_t)g->slot, (int64_t)longest), (int64_t)LR_PLAN_LOAD_SLOT);
     uint64_t sum_of = 2 * lr_plan_aligned(g->header);
-    if (any(g, false)) sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->dim)));
-    if (any(g, true)) sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->hidden_dim)));
+    if (lr_plan_crosses(g, false))
+        sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->dim)));
+    if (lr_plan_crosses(g, true))
+        sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->hidden_dim)));
     sum_of = sum(ok, sum_of, lr_plan_aligned(g->buffer[LR_BUFFER_logits]));
     sum_of = sum(ok, sum_of, 2 * g->pinned_slot);
     g->pinned = sum(ok, sum_of, 2 * g->kv_slot);
@@ -312,7 +313,8 @@ static void measure_gpu(bool *ok, const lr_plan_input *in, const lr_plan_weights
     g->kv_slot = g->streamed.largest_page;
     g->staging = 2 * (g->slot + g->kv_slot);
     const uint64_t *b = g->buffer;
-    g->header = lr_plan_aligned(b[LR_BUFFER_seqs]) + lr_plan_aligned(b[LR_BUFFER_ids]) + lr_plan_aligned(b[LR_BUFFER_cos_sin]);
+    g->header =
+        lr_plan_aligned(b[LR_BUFFER_seqs]) + lr_plan_aligned(b[LR_BUFFER_ids]) + lr_plan_aligned(b[LR_BUFFER_cos_sin]);
     g->arena = sum(ok, sum(ok, g->own.weights, g->own.kv), sum(ok, g->activations, g->staging));
     g->arena = sum(ok, 0, lr_plan_in_granules(g->arena, &in->gpus[gpu]));
     measure_pinned(ok, in, g, s->n_batch);

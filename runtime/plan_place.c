@@ -3,10 +3,10 @@
  * A pass goes through embedding, layers and head in order, so each GPU takes consecutive layers; what no GPU has room
  * for is at the start and computed by the CPU.  Where everything fits, layers are split so that no GPU takes much longer
  * than another.  Where it does not, GPUs are filled from the last layer down, whole layers first; the room that is left
- * then takes single groups of the layers beside them, until none fits any more.                                       */
+ * then takes single groups of the layers beside them, until none fits any more.                                      */
 #include "runtime/plan_layout.h"
 
-/* One GPU while it is being filled.                                                                                   */
+/* One GPU while it is being filled.                                                                                  */
 typedef struct room {
     lr_plan_load load, streamed; /* streamed: the most that can be, while that is not known */
     uint64_t buffers;            /* without the lists of sequences, which grow with every layer */
@@ -52,15 +52,16 @@ static uint64_t used(const placer *k, const room *r) {
     return r->load.weights + r->load.kv + r->buffers + lists + r->staging;
 }
 
-/* Sizes the buffers anew; false where they overflow or the GPU is too full.                                           */
+/* Sizes the buffers anew; false where they overflow or the GPU is too full.                                          */
 static bool settle(const placer *k, room *r) {
     uint64_t buffer[LR_N_BUFFERS];
-    if (!lr_plan_gpu_buffers(k->in, k->w, k->c, k->s->n_batch, &r->load, &r->streamed, buffer, &r->buffers)) return false;
+    if (!lr_plan_gpu_buffers(k->in, k->w, k->c, k->s->n_batch, &r->load, &r->streamed, buffer, &r->buffers))
+        return false;
     r->buffers -= lr_plan_aligned(buffer[LR_BUFFER_seqs]);
     return used(k, r) <= r->capacity;
 }
 
-/* Takes the load if it fits.  Buffers change only with the kinds of groups and the widths.                            */
+/* Takes the load if it fits.  Buffers change only with the kinds of groups and the widths.                           */
 static bool take(const placer *k, room *r, const lr_plan_load *load) {
     const lr_plan_load *old = &r->load;
     bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths;
@@ -71,7 +72,7 @@ static bool take(const placer *k, room *r, const lr_plan_load *load) {
     return false;
 }
 
-/* Adds what GPUs take of a layer.                                                                                     */
+/* Adds what GPUs take of a layer.                                                                                    */
 static void add_layer(const placer *k, lr_plan_load *load, int32_t layer) {
     size_t first = (size_t)layer * LR_N_GROUPS;
     for (int g = 0; g < LR_N_GROUPS; g++)
@@ -113,7 +114,7 @@ static void empty(placer *k) {
 
 /* ---- everything on GPUs: a split in proportion to their rates ---- */
 
-/* What the split balances: matmul work where all rates of it are known, else bytes read, else layers' bytes alone.    */
+/* What the split balances: matmul work where all rates of it are known, else bytes read, else layers' bytes alone.   */
 typedef struct scale {
     bool by_flops, by_read;
 } scale;
@@ -134,13 +135,13 @@ static double layer_time(const placer *k, scale z, int32_t layer, int gpu) {
     return z.by_read ? bytes / k->in->gpus[gpu].read_bytes_per_s : bytes;
 }
 
-/* Work that the last GPU has beside its layers; prompts need the head for one row only.                               */
+/* Work that the last GPU has beside its layers; prompts need the head for one row only.                              */
 static double head_time(const placer *k, scale z) {
     double bytes = (double)k->w->parts[head_of(k)].gpu;
     return z.by_flops ? 0 : z.by_read ? bytes / k->in->gpus[k->in->n_gpus - 1].read_bytes_per_s : bytes;
 }
 
-/* Each GPU in turn takes as many layers as fit and as `bound` seconds allow; the last takes the rest.                  */
+/* Each GPU in turn takes as many layers as fit and as `bound` seconds allow; the last takes the rest.                */
 static bool split_within(placer *k, scale z, double bound) {
     int32_t layer = 0, n_layers = k->in->model->n_layers;
     int last = k->in->n_gpus - 1;
@@ -164,10 +165,10 @@ static bool split_within(placer *k, scale z, double bound) {
 }
 
 /* Bisections of the bound.  Without a GPU too small for its share the best bound lies within one layer's time of the
- * ideal one, where few suffice.                                                                                       */
+ * ideal one, where few suffice.                                                                                      */
 enum { BISECTIONS = 7, BISECTIONS_WIDE = 22 };
 
-/* The split whose slowest GPU is fastest.                                                                             */
+/* The split whose slowest GPU is fastest.                                                                            */
 static bool split(placer *k) {
     int32_t n_layers = k->in->model->n_layers;
     for (int32_t l = 0; l < n_layers; l++)
@@ -195,14 +196,14 @@ static bool split(placer *k) {
 
 /* ---- not everything fits: fill to the brim ---- */
 
-/* Room that streaming takes at most: every group that could be streamed.                                              */
+/* Room that streaming takes at most: every group that could be streamed.                                             */
 static void reserve_streaming(placer *k) {
     room *r = &k->rooms[k->c->stream];
     for (int32_t l = 0; l < k->in->model->n_layers; l++) add_layer(k, &r->streamed, l);
     r->staging = 2 * (r->streamed.largest + r->streamed.largest_page);
 }
 
-/* Whole layers, from the last down, for the last GPU first; each must get one.                                        */
+/* Whole layers, from the last down, for the last GPU first; each must get one.                                       */
 static bool fill(placer *k) {
     int last = k->in->n_gpus - 1;
     int32_t layer = k->in->model->n_layers, left = k->n_able;
@@ -242,7 +243,7 @@ static bool fill(placer *k) {
     return true;
 }
 
-/* Everything of the host that can be streamed is.                                                                     */
+/* Everything of the host that can be streamed is.                                                                    */
 static void stream_rest(const placer *k) {
     size_t n = (size_t)k->in->model->n_layers * LR_N_GROUPS;
     for (size_t i = 0; i < n; i++)
@@ -250,7 +251,7 @@ static void stream_rest(const placer *k) {
                                                                                                        : LR_PLACE_HOST;
 }
 
-/* Exactly what a GPU takes with the places as they are.                                                               */
+/* Exactly what a GPU takes with the places as they are.                                                              */
 static bool recount(placer *k, int gpu) {
     room *r = &k->rooms[gpu];
     if (k->c->stream == gpu) stream_rest(k);
@@ -259,7 +260,7 @@ static bool recount(placer *k, int gpu) {
     return settle(k, r);
 }
 
-/* Moves a group, or the head, from the host to the GPU if there is room.                                              */
+/* Moves a group, or the head, from the host to the GPU if there is room.                                             */
 static bool move(placer *k, size_t part, int gpu) {
     const lr_plan_part *p = &k->w->parts[part];
     room *r = &k->rooms[gpu], before = *r;
@@ -278,7 +279,7 @@ static bool move(placer *k, size_t part, int gpu) {
     return false;
 }
 
-/* Single groups into what room is left, nearest to the GPUs' layers first.                                            */
+/* Single groups into what room is left, nearest to the GPUs' layers first.                                           */
 static void top_up(placer *k) {
     static const lr_group order[LR_N_GROUPS] = { LR_GROUP_DOWN, LR_GROUP_GATE_UP, LR_GROUP_ATTN };
     if (k->c->stream != LR_PLACE_HOST) recount(k, k->c->stream);

@@ -1,12 +1,13 @@
 /* Planner, prediction: how long passes take.
  *
- * A place takes the longer of reading its weights and of computing with them; on GPUs the activations that kernels read
- * and write count too.  Reading caches, and activations that cross between places, are added.  A decoded token goes through all places in turn.  A prompt goes through in chunks, each place at
- * work on another one.  Streamed groups take the longer of copying and computing.
+ * A place takes the longer of reading its weights and of computing with them; on GPUs the activations that kernels
+ * read and write count too.  Reading caches, and activations that cross between places, are added.  A decoded token
+ * goes through all places in turn.  A prompt goes through in chunks, each place at work on another one.  Streamed
+ * groups take the longer of copying and computing.
  *
  * Choices that fit are compared by a reference job: a prompt of 512 tokens and 128 decoded ones, caches read as when the
  * context is half full.  Where a rate is unknown the comparison assumes one of a middling machine: main memory 40 GB/s,
- * CPU 0.6 TFLOP/s, GPU memory 400 GB/s, GPU 40 TFLOP/s, link 20 GB/s.  Predictions are only made from known rates.    */
+ * CPU 0.6 TFLOP/s, GPU memory 400 GB/s, GPU 40 TFLOP/s, link 20 GB/s.  Predictions are only made from known rates.   */
 #include "runtime/plan_layout.h"
 
 enum { PROMPT = 512, DECODED = 128 };
@@ -23,7 +24,8 @@ static rates host_rates(const lr_plan_input *in) {
 
 static rates gpu_rates(const lr_plan_input *in, int gpu) {
     const lr_plan_device *d = &in->gpus[gpu];
-    return (rates){ or_else(d->read_bytes_per_s, 400e9), or_else(d->flops_per_s, 40e12), or_else(d->link_bytes_per_s, 20e9) };
+    return (rates){ or_else(d->read_bytes_per_s, 400e9), or_else(d->flops_per_s, 40e12),
+                    or_else(d->link_bytes_per_s, 20e9) };
 }
 
 int8_t lr_plan_stream_gpu(const lr_plan_input *in) {
@@ -37,7 +39,7 @@ static double longer(double a, double b) { return a > b ? a : b; }
 
 /* ---- one pass ---- */
 
-/* A pass of n tokens behind `seen` others; streams: it is long enough for that.                                       */
+/* A pass of n tokens behind `seen` others; streams: it is long enough for that.                                      */
 typedef struct pass {
     const lr_plan_input *in;
     const lr_plan_choice *c;
@@ -46,7 +48,7 @@ typedef struct pass {
     bool streams, logits;
 } pass;
 
-/* Positions that the pass reads from the cache of a full or a windowed layer, and that a token of it sees on average.   */
+/* Positions that the pass reads from the cache of a full or a windowed layer, and that a token sees on average. */
 static double read_by(const pass *p, int windowed) {
     double read = p->seen + p->n, most = p->in->model->window + p->n - 1;
     return windowed && read > most ? most : read;
@@ -63,7 +65,7 @@ static double kv_row_bytes(const pass *p) {
 
 static double q_dim(const lr_hparams *h) { return (double)h->n_heads * h->head_dim; }
 
-/* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.           */
+/* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.          */
 static double attention_seconds(const pass *p, const lr_plan_load *l, rates r) {
     double read = l->n_layers[0] * read_by(p, 0) + l->n_layers[1] * read_by(p, 1);
     double flops = 4 * p->n * q_dim(p->in->model) * (l->n_layers[0] * seen_by(p, 0) + l->n_layers[1] * seen_by(p, 1));
@@ -74,7 +76,7 @@ static double matmul_seconds(const pass *p, const lr_plan_load *l, rates r) {
     return longer((double)l->read / r.read, 2 * p->n * (double)l->params / r.flops);
 }
 
-/* Bytes of a value of packed activations: those of the formats that most of the weights there want.                   */
+/* Bytes of a value of packed activations: those of the formats that most of the weights there want.                  */
 static double act_bytes(const pass *p, const lr_plan_load *l) {
     enum { COLS = 1024 };
     if (!l->widths) return 4;
@@ -84,7 +86,7 @@ static double act_bytes(const pass *p, const lr_plan_load *l) {
 }
 
 /* A GPU's kernels for a load.  Beside weights and caches, products read packed inputs and write float rows; norms,
- * rotation, merging of split attention and, in long passes, the product of gate and up pass over rows of their own.   */
+ * rotation, merging of split attention and, in long passes, the product of gate and up pass over rows of their own.  */
 static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
     const lr_hparams *h = p->in->model;
     double q = q_dim(h), kv = (double)h->n_kv_heads * h->head_dim, dim = h->dim, hidden = h->hidden_dim;
@@ -95,12 +97,13 @@ static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
     double norm = 4 * dim + a * dim, glu = few ? 0 : 8 * hidden + a * hidden;
     double products = n_attn * (a * (dim + q) + 4 * (q + 2 * kv) + 8 * dim) +
                       n_up * (a * dim + (few ? a : 8) * hidden) + n_down * (a * hidden + 8 * dim);
-    double rows = n_attn * (norm + 8 * q + 12 * kv + 8 * q + (splits > 1 ? q * (4 * splits + a) : 0)) + n_up * (norm + glu);
+    double rows =
+        n_attn * (norm + 8 * q + 12 * kv + 8 * q + (splits > 1 ? q * (4 * splits + a) : 0)) + n_up * (norm + glu);
     double t = longer(((double)l->read + p->n * products) / r.read, 2 * p->n * (double)l->params / r.flops);
     return t + p->n * rows / r.read + attention_seconds(p, l, r);
 }
 
-/* Copies of a streamed load: weights, the cache so far, and its new rows back.                                        */
+/* Copies of a streamed load: weights, the cache so far, and its new rows back.                                       */
 static double copy_seconds(const pass *p, const lr_plan_load *l, rates r) {
     double rows = (l->n_layers[0] + l->n_layers[1]) * (p->seen + p->n);
     return ((double)l->weights + rows * kv_row_bytes(p)) / r.link;
@@ -124,7 +127,7 @@ static double gpu_seconds(const pass *p, int gpu) {
     return t + crossing / r.link;
 }
 
-/* What the CPU computes of the pass.                                                                                  */
+/* What the CPU computes of the pass.                                                                                 */
 static double host_seconds(const pass *p) {
     rates r = host_rates(p->in);
     lr_plan_load rest = p->s->host;
@@ -143,7 +146,7 @@ static double host_seconds(const pass *p) {
 
 /* ---- prompts and tokens ---- */
 
-/* Chunk follows chunk through the places; the CPU and the GPUs that it waits for count as one.                        */
+/* Chunk follows chunk through the places; the CPU and the GPUs that it waits for count as one.                       */
 static double prompt_seconds(pass p, double n_prompt) {
     double done[1 + LR_PLAN_MAX_GPUS] = { 0 };
     for (double at = 0; at < n_prompt; at += p.n) {
@@ -189,7 +192,7 @@ static bool streaming_pays(pass p, int32_t n) {
     return streamed < host;
 }
 
-/* The CPU's time grows with n, the copies' does not: there is one crossing, or none.                                  */
+/* The CPU's time grows with n, the copies' does not: there is one crossing, or none.                                 */
 static int32_t crossover(pass p) {
     int32_t lo = 1, hi = p.s->n_batch;
     if (!streaming_pays(p, hi)) return 0;
@@ -216,7 +219,7 @@ void lr_plan_estimate(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_
 
 /* ---- for the plan ---- */
 
-/* Of the caches when the context is half full.                                                                        */
+/* Of the caches when the context is half full.                                                                       */
 static double half_cache_bytes(const pass *p) {
     double sum = 0;
     for (int32_t i = 0; i < p->in->model->n_layers; i++) {
@@ -248,7 +251,7 @@ double lr_plan_decode_rate(const lr_plan_input *in, const lr_plan_weights *w, co
     return 1 / (bytes / in->host.read_bytes_per_s + disk_seconds(in, s));
 }
 
-/* On the CPU alone two operations a weight.                                                                           */
+/* On the CPU alone two operations a weight.                                                                          */
 static double prefill_rate(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                            const lr_plan_sizes *s) {
     double n = (double)lr_min(PROMPT, c->n_ctx);

@@ -1,5 +1,5 @@
 /* Planner, replay: takes the choices of a plan's JSON and lays them out for the model and devices that are here now.
- * What comes out is that plan, to the byte, or a sentence that says what differs.                                     */
+ * What comes out is that plan, to the byte, or a sentence that says what differs.                                    */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,11 +11,12 @@ enum { MAX_VALUES = 1 << 21 };
 
 static llmrun_status bad(llmrun_error *err, const char *key, const char *expected, const cJSON *got) {
     char shown[80];
-    return lr_fail(err, LLMRUN_FORMAT, "--plan: \"%s\": expected %s, got %s; is this the output of llmrun plan --json?", key,
-                   expected, got ? lr_json_describe(shown, sizeof shown, got) : "nothing");
+    return lr_fail(err, LLMRUN_FORMAT, "--plan: \"%s\": expected %s, got %s; is this the output of llmrun plan --json?",
+                   key, expected, got ? lr_json_describe(shown, sizeof shown, got) : "nothing");
 }
 
-static llmrun_status read_int(const cJSON *json, const char *key, int32_t lo, int32_t hi, int32_t *out, llmrun_error *err) {
+static llmrun_status read_int(const cJSON *json, const char *key, int32_t lo, int32_t hi, int32_t *out,
+                              llmrun_error *err) {
     const cJSON *item = lr_json_get(json, key);
     int64_t value;
     if (!lr_json_int(item, lo, hi, &value)) return bad(err, key, "a whole number in its range", item);
@@ -36,7 +37,7 @@ static llmrun_status read_format(const cJSON *json, const char *key, lr_format *
     return *out == LR_FORMAT_NONE ? bad(err, key, "a format", item) : LLMRUN_OK;
 }
 
-/* "cpu", or "GPU i" of those that are there.                                                                          */
+/* "cpu", or "GPU i" of those that are there.                                                                         */
 static llmrun_status read_place(const cJSON *json, const char *key, const lr_plan_input *in, int8_t *out,
                                 llmrun_error *err) {
     const cJSON *item = lr_json_get(json, key);
@@ -63,7 +64,8 @@ static llmrun_status read_choice(lr_plan_choice *c, const cJSON *json, llmrun_er
     if (!status) status = read_bool(json, "quant_kept", &kept, err);
     if (status) return status;
     if (kept) c->quant = LR_FORMAT_NONE;
-    else if (!lr_formats[c->quant].encode) return bad(err, "quant", "a format to convert to", lr_json_get(json, "quant"));
+    else if (!lr_formats[c->quant].encode)
+        return bad(err, "quant", "a format to convert to", lr_json_get(json, "quant"));
     if (c->kv != LR_F32 && c->kv != LR_F16 && c->kv != LR_Q8_0)
         return bad(err, "kv", "f32, f16 or q8_0", lr_json_get(json, "kv"));
     c->disk = cJSON_IsNumber(disk) && disk->valuedouble > 0;
@@ -103,7 +105,7 @@ static llmrun_status read_places(lr_plan_places *p, const lr_plan_input *in, con
 
 /* ---- the result ---- */
 
-/* The first thing in which the plan laid out now differs from the document.                                           */
+/* The first thing in which the plan laid out now differs from the document.                                          */
 static llmrun_status differs(const lr_plan *plan, const lr_plan_input *in, const cJSON *json, llmrun_error *err) {
     const cJSON *model = lr_json_get(json, "model");
     const struct { const cJSON *in; const char *key; uint64_t now; } rows[] = {
@@ -124,7 +126,8 @@ static llmrun_status differs(const lr_plan *plan, const lr_plan_input *in, const
                        rows[i].key, then ? lr_json_describe(shown, sizeof shown, then) : "nothing",
                        (unsigned long long)rows[i].now);
     }
-    return lr_fail(err, LLMRUN_FORMAT, "--plan: hash: the same choices give %016llx here, another layout; make a new plan",
+    return lr_fail(err, LLMRUN_FORMAT,
+                   "--plan: hash: the same choices give %016llx here, another layout; make a new plan",
                    (unsigned long long)plan->hash);
 }
 
@@ -133,8 +136,8 @@ static llmrun_status check_budgets(const lr_plan *plan, const lr_plan_input *in,
         const lr_plan_device *d = &in->gpus[gpu];
         char need[32], have[32];
         if (plan->gpus[gpu].total_bytes > d->budget_bytes)
-            return lr_fail(err, LLMRUN_VRAM, "--plan: %s: needs %s (%llu bytes), available now %s; make a new plan", d->name,
-                           lr_size_gib(need, plan->gpus[gpu].total_bytes),
+            return lr_fail(err, LLMRUN_VRAM, "--plan: %s: needs %s (%llu bytes), available now %s; make a new plan",
+                           d->name, lr_size_gib(need, plan->gpus[gpu].total_bytes),
                            (unsigned long long)plan->gpus[gpu].total_bytes, lr_size_gib(have, d->budget_bytes));
     }
     char need[32], have[32];
@@ -145,7 +148,7 @@ static llmrun_status check_budgets(const lr_plan *plan, const lr_plan_input *in,
 }
 
 /* A cache of converted weights that was filled since changes where the block lies, not what runs: then the hash may
- * differ.                                                                                                             */
+ * differ.                                                                                                            */
 static llmrun_status check_same(const lr_plan *plan, const lr_plan_input *in, const cJSON *json, llmrun_error *err) {
     const cJSON *hash = lr_json_get(json, "hash"), *cached = lr_json_get(json, "cached");
     char now[20];
@@ -162,8 +165,10 @@ static llmrun_status lay_out(lr_plan *plan, lr_plan_scale *scale, const lr_plan_
     const cJSON *why = lr_json_get(json, "why");
     int n_gpus = cJSON_GetArraySize(lr_json_get(json, "devices")) - 1;
     if (n_gpus != in->n_gpus)
-        return lr_fail(err, LLMRUN_FORMAT, "--plan: devices: the plan is for the CPU and %d GPUs, here are %d; is this the "
-                       "output of llmrun plan --json for these devices?", n_gpus < 0 ? 0 : n_gpus, in->n_gpus);
+        return lr_fail(err, LLMRUN_FORMAT,
+                       "--plan: devices: the plan is for the CPU and %d GPUs, here are %d; is this the "
+                       "output of llmrun plan --json for these devices?",
+                       n_gpus < 0 ? 0 : n_gpus, in->n_gpus);
     bool lowered = false;
     llmrun_status status = read_choice(&c, json, err);
     if (!status) status = read_bool(json, "n_ctx_lowered", &lowered, err);

@@ -1,5 +1,5 @@
 /* Planner, refusal: what is needed, what there is, and the smallest changes of the command line that would fit.  Each
- * is proved: the changed input goes through the same choice as a real plan.                                           */
+ * is proved: the changed input goes through the same choice as a real plan.                                          */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ static int bits_of(const lr_plan_input *in) {
     return in->quant == LR_FORMAT_NONE ? 4 : lr_formats[in->quant].bits; /* auto has tried 4-bit already */
 }
 
-/* Pins the largest context below `most` that fits.  Needs grow with the context.                                      */
+/* Pins the largest context below `most` that fits.  Needs grow with the context.                                     */
 static bool shorten(lr_plan_scale *scale, lr_plan_input *in, int32_t most) {
     int32_t lo = CTX_REMEDY_LEAST, hi = most - 1, best = 0;
     while (lo <= hi) {
@@ -36,7 +36,7 @@ typedef struct remedies {
     int n;
 } remedies;
 
-/* The next remedy, to be changed; it counts once it is proved.                                                        */
+/* The next remedy, to be changed; it counts once it is proved.                                                       */
 static lr_plan_remedy *begin(remedies *r) {
     lr_plan_remedy *x = &r->out[r->n];
     x->input = *r->in;
@@ -57,7 +57,7 @@ static bool prove(remedies *r) {
 
 enum { CHANGE_KV = 1, CHANGE_CTX = 2 };
 
-/* Adds the remedy of fewer bits (0: as asked) with the changes of the set, if it fits.                                */
+/* Adds the remedy of fewer bits (0: as asked) with the changes of the set, if it fits.                               */
 static bool add(remedies *r, int bits, unsigned changes) {
     lr_plan_remedy *x = begin(r);
     char quant[24] = "", kv[24] = "", ctx[24] = "";
@@ -81,7 +81,7 @@ static bool add(remedies *r, int bits, unsigned changes) {
     return prove(r);
 }
 
-/* The least budget, the same for each GPU, that works.                                                                */
+/* The least budget, the same for each GPU, that works.                                                               */
 static void add_vram(remedies *r) {
     lr_plan_remedy *x = begin(r);
     memcpy(x->gpus, r->in->gpus, (size_t)r->in->n_gpus * sizeof *x->gpus);
@@ -97,7 +97,7 @@ static void add_vram(remedies *r) {
     if (hi < LR_PLAN_MOST) prove(r);
 }
 
-/* Without the GPUs that are too small for a layer: 0 bytes of them.                                                   */
+/* Without the GPUs that are too small for a layer: 0 bytes of them.                                                  */
 static void add_fewer_gpus(remedies *r) {
     lr_plan_remedy *x = begin(r);
     uint64_t budgets[LR_PLAN_MAX_GPUS];
@@ -122,7 +122,7 @@ static void add_fewer_gpus(remedies *r) {
     if (strlen(x->words) + 1 < sizeof x->words) prove(r);
 }
 
-/* Other devices, more memory.                                                                                         */
+/* Other devices, more memory.                                                                                        */
 static void add_devices(remedies *r, const lr_plan_found *found) {
     if (r->in->n_gpus) {
         if (r->in->n_gpus > 1 && found->sizes.short_gpu >= 0) add_fewer_gpus(r);
@@ -145,7 +145,7 @@ static void add_devices(remedies *r, const lr_plan_found *found) {
     prove(r);
 }
 
-/* Single changes first; two and three at once only where none of them is enough.                                      */
+/* Single changes first; two and three at once only where none of them is enough.                                     */
 int lr_plan_remedies_from(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_remedy out[LR_PLAN_MAX_REMEDIES]) {
     lr_plan_found found;
     lr_plan_choose(scale, in, &found);

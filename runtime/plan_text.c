@@ -1,10 +1,10 @@
-/* Planner, words: the plan as a person reads it.                                                                      */
+/* Planner, words: the plan as a person reads it.                                                                     */
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime/plan_layout.h"
 
-/* One row of the table: what, bytes, how it comes about.                                                              */
+/* One row of the table: what, bytes, how it comes about.                                                             */
 static void row(lr_text *out, const char *what, uint64_t bytes, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 static void row(lr_text *out, const char *what, uint64_t bytes, const char *format, ...) {
@@ -26,7 +26,7 @@ static void add_model(lr_text *out, const lr_plan *plan, const lr_plan_input *in
     lr_text_add(out, "why      %s\n\n", plan->why);
 }
 
-/* "q4_k 3.4 GB, f32 1.1 MB", largest first.                                                                           */
+/* "q4_k 3.4 GB, f32 1.1 MB", largest first.                                                                          */
 static void list_formats(char *text, size_t size, const lr_plan *plan) {
     uint64_t left[LR_N_FORMATS];
     size_t at = 0;
@@ -88,8 +88,8 @@ static void device_row(lr_text *out, const char *name, const uint64_t *bytes, si
 
 static void add_devices(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
     char name[16];
-    lr_text_add(out, "  %-8s %11s %11s %11s %11s %11s %11s %11s %11s\n", "", "weights", "KV cache", "activations", "staging",
-                "overhead", "total", "budget", "free");
+    lr_text_add(out, "  %-8s %11s %11s %11s %11s %11s %11s %11s %11s\n", "", "weights", "KV cache", "activations",
+                "staging", "overhead", "total", "budget", "free");
     for (int i = 0; i < plan->n_gpus; i++) {
         const lr_plan_gpu *g = &plan->gpus[i];
         uint64_t rounding = g->arena_bytes - g->weights_bytes - g->kv_bytes - g->activation_bytes - g->staging_bytes;
@@ -106,7 +106,7 @@ static void add_devices(lr_text *out, const lr_plan *plan, const lr_plan_input *
                                    in->host.budget_bytes - plan->needed_bytes }, 8);
 }
 
-/* "layers 3-9", "attention of 2": layers of which exactly these groups are at that place.                             */
+/* "layers 3-9", "attention of 2": layers of which exactly these groups are at that place.                            */
 static void add_layers_with(lr_text *out, const lr_plan *plan, const lr_plan_input *in, int place, unsigned groups,
                             const char **between) {
     static const char *const names[1 << LR_N_GROUPS] = {
@@ -145,8 +145,9 @@ static void add_work(lr_text *out, const lr_plan *plan, const lr_plan_input *in)
     }
     for (int i = 0; i < plan->n_gpus; i++)
         if (plan->gpus[i].slot_bytes)
-            lr_text_add(out, "  streaming: prompts send the CPU's layers to %s, from %d tokens on, through two slots of %s\n",
-                        lr_plan_place_name(name, i), plan->stream_from, lr_size_gib(gib, plan->gpus[i].slot_bytes));
+            lr_text_add(
+                out, "  streaming: prompts send the CPU's layers to %s, from %d tokens on, through two slots of %s\n",
+                lr_plan_place_name(name, i), plan->stream_from, lr_size_gib(gib, plan->gpus[i].slot_bytes));
     if (plan->mapped_rows_bytes)
         lr_text_add(out, "  the embedding is mapped too (%s); a token reads one row, so it is not counted\n",
                     lr_size_gib(gib, plan->mapped_rows_bytes));
@@ -155,7 +156,7 @@ static void add_work(lr_text *out, const lr_plan *plan, const lr_plan_input *in)
                     lr_size_gib(gib, plan->disk_bytes));
 }
 
-/* Rates of cards that are not there.                                                                                  */
+/* Rates of cards that are not there.                                                                                 */
 static void add_stated(lr_text *out, const lr_plan_input *in) {
     char name[16];
     for (int i = 0; i < in->n_gpus; i++) {
@@ -215,7 +216,8 @@ void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out)
     char path[512];
     const char *model = in->model_path ? in->model_path : "MODEL";
     lr_printable(path, sizeof path, model, strlen(model));
-    bool plain = strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+~@:,") == strlen(path);
+    bool plain =
+        strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+~@:,") == strlen(path);
     lr_text_add(out, "llmrun --model ");
     if (plain) {
         lr_text_add(out, "%s", path);

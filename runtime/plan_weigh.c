@@ -1,4 +1,4 @@
-/* Planner, weights: the format each tensor runs in, whether it is used from the file or converted, and the totals.    */
+/* Planner, weights: the format each tensor runs in, whether it is used from the file or converted, and the totals.   */
 #include <string.h>
 
 #include "runtime/plan_layout.h"
@@ -34,7 +34,7 @@ size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor 
                                             : lr_plan_part_index(in, t->layer, g);
 }
 
-/* Precision of the file: f32 runs as f16, and so does what no kernel reads (f64, f8).                                 */
+/* Precision of the file: f32 runs as f16, and so does what no kernel reads (f64, f8).                                */
 static lr_format kept_format(const lr_plan_tensor *t) {
     return t->file_format == LR_FORMAT_NONE || t->file_format == LR_F32 ? LR_F16 : t->file_format;
 }
@@ -64,7 +64,7 @@ static bool gpu_takes(lr_format f) {
 }
 
 /* What a GPU runs instead of a block format of files that it has no kernel for: of the same structure where there is
- * one, else of the next more bits.                                                                                    */
+ * one, else of the next more bits.                                                                                   */
 static lr_format gpu_format(lr_format f, int64_t cols) {
     if (gpu_takes(f)) return f;
     bool nonlinear = f == LR_BLOCK_IQ4_NL || f == LR_BLOCK_IQ4_XS;
@@ -97,14 +97,14 @@ bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr
     return out->bytes <= LR_PLAN_MOST;
 }
 
-/* Source bytes of a tensor that is converted; types no kernel reads count as two bytes a value.                       */
+/* Source bytes of a tensor that is converted; types no kernel reads count as two bytes a value.                      */
 static uint64_t source_bytes(const lr_plan_tensor *t, uint64_t values) {
     if (t->file_format == LR_FORMAT_NONE) return 2 * values;
     const lr_format_traits *f = &lr_formats[t->file_format];
     return values / (uint64_t)f->block * (uint64_t)f->quant_bytes;
 }
 
-/* Adds a row length to those that matmuls of that format read; the set of it alone.  A fourth one widens the third.   */
+/* Adds a row length to those that matmuls of that format read; the set of it alone.  A fourth one widens the third.  */
 static uint64_t width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
     int i = f * LR_PLAN_WIDTHS, last = i + LR_PLAN_WIDTHS - 1;
     while (i < last && w->cols[i] && w->cols[i] != cols) i++;
@@ -113,13 +113,13 @@ static uint64_t width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
 }
 
 /* Row lengths of a matrix that matmuls read.  A conversion to f16 may turn out to need bf16 (values out of range): inputs
- * must have room for either kernel.                                                                                   */
+ * must have room for either kernel.                                                                                  */
 static uint64_t widths_of(lr_plan_weights *w, const lr_plan_tensor *t, const lr_plan_placement *p) {
     uint64_t set = is_vector(t) ? 0 : width_of(w, p->format, t->cols);
     return set && p->converted && p->format == LR_F16 ? set | width_of(w, LR_BF16, t->cols) : set;
 }
 
-/* host, gpu: the tensor as it would run on either.                                                                    */
+/* host, gpu: the tensor as it would run on either.                                                                   */
 static void add_to_part(lr_plan_weights *w, lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *host,
                         const lr_plan_placement *gpu, bool matmul) {
     part->gpu += lr_plan_gpu_bytes(gpu);
@@ -164,7 +164,7 @@ static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out
 
 static size_t n_groups(const lr_plan_input *in) { return (size_t)in->model->n_layers * LR_N_GROUPS; }
 
-/* Room for parts and places, which only GPUs need.                                                                    */
+/* Room for parts and places, which only GPUs need.                                                                   */
 static bool make_room(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_weights *w) {
     size_t n = n_groups(in), n_parts = n + 2;
     if (!scale->places.group) scale->places.group = lr_zalloc(2 * n, sizeof *scale->places.group);

@@ -1,4 +1,4 @@
-/* What must hold of every plan with GPUs, worked out from its places alone: check_plan.  Include it after cmocka.h.    */
+/* What must hold of every plan with GPUs, worked out from its places alone: check_plan.  Include it after cmocka.h.  */
 #ifndef TEST_PLAN_RULES_H
 #define TEST_PLAN_RULES_H
 
@@ -11,7 +11,7 @@ static const model tinystories = { "tinystories-656k", { SHAPE(2, 128, 8, 4, 16,
 
 static lr_plan_device gpus[LR_PLAN_MAX_GPUS];
 
-/* n GPUs with granules of 256 bytes; 0 rates are unknown.                                                             */
+/* n GPUs with granules of 256 bytes; 0 rates are unknown.                                                            */
 static void give_gpus(lr_plan_input *in, int n, const uint64_t *bytes, double read, double flops, double link) {
     memset(gpus, 0, sizeof gpus);
     for (int i = 0; i < n; i++) {
@@ -36,7 +36,7 @@ static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
 /* ---- the rules, one GPU at a time ---- */
 
-/* What a GPU computes, from the plan's places.                                                                        */
+/* What a GPU computes, from the plan's places.                                                                       */
 typedef struct work {
     bool kind[LR_GROUP_HEAD + 1];
     uint64_t weights, kv, n_attn, act, act_hidden, slot, kv_slot;
@@ -67,7 +67,7 @@ static int place_of(const lr_plan *p, const lr_plan_input *in, const lr_plan_ten
     return g == LR_GROUP_HEAD ? p->head_place : at(p, t->layer, g);
 }
 
-/* Bytes of each group in a GPU's arena, of the plan that is checked; the last is the head's.                          */
+/* Bytes of each group in a GPU's arena, of the plan that is checked; the last is the head's.                         */
 static uint64_t parts[LR_MAX_LAYERS * LR_N_GROUPS + 1];
 
 static void add_up_parts(const lr_plan *p, const lr_plan_input *in) {
@@ -99,7 +99,8 @@ static void add_inputs(work *w, const lr_plan *p, const lr_plan_input *in, int g
             w->act = most(w->act, bytes);
             continue;
         }
-        bool up_short = at(p, t->layer, LR_GROUP_GATE_UP) == gpu, up_long = at_long(p, t->layer, LR_GROUP_GATE_UP) == gpu;
+        bool up_short = at(p, t->layer, LR_GROUP_GATE_UP) == gpu,
+             up_long = at_long(p, t->layer, LR_GROUP_GATE_UP) == gpu;
         if ((mine && !up_short) || !up_long) w->act = most(w->act, bytes);
         if ((mine && up_short) || up_long) w->act_hidden = most(w->act_hidden, bytes);
     }
@@ -125,7 +126,7 @@ static work work_of(const lr_plan *p, const lr_plan_input *in, int gpu) {
     return w;
 }
 
-/* Bytes that the region of that name must have; 0: it must not be there.                                              */
+/* Bytes that the region of that name must have; 0: it must not be there.                                             */
 static uint64_t region_bytes(const char *name, const work *w, const lr_plan *p, const lr_plan_input *in, int gpu) {
     const lr_hparams *h = in->model;
     uint64_t n = 4 * (uint64_t)p->n_batch, q = n * (uint64_t)h->n_heads * (uint64_t)h->head_dim, sum = 0;
@@ -145,20 +146,30 @@ static uint64_t region_bytes(const char *name, const work *w, const lr_plan *p, 
         }
         return sum;
     }
-    bool a = w->kind[LR_GROUP_ATTN], f = w->kind[LR_GROUP_GATE_UP], d = w->kind[LR_GROUP_DOWN], o = w->kind[LR_GROUP_HEAD];
-    const struct { const char *name; uint64_t bytes; } rows[] = {
-        { "activations.x", n * (uint64_t)h->dim }, { "activations.y", a || f || o ? n * (uint64_t)h->dim : 0 },
-        { "activations.q", a ? q : 0 }, { "activations.att", a ? q : 0 }, { "activations.k", a ? kv : 0 },
-        { "activations.v", a ? kv : 0 }, { "activations.gate", f || d ? hidden : 0 }, { "activations.up", f ? hidden : 0 },
-        { "activations.act", w->act }, { "activations.act_hidden", w->act_hidden },
+    bool a = w->kind[LR_GROUP_ATTN], f = w->kind[LR_GROUP_GATE_UP], d = w->kind[LR_GROUP_DOWN],
+         o = w->kind[LR_GROUP_HEAD];
+    const struct { const char *name; uint64_t bytes;
+    } rows[] = {
+        { "activations.x", n * (uint64_t)h->dim },
+        { "activations.y", a || f || o ? n * (uint64_t)h->dim : 0 },
+        { "activations.q", a ? q : 0 },
+        { "activations.att", a ? q : 0 },
+        { "activations.k", a ? kv : 0 },
+        { "activations.v", a ? kv : 0 },
+        { "activations.gate", f || d ? hidden : 0 },
+        { "activations.up", f ? hidden : 0 },
+        { "activations.act", w->act },
+        { "activations.act_hidden", w->act_hidden },
         { "activations.cos_sin", a ? n * (uint64_t)h->n_rot : 0 },
-        { "activations.partial", a ? lr_gpu_attention_partial_bytes(p->n_batch, p->n_ctx, h->n_heads, h->n_kv_heads,
-                                                                    h->head_dim) : 0 },
+        { "activations.partial",
+          a ? lr_gpu_attention_partial_bytes(p->n_batch, p->n_ctx, h->n_heads, h->n_kv_heads, h->head_dim) : 0 },
         { "activations.seqs", w->n_attn * sizeof(lr_seq) * (uint64_t)in->n_sessions },
         { "activations.ids", w->kind[LR_GROUP_EMBED] ? n : 0 },
         { "logits", o ? 4 * (uint64_t)in->n_sessions * (uint64_t)h->n_vocab : 0 },
-        { "staging.weights.0", w->slot }, { "staging.weights.1", w->slot },
-        { "staging.kv.0", w->kv_slot }, { "staging.kv.1", w->kv_slot },
+        { "staging.weights.0", w->slot },
+        { "staging.weights.1", w->slot },
+        { "staging.kv.0", w->kv_slot },
+        { "staging.kv.1", w->kv_slot },
     };
     for (size_t i = 0; i < LR_COUNT(rows); i++)
         if (strcmp(name, rows[i].name) == 0) return rows[i].bytes;
@@ -204,11 +215,12 @@ static void check_regions(const lr_plan *p, const lr_plan_input *in, int gpu, co
     if (!w->n_attn) return;
     uint64_t seqs = up(w->n_attn * sizeof(lr_seq) * (uint64_t)in->n_sessions), ids = up(4 * (uint64_t)p->n_batch);
     assert_int_equal(b->cos_sin, b->seqs + seqs + (w->kind[LR_GROUP_EMBED] ? ids : 0));
-    assert_int_equal(g->header + g->header_bytes, b->cos_sin + up(4 * (uint64_t)p->n_batch * (uint64_t)in->model->n_rot));
+    assert_int_equal(g->header + g->header_bytes,
+                     b->cos_sin + up(4 * (uint64_t)p->n_batch * (uint64_t)in->model->n_rot));
     if (w->kind[LR_GROUP_EMBED]) assert_int_equal(b->ids, b->seqs + seqs);
 }
 
-/* Pinned blocks lie one behind the other and have the sizes of what goes through them.                                */
+/* Pinned blocks lie one behind the other and have the sizes of what goes through them.                               */
 static void check_pinned(const lr_plan *p, const lr_plan_input *in, int gpu, const work *w) {
     const lr_plan_gpu *g = &p->gpus[gpu];
     uint64_t n = 4 * (uint64_t)p->n_batch, x = 0, hidden = 0;
@@ -223,7 +235,8 @@ static void check_pinned(const lr_plan *p, const lr_plan_input *in, int gpu, con
                 before[pass] = here;
             }
     for (int pass = 0; pass < 2; pass++)
-        if ((before[pass] == gpu) != (p->head_place == gpu) && (before[pass] == LR_PLACE_HOST || p->head_place == LR_PLACE_HOST))
+        if ((before[pass] == gpu) != (p->head_place == gpu) &&
+            (before[pass] == LR_PLACE_HOST || p->head_place == LR_PLACE_HOST))
             x = n * (uint64_t)in->model->dim;
     uint64_t end = 0, logits = w->kind[LR_GROUP_HEAD] ? 4 * (uint64_t)in->n_sessions * (uint64_t)in->model->n_vocab : 0;
     const struct { uint64_t offset, bytes; } blocks[] = {
@@ -241,7 +254,7 @@ static void check_pinned(const lr_plan *p, const lr_plan_input *in, int gpu, con
 
 /* ---- all devices together ---- */
 
-/* Every tensor lies once, in the weights of its place; those of one place do not overlap.                             */
+/* Every tensor lies once, in the weights of its place; those of one place do not overlap.                            */
 static void check_tensors(const lr_plan *p, const lr_plan_input *in) {
     uint64_t sum[1 + LR_PLAN_MAX_GPUS] = { 0 }, highest[1 + LR_PLAN_MAX_GPUS] = { 0 }, block = 0;
     for (size_t i = 0; i < in->n_tensors; i++) {
@@ -273,7 +286,7 @@ static void check_caches(const lr_plan *p, const lr_plan_input *in) {
         }
 }
 
-/* The room left in a GPU is too small for any group that the CPU computes.                                            */
+/* The room left in a GPU is too small for any group that the CPU computes.                                           */
 static void check_full(const lr_plan *p, const lr_plan_input *in, int gpu) {
     const lr_plan_gpu *g = &p->gpus[gpu];
     uint64_t room = in->gpus[gpu].budget_bytes - g->total_bytes, n = (uint64_t)p->n_batch;
@@ -285,8 +298,8 @@ static void check_full(const lr_plan *p, const lr_plan_input *in, int gpu) {
             if (i == LR_GROUP_ATTN) needs += caches_of(p, l) + up(sizeof(lr_seq) * (uint64_t)in->n_sessions);
             if (i == LR_GROUP_DOWN) needs += 2 * (2 * n * (uint64_t)h->hidden_dim + 64); /* its input, packed */
             if (room >= needs)
-                fail_msg("GPU %d has %llu bytes left, group %d of layer %d needs %llu", gpu, (unsigned long long)room, i, l,
-                         (unsigned long long)needs);
+                fail_msg("GPU %d has %llu bytes left, group %d of layer %d needs %llu", gpu, (unsigned long long)room,
+                         i, l, (unsigned long long)needs);
         }
     if (p->head_place != LR_PLACE_HOST) return;
     uint64_t needs = parts[p->n_groups] + up(4 * n) + up(4 * n * (uint64_t)h->dim) +

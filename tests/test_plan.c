@@ -1,5 +1,5 @@
 /* The planner, against sizes that this file works out for itself: shapes of published models x file types x formats x
- * contexts x more than 200 budgets.  Options are drawn from a fixed seed; a failure prints the case.                  */
+ * contexts x more than 200 budgets.  Options are drawn from a fixed seed; a failure prints the case.                 */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -28,8 +28,9 @@ static uint64_t matrix_bytes(lr_format f, uint64_t values) {
     }
 }
 
-/* Format that a matrix must run in where the plan's precision is quant; kept: as in the file.                         */
-static lr_format expected_format(const lr_plan_input *in, const model *m, const lr_plan *plan, const lr_plan_tensor *t) {
+/* Format that a matrix must run in where the plan's precision is quant; kept: as in the file.                        */
+static lr_format expected_format(const lr_plan_input *in, const model *m, const lr_plan *plan,
+                                 const lr_plan_tensor *t) {
     lr_format file16 = t->file_format == LR_BF16 ? LR_BF16 : LR_F16;
     bool head = m->has & HAS_HEAD;
     if (t->cols == 1) return LR_F32;
@@ -66,7 +67,7 @@ static uint64_t act_bytes(const lr_plan *plan, const lr_plan_input *in) {
     return most;
 }
 
-/* Bytes that the region of that name must have; sums up its tensors or knows its shape.                               */
+/* Bytes that the region of that name must have; sums up its tensors or knows its shape.                              */
 static uint64_t region_bytes(const char *name, const lr_plan *plan, const lr_plan_input *in, const model *m) {
     const lr_hparams *h = &m->h;
     uint64_t n = (uint64_t)plan->n_batch, q = (uint64_t)h->n_heads * (uint64_t)h->head_dim;
@@ -209,7 +210,7 @@ static bool fits(const lr_plan_input *in) {
     return status == LLMRUN_OK;
 }
 
-/* Applies the words of a remedy as the command line would.                                                            */
+/* Applies the words of a remedy as the command line would.                                                           */
 static lr_plan_input apply_words(const lr_plan_input *in, const char *words) {
     lr_plan_input changed = *in;
     char copy[80], *save = NULL;
@@ -266,7 +267,7 @@ static void check_refusal(const lr_plan_input *in) {
 
 /* ---- the grid ---- */
 
-/* budget = needed gives the same plan; one byte less refuses.                                                         */
+/* budget = needed gives the same plan; one byte less refuses.                                                        */
 static void check_edge(const lr_plan *plan, const lr_plan_input *in) {
     lr_plan again;
     lr_plan_input edge = *in;
@@ -373,7 +374,7 @@ static void test_published_sizes(void **state) {
     }
 }
 
-/* Auto gives way in the promised order as the budget falls, and says so.                                              */
+/* Auto gives way in the promised order as the budget falls, and says so.                                             */
 static void test_auto_order(void **state) {
     (void)state;
     const model *m = model_named("llama-3.1-8b");

@@ -1,5 +1,5 @@
 /* Plans for GPUs: published shapes and real config.json files x 200 budgets x contexts x sets of devices, each against
- * the rules of plan_rules.h; then what is promised of precision, context and splits.                                  */
+ * the rules of plan_rules.h; then what is promised of precision, context and splits.                                 */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -50,7 +50,7 @@ static void read_shapes(void) {
     }
 }
 
-/* Sets of devices that share a sum of bytes.                                                                          */
+/* Sets of devices that share a sum of bytes.                                                                         */
 static void draw_devices(lr_plan_input *in, uint64_t *rng, uint64_t bytes) {
     static const double shares[][4] = { { 1 }, { 0.5, 0.5 }, { 0.2, 0.4, 0.1, 0.3 }, { 0.7, 0.3 } };
     static const int counts[] = { 1, 2, 4, 2 };
@@ -73,7 +73,8 @@ static void test_grid(void **state) {
     uint64_t rng = 20261121;
     int n_whole = 0, n_split = 0, n_streamed = 0, n_refused = 0, n_head_out = 0;
     read_shapes();
-    if (n_shapes == LR_COUNT(models)) print_message("../shared/data/configs is absent: %zu shapes of this file alone\n", n_shapes);
+    if (n_shapes == LR_COUNT(models))
+        print_message("../shared/data/configs is absent: %zu shapes of this file alone\n", n_shapes);
     else assert_true(n_shapes >= 25);
     for (size_t i = 0; i < n_shapes; i++)
         for (int k = 0; k < 200; k++) {
@@ -93,7 +94,8 @@ static void test_grid(void **state) {
             in.disk = draw(&rng, 9) == 0;
             in.disk_bytes_per_s = 3e9;
             double most_bytes = 0;
-            for (size_t t = 0; t < in.n_tensors; t++) most_bytes += 3.0 * (double)in.tensors[t].rows * (double)in.tensors[t].cols;
+            for (size_t t = 0; t < in.n_tensors; t++)
+                most_bytes += 3.0 * (double)in.tensors[t].rows * (double)in.tensors[t].cols;
             draw_devices(&in, &rng, (uint64_t)(most_bytes * 0.02 * __builtin_pow(50, k / 200.0)));
             if (in.n_gpus > m->h.n_layers) in.n_gpus = 1;
             lr_plan p;
@@ -113,8 +115,9 @@ static void test_grid(void **state) {
             }
             lr_plan_close(&p);
         }
-    print_message("%zu shapes: %d plans whole on GPUs, %d split, %d of them streaming, %d heads on the CPU, %d refused\n",
-                  n_shapes, n_whole, n_split, n_streamed, n_head_out, n_refused);
+    print_message(
+        "%zu shapes: %d plans whole on GPUs, %d split, %d of them streaming, %d heads on the CPU, %d refused\n",
+        n_shapes, n_whole, n_split, n_streamed, n_head_out, n_refused);
     assert_true(n_whole > 300 && n_split > 300 && n_streamed > 50 && n_refused > 50);
 }
 
@@ -145,7 +148,7 @@ static void test_tinystories(void **state) {
     assert_non_null(strstr(err.message, "--device cpu"));
 }
 
-/* Bits and context give way in the promised order as one card shrinks; with the context asked for, layers move.       */
+/* Bits and context give way in the promised order as one card shrinks; with the context asked for, layers move.      */
 static void test_auto_order(void **state) {
     (void)state;
     lr_plan_input in = with_gpus(model_named("llama-3.1-8b"), LR_BF16, 1, (uint64_t[]){ 0 });
@@ -183,7 +186,7 @@ static void test_auto_order(void **state) {
     lr_plan_close(&p);
 }
 
-/* Layers in proportion to the rates, as far as memory allows.                                                         */
+/* Layers in proportion to the rates, as far as memory allows.                                                        */
 static void test_split_by_rates(void **state) {
     (void)state;
     lr_plan_input in = with_gpus(model_named("llama-2-7b"), LR_F16, 2, (uint64_t[]){ 24 * GIB, 24 * GIB });

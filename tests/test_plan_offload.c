@@ -1,5 +1,5 @@
 /* Plans that leave layers to the CPU, and plans that do not fit: streaming, disk, what more memory gives, refusals with
- * their remedies, replay.                                                                                             */
+ * their remedies, replay.                                                                                            */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,7 +11,7 @@
 
 #include "tests/plan_rules.h"
 
-/* Streaming begins where copying takes less time than the CPU would: 2 * values * n / flops > bytes / link.            */
+/* Streaming begins where copying takes less time than the CPU would: 2 * values * n / flops > bytes / link.          */
 static void test_crossover(void **state) {
     (void)state;
     lr_plan_input in = with_gpus(model_named("llama-2-13b"), LR_F16, 1, (uint64_t[]){ 10 * GIB });
@@ -33,7 +33,7 @@ static void test_crossover(void **state) {
     lr_plan_close(&p);
 }
 
-/* More memory never makes the prediction worse, and the marginal value is what planning again gives.                  */
+/* More memory never makes the prediction worse, and the marginal value is what planning again gives.                 */
 static void test_marginal(void **state) {
     (void)state;
     lr_plan_input in = with_gpus(model_named("llama-2-13b"), LR_F16, 1, (uint64_t[]){ 0 });
@@ -45,7 +45,9 @@ static void test_marginal(void **state) {
         gpus[0].budget_bytes = gib * GIB;
         must_fit(&p, &in);
         assert_true(p.decode_tokens_per_s >= 0.99 * last);
-        if (promised > 0) assert_true(p.decode_tokens_per_s - last > 0.999 * promised && p.decode_tokens_per_s - last < 1.001 * promised);
+        if (promised > 0)
+            assert_true(p.decode_tokens_per_s - last > 0.999 * promised &&
+                        p.decode_tokens_per_s - last < 1.001 * promised);
         promised = lr_plan_marginal(&p, &in);
         assert_true((promised > 0) == (p.n_host_layers > 0));
         last = p.decode_tokens_per_s;
@@ -53,7 +55,7 @@ static void test_marginal(void **state) {
     }
 }
 
-/* Blocks of a GGUF file stay as they are on the host; a GPU gets the run format of their structure.                   */
+/* Blocks of a GGUF file stay as they are on the host; a GPU gets the run format of their structure.                  */
 static void test_block_formats(void **state) {
     (void)state;
     lr_plan_input in = with_gpus(model_named("llama-3-8b"), LR_BLOCK_Q4_K, 1, (uint64_t[]){ 4 * GIB });

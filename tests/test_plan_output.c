@@ -1,4 +1,4 @@
-/* The planner's outputs and edges: hash, JSON, text, hostile shapes, failing allocations.                             */
+/* The planner's outputs and edges: hash, JSON, text, hostile shapes, failing allocations.                            */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -60,7 +60,8 @@ static void check_json(const cJSON *json, const lr_plan *plan) {
     };
     for (size_t i = 0; i < LR_COUNT(rows); i++) assert_true(number(json, rows[i].name) == (double)rows[i].value);
     const cJSON *devices = cJSON_GetObjectItem(json, "devices");
-    const cJSON *regions = cJSON_GetObjectItem(cJSON_GetArrayItem(devices, 0), "regions"), *tensors = cJSON_GetObjectItem(json, "tensors"), *item;
+    const cJSON *regions = cJSON_GetObjectItem(cJSON_GetArrayItem(devices, 0), "regions"),
+                *tensors = cJSON_GetObjectItem(json, "tensors"), *item;
     assert_int_equal(cJSON_GetArraySize(regions), plan->n_regions);
     assert_int_equal(cJSON_GetArraySize(tensors), plan->n_tensors);
     size_t i = 0;
@@ -137,10 +138,13 @@ static void test_hostile(void **state) {
         in.disk = draw(&rng, 4) == 0;
         for (int i = 0; i < in.n_gpus; i++) {
             double rate = (double[]){ 0, 1e-300, 1e300, 1e12 }[draw(&rng, 4)];
-            gpus[i] = (lr_plan_device){ .name = "GPU", .budget_bytes = (uint64_t[]){ 0, UINT64_MAX, 1 << 20, 1 << 30 }[draw(&rng, 4)],
+            gpus[i] = (lr_plan_device){ .name = "GPU",
+                                        .budget_bytes = (uint64_t[]){ 0, UINT64_MAX, 1 << 20, 1 << 30 }[draw(&rng, 4)],
                                         .granule_bytes = (uint64_t)1 << draw(&rng, 64),
-                                        .overhead_bytes = draw(&rng, 8) ? 0 : UINT64_MAX, .read_bytes_per_s = rate,
-                                        .flops_per_s = rate, .link_bytes_per_s = rate };
+                                        .overhead_bytes = draw(&rng, 8) ? 0 : UINT64_MAX,
+                                        .read_bytes_per_s = rate,
+                                        .flops_per_s = rate,
+                                        .link_bytes_per_s = rate };
         }
         lr_plan plan;
         llmrun_error err = { 0 };
@@ -219,7 +223,8 @@ static void fail_each_allocation(const lr_plan_input *in) {
 
 static void test_failing_allocations(void **state) {
     (void)state;
-    lr_plan_device gpus[2] = { { .name = "GPU 0", .budget_bytes = 700000 }, { .name = "GPU 1", .budget_bytes = 600000 } };
+    lr_plan_device gpus[2] = { { .name = "GPU 0", .budget_bytes = 700000 },
+                               { .name = "GPU 1", .budget_bytes = 600000 } };
     lr_plan_input in = input_for(model_named("odd"), LR_BF16);
     fail_each_allocation(&in);
     in.gpus = gpus;
@@ -227,7 +232,7 @@ static void test_failing_allocations(void **state) {
     fail_each_allocation(&in);
 }
 
-/* A plan for two GPUs as a person reads it.                                                                           */
+/* A plan for two GPUs as a person reads it.                                                                          */
 static void test_text_with_gpus(void **state) {
     (void)state;
     static const char *const words[] = {
