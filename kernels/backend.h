@@ -103,6 +103,10 @@ typedef struct lr_backend {
 
     llmrun_status (*arena_open)(lr_device *d, uint64_t bytes, void **base, llmrun_error *err); /* one a device */
     void (*arena_close)(lr_device *d); /* after both queues are empty */
+    /* Lets the vendor's library (cuBLAS) serve dense products of long passes from now on, in LR_GPU_CUBLAS_WORKSPACE
+     * bytes of the arena at base.  Where there is none, our own kernels go on: no error.  It takes device memory beside
+     * overhead_bytes: measure used_bytes after it.  May be NULL.                                                      */
+    void (*use_library)(lr_device *d, void *base);
     llmrun_status (*pinned_open)(lr_device *d, uint64_t bytes, void **base, llmrun_error *err); /* host memory */
     void (*pinned_close)(lr_device *d, void *base);
 

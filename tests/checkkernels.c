@@ -152,6 +152,10 @@ static void check_device(const lr_ops *c) {
             if (begin(gpu.b->name, part)) check_device_matmul_swiglu(c, (lr_format)f, many), end();
         }
     }
+    gpu.library = true;
+    gpu_reopen();
+    if (begin(gpu.b->name, ".matmul_f16.library")) check_device_matmul(c, LR_F16, true), end();
+    if (begin(gpu.b->name, ".matmul_bf16.library")) check_device_matmul(c, LR_BF16, true), end();
 }
 
 static void crashed(int signal_number) {

@@ -16,7 +16,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
 
-enum { ARENA_BYTES = 32 << 20, GAP = 256, MAX_BUFFERS = 64, MAX_OUTPUTS = 16 };
+enum { ARENA_BYTES = 16 << 20, GAP = 256, MAX_BUFFERS = 64, MAX_OUTPUTS = 16 };
 
 static struct {
     const lr_backend *b;
@@ -24,6 +24,7 @@ static struct {
     lr_device_ops ops;
     void (*schedule)(int order, uint64_t seed); /* of the simulator, else NULL */
     uint8_t *arena, *mirror; /* of the device; pinned, what came back from it */
+    bool library;            /* of the vendor, for dense products */
     uint8_t *image, *first;  /* what a run starts with; result of the first run */
     size_t used;
     int n_buffers, n_outputs;
@@ -111,11 +112,13 @@ static void bar_gaps(bool barred) {
 
 static bool gpu_open_device(llmrun_error *err) {
     void *arena, *mirror;
-    if (gpu.b->open(&gpu.d, 0, err) || gpu.b->arena_open(gpu.d, ARENA_BYTES, &arena, err) ||
+    uint64_t workspace = gpu.library ? LR_GPU_CUBLAS_WORKSPACE : 0;
+    if (gpu.b->open(&gpu.d, 0, err) || gpu.b->arena_open(gpu.d, ARENA_BYTES + workspace, &arena, err) ||
         gpu.b->pinned_open(gpu.d, ARENA_BYTES, &mirror, err))
         return false;
     gpu.arena = arena;
     gpu.mirror = mirror;
+    if (gpu.library) gpu.b->use_library(gpu.d, gpu.arena + ARENA_BYTES);
     return true;
 }
 static void gpu_close_device(void) {
@@ -124,14 +127,23 @@ static void gpu_close_device(void) {
     gpu.b->close(gpu.d);
 }
 
+static void gpu_reopen(void) {
+    llmrun_error err;
+    gpu_close_device();
+    if (gpu_open_device(&err)) return;
+    fprintf(stderr, "checkkernels: %s\n", err.message);
+    exit(1);
+}
+
 /* A failed op is a failed kernel; the device may be broken by it, so there is a new one for those that come.         */
 static bool gpu_ok(llmrun_status status, llmrun_error *err) {
     if (status == LLMRUN_OK) return true;
     uint8_t *arena = gpu.arena;
     fail("%s", err->message);
-    gpu_close_device();
-    if (gpu_open_device(err) && gpu.arena == arena) return false;
-    fprintf(stderr, "checkkernels: no new device after an error\n");
+    gpu_reopen();
+    if (gpu.arena == arena) return false;
+    printf("%d passed, %d failed, the rest cannot be told: the new arena lies elsewhere\n", check.n_passed,
+           check.n_failed + 1);
     exit(1);
 }
 
@@ -175,7 +187,7 @@ static void gpu_run(gpu_call call, const void *args) {
         bar_gaps(false);
         if (!status) status = gpu.b->copy_out(gpu.d, LR_QUEUE_COMPUTE, gpu.mirror, 0, gpu.arena, 0, n, 1, &err);
         if (!status) status = gpu.b->sync(gpu.d, &err);
-        if (!gpu_ok(status, &err)) return;
+        if (!gpu_ok(status, &err)) return; /* what the case then reads is not counted */
         expect_untouched();
         if (run == 0) memcpy(gpu.first, gpu.mirror, n);
     }
@@ -256,7 +268,7 @@ static void expect_packed(const lr_ops *c, const lr_act *out, const float *x) {
 static bool gpu_open(const char *name) {
     llmrun_error err;
     bool simulated = strcmp(name, "sim") == 0;
-    if (lr_backend_load(&gpu.b, name, simulated ? "32M" : NULL, &err) || !gpu_open_device(&err)) {
+    if (lr_backend_load(&gpu.b, name, simulated ? "64M" : NULL, &err) || !gpu_open_device(&err)) {
         fprintf(stderr, "checkkernels: %s\n", err.message);
         return false;
     }

@@ -77,20 +77,22 @@ static product make_product(lr_format format, int64_t rows, int64_t cols, int64_
     return m;
 }
 
-/* The precision in which a kernel has its weights: that of tensor cores, for those it decodes.                       */
-static float weight_as_read(lr_format format, lr_act_format act, float w) {
-    if (act == LR_ACT_F16 && format != LR_F16) return lr_f16_to_f32(lr_f32_to_f16(w));
-    return w;
+/* True where a kernel has its weights in f16: those it decodes for tensor cores.                                      */
+static bool read_in_half(lr_format format, const lr_act *x) {
+    return format != LR_F16 && (x->format == LR_ACT_F16 || (format == LR_NF4 && x->n > 4));
+}
+static float weight_as_read(lr_format format, const lr_act *x, float w) {
+    return read_in_half(format, x) ? lr_f16_to_f32(lr_f32_to_f16(w)) : w;
 }
 
 /* What the plain error counts as at least, beyond allowed_error.  Codes of nf4 are read as 16-bit integers for few
  * tokens: half of the largest relative error of one.  Weights decoded to f16 round a scale, a code's value and their
- * product; those of a block have their scale's rounding in common, and equal ones all of it.                          */
-static double reading_error(lr_format format, lr_act_format act, pattern p, int64_t cols) {
-    bool alike = p == P_EQUAL || p == P_ALTERNATE || p == P_SATURATE;
-    if (format == LR_NF4 && act == LR_ACT_Q8) return 2.4e-5 / 2;
-    if (act != LR_ACT_F16 || format == LR_F16) return 0;
-    return alike ? 0x1p-11 : 0x1p-12 / sqrt(fmax(1, (double)cols / 32));
+ * product; those of a block have their scale's rounding in common, equal ones all of it, and of extreme ones a few are
+ * the whole sum.                                                                                                      */
+static double reading_error(lr_format format, const lr_act *x, pattern p) {
+    bool alike = p == P_EQUAL || p == P_ALTERNATE || p == P_SATURATE || p == P_EXTREME;
+    if (read_in_half(format, x)) return alike ? 0x1p-11 : 0x1p-12 / sqrt(fmax(1, (double)x->cols / 64));
+    return format == LR_NF4 && x->format == LR_ACT_Q8 ? 2.4e-5 / 2 : 0;
 }
 
 /* One output exactly; plain: what a float loop over what the kernel reads gives.                                     */
@@ -103,7 +105,7 @@ static double product_at(const product *m, const float *x, int64_t t, int64_t r,
         float wi = m->w.decoded[r * cols + i], xi = x[t * cols + i];
         exact += (double)wi * (double)xi;
         *magnitude += (double)m->w.magnitude[r * cols + i] * fabs((double)xi);
-        *plain += weight_as_read(m->w.m.format, m->args.x.format, wi) * xi;
+        *plain += weight_as_read(m->w.m.format, &m->args.x, wi) * xi;
     }
     float more[] = {m->bias ? m->bias[r] : 0, m->before ? m->before[t * m->w.m.rows + r] : 0};
     for (int i = 0; i < 2; i++) exact += more[i], *magnitude += fabs((double)more[i]), *plain += more[i];
@@ -116,7 +118,7 @@ static double terms_of(pattern p, int64_t cols) { /* see matmul_case */
 
 static void expect_product(const product *m, const float *x, int64_t n, pattern p) {
     double worst = 0, magnitude;
-    double plain_worst = reading_error(m->w.m.format, m->args.x.format, p, m->w.m.cols);
+    double plain_worst = reading_error(m->w.m.format, &m->args.x, p);
     const float *y = in_result(m->args.y);
     float plain;
     for (int64_t t = 0; t < n; t++)
@@ -193,7 +195,7 @@ static void check_device_matmul_swiglu(const lr_ops *c, lr_format format, bool m
                 float plain;
                 for (int i = 0; i < 2; i++) {
                     v[i] = product_at(&m[i], x, t, r, &size[i], &plain);
-                    double off = fmax(error_of(plain, v[i], size[i]), reading_error(format, packed.format, p, cols));
+                    double off = fmax(error_of(plain, v[i], size[i]), reading_error(format, &packed, p));
                     e[i] = size[i] * allowed_error("matmul", off, (double)cols);
                 }
                 double sigmoid = 1 / (1 + exp(-v[0])), exact = v[0] * sigmoid * v[1];

@@ -1,5 +1,6 @@
 /* A GPU backend: the table of kernels/backend.h over the CUDA runtime.  One source for hardware (nvcc) and for the
  * simulator (g++); what differs between them is the platform of parts.h.                                             */
+#include "kernels/cuda/cublas.h"
 #include "kernels/cuda/parts.h"
 
 #include <stdio.h>
@@ -17,7 +18,7 @@ static int change_open(int index, int by) { return __atomic_add_fetch(&n_open[in
 llmrun_status gpu_status(const lr_device *d, cudaError_t e, const char *what, llmrun_error *err) {
     if (e == cudaSuccess) return LLMRUN_OK;
     cudaGetLastError();
-    const char *detail = platform_detail();
+    const char *detail = platform_detail(e);
     return d->host->fail(err, e == cudaErrorMemoryAllocation ? LLMRUN_VRAM : LLMRUN_DEVICE, "%s:%d: %s: %s (%s)%s%s",
                          platform_name, d->index, what, cudaGetErrorString(e), cudaGetErrorName(e), *detail ? "; " : "",
                          detail);
@@ -58,6 +59,7 @@ static void close_device(lr_device *d) {
         cudaError_t e = cudaStreamSynchronize(d->queue[q]);
         if (e != cudaSuccess) broken = e;
     }
+    gpu_cublas_close(d);
     gpu_arena_close(d);
     for (int q = 0; q < LR_N_QUEUES; q++)
         if (d->queue[q]) cudaStreamDestroy(d->queue[q]);
@@ -94,6 +96,13 @@ static llmrun_status open_device(lr_device **out, int32_t index, llmrun_error *e
     else
         close_device(d);
     return status;
+}
+
+static void use_library(lr_device *d, void *base) {
+    cudaSetDevice(d->index);
+    if (!d->cublas) gpu_cublas_open(d);
+    if (d->cublas) gpu_cublas_workspace(d, base);
+    cudaGetLastError();
 }
 
 static uint64_t used_bytes(lr_device *d) { return platform_used_bytes(d); }
@@ -185,6 +194,7 @@ static void fill_table(lr_backend *b) {
     b->measure = gpu_measure;
     b->arena_open = gpu_arena_open;
     b->arena_close = gpu_arena_close;
+    b->use_library = use_library;
     b->pinned_open = gpu_pinned_open;
     b->pinned_close = gpu_pinned_close;
     b->copy_in = gpu_copy_in;

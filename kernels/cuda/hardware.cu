@@ -8,7 +8,7 @@
 const char *const platform_name = "cuda";
 double (*const platform_clock)(void) = NULL;
 void (*const platform_host_work)(double seconds) = NULL;
-const char *platform_detail(void) { return ""; }
+const char *platform_detail(cudaError_t) { return ""; }
 
 enum : uint64_t { MIB = 1 << 20, GRANULE = 2 * MIB, CHUNK = 256 * MIB };
 /* A context keeps 3.0 to 3.15 MiB for each multiprocessor (stacks, mostly); kernels, queues, graphs come on top.     */

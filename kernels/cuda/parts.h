@@ -51,8 +51,8 @@ cudaError_t platform_arena_open(lr_device *d, uint64_t bytes);
 cudaError_t platform_arena_close(lr_device *d);
 /* Makes memory of `from` reachable for copies of d where the hardware can; copies work without.                      */
 void platform_join(lr_device *d, lr_device *from);
-/* What else is known of the last error; "" nothing.                                                                  */
-const char *platform_detail(void);
+/* What else is known of an error; "": nothing.                                                                       */
+const char *platform_detail(cudaError_t e);
 /* True where the rates are known without measuring: filled.                                                          */
 bool platform_rates(const lr_device *d, lr_device_info *rates);
 /* The virtual clock; NULL on hardware.                                                                               */

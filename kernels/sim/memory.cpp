@@ -17,7 +17,7 @@
 
 namespace simgpu {
 
-enum : size_t { GRANULE = 256, GAP = 256, PAGE = 4096, SPARE = 4 << 20, CANARY = 0xA5 };
+enum : size_t { GRANULE = 256, GAP = 256, PAGE = 4096, SPARE = 4 << 20, CANARY = 0xA5, LARGE = 16 << 20 };
 
 /* ---- ranges ---- */
 
@@ -26,6 +26,7 @@ bool reserve_range(device *d) { /* twice the memory: holes between allocations c
     void *p = mmap(nullptr, d->range_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return false;
     d->range = (char *)p;
+    if (d->spec.bytes >= LARGE) madvise(p, d->range_bytes, MADV_HUGEPAGE); /* opened and closed all the time */
     POISON(d->range, d->range_bytes);
     return true;
 }

@@ -140,8 +140,9 @@ void platform_join(lr_device *d, lr_device *from) {
     cudaGetLastError(); /* enabled already */
 }
 
-/* The first line of the last report of a defect.                                                                     */
-const char *platform_detail(void) {
+/* Where a kernel broke: the first line of the last report.                                                           */
+const char *platform_detail(cudaError_t e) {
+    if (e != cudaErrorLaunchFailure && e != cudaErrorIllegalAddress) return "";
     static thread_local char line[256];
     snprintf(line, sizeof line, "%.*s", (int)strcspn(simgpu_report(), "\n"), simgpu_report());
     return line;
