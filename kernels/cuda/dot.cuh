@@ -163,7 +163,7 @@ GPU_FN void multiply_begin(int sums[4]) { GPU_UNROLL for (int i = 0; i < 4; i++)
 GPU_FN void multiply_end(float products[4], const int sums[4]) {
     GPU_UNROLL for (int i = 0; i < 4; i++) products[i] = dot_end(sums[i]);
 }
-/* With the bytes of a table in two addends, on top of start.                                                          */
+/* With the bytes of a table in two addends, on top of start.                                                         */
 GPU_FN void multiply_codes(float products[4], const byte_table &t, unsigned codes, unsigned codes8, const uint2 &x,
                            const int start[4]) {
     int8x16_split w, w8;
