@@ -1,8 +1,8 @@
 /* The parts of the template interpreter:
  *
- *   source -> tokens (jinja_lex.c) -> tree (jinja_parse.c, jinja_block.c) -> statements (jinja_exec.c)
+ *   source -> tokens (jinja_lex.c) -> tree (jinja_parse.c, jinja_primary.c, jinja_block.c) -> statements (jinja_exec.c)
  *          -> expressions (jinja_eval.c) -> filters, tests, methods (jinja_filters.c, jinja_lists.c, jinja_tests.c,
- *             jinja_methods.c) on values (jinja_value.c, jinja_string.c, jinja_json.c)
+ *             jinja_methods.c, jinja_functions.c) on values (jinja_value.c, jinja_string.c, jinja_json.c)
  *
  * All memory of a rendering comes from one arena that is released as a whole, so an error anywhere leaves by longjmp and
  * nothing has to be checked on the way: lr_jinja_fail does not return.                                                 */
@@ -219,16 +219,22 @@ void lr_jinja_enter(lr_jinja *j);                            /* one level deeper
 lr_jvalue lr_jinja_read_messages(lr_jinja *j, lr_jvalue messages);
 void lr_jinja_cut_end(lr_jinja *j, lr_jbuffer *out); /* where open_end says so */
 
-/* jinja_lex.c, jinja_parse.c, jinja_block.c */
+/* jinja_lex.c, jinja_parse.c, jinja_primary.c, jinja_block.c */
 void lr_jinja_lex(lr_jinja *j);
 lr_jnode *lr_jinja_parse(lr_jinja *j);
 lr_jnode *lr_jinja_parse_expression(lr_jinja *j);
 lr_jnode *lr_jinja_parse_tuple(lr_jinja *j, bool with_condition, bool parenthesized);
 lr_jnode *lr_jinja_parse_target(lr_jinja *j, bool with_namespace);
+lr_jnode *lr_jinja_parse_primary(lr_jinja *j);
+lr_jnode *lr_jinja_parse_postfix(lr_jinja *j, lr_jnode *node); /* with . [] () */
+lr_jnode *lr_jinja_parse_tests(lr_jinja *j, lr_jnode *node);   /* with | and is */
 lr_jnode *lr_jinja_parse_filters(lr_jinja *j, lr_jnode *node, bool inline_first);
 lr_jnode *lr_jinja_node(lr_jinja *j, lr_jtype type, lr_jnode *a, lr_jnode *b);
 void lr_jinja_add(lr_jinja *j, lr_jnode *to, size_t *cap, lr_jnode *item);
 const lr_jtoken *lr_jinja_token(const lr_jinja *j);
+const lr_jtoken *lr_jinja_look(const lr_jinja *j); /* the one after it */
+void lr_jinja_next(lr_jinja *j);
+bool lr_jinja_is_op(const lr_jinja *j, uint16_t op);
 bool lr_jinja_is_name(const lr_jinja *j, const char *name);
 bool lr_jinja_take_name(lr_jinja *j, const char *name);
 bool lr_jinja_take_op(lr_jinja *j, uint16_t op);
