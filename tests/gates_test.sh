@@ -34,6 +34,12 @@ library() { # one object of the given C code, as the static and the shared libra
         ar rcs "$tree/build/libllmrun.a" "$tree/build/bad.o" && $CC -shared -o "$tree/build/libllmrun.so" "$tree/build/bad.o"
 }
 
+backend() { # NAME CODE FLAG..: a shared object beside the library
+    local name=$1 code=$2
+    shift 2
+    printf '%s\n' "$code" | $CC -w -fPIC -shared -O0 -xc -o "$tree/build/libllmrun-$name.so" - "$@"
+}
+
 plant() { # GATE FILE LINE: appends the line to the file
     fresh
     mkdir -p "$(dirname "$tree/$2")"
@@ -64,4 +70,9 @@ fresh && library 'void llmrun_f(void) { static int n; n++; }' && expect globals
 fresh && library 'void llmrun_f(void) { static int n = 1; n++; }' && expect globals
 fresh && library 'void f(void) {}' && expect exports
 fresh && library 'static const char *const t[] = { "a" }; const char *llmrun_f(int i) { return t[i]; }' && expect ""
+open='void lr_backend_open(void) {}'
+fresh && backend sim "$open void simgpu_fail(void) {}" && backend cuda "$open" && expect ""
+fresh && backend sim "$open void gpu_gemv(void) {}" && expect exports
+fresh && backend cuda "$open void simgpu_fail(void) {}" && expect exports
+fresh && backend cuda "$open" -Wl,--no-as-needed -lpcre2-8 && expect needs
 exit $status
