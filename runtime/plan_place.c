@@ -1,6 +1,7 @@
 /* Planner, places: which groups of tensors go to which GPU.
  *
- * A pass goes through embedding, layers and head in order, so each GPU takes consecutive layers; what no GPU has room
+ * A pass goes through embedding, layers and head in order, so each GPU takes consecutive layers and the last the head;
+ * where that is also the embedding the first has it, or chunks of a prompt would wait for each other.  What no GPU has room
  * for is at the start and computed by the CPU.  Where everything fits, layers are split so that no GPU takes much longer
  * than another.  Where it does not, GPUs are filled from the last layer down, whole layers first; the room that is left
  * then takes single groups of the layers beside them, until none fits any more.                                      */
@@ -34,6 +35,8 @@ bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_forma
 }
 
 static size_t head_of(const placer *k) { return lr_plan_part_index(k->in, -1, LR_GROUP_HEAD); }
+
+static int head_gpu(const placer *k) { return k->w->tied ? 0 : k->in->n_gpus - 1; }
 
 static bool takes(const placer *k, int32_t layer, int g) {
     return k->w->parts[(size_t)layer * LR_N_GROUPS + (size_t)g].gpu_takes && (g != LR_GROUP_ATTN || k->attention);
@@ -135,10 +138,10 @@ static double layer_time(const placer *k, scale z, int32_t layer, int gpu) {
     return z.by_read ? bytes / k->in->gpus[gpu].read_bytes_per_s : bytes;
 }
 
-/* Work that the last GPU has beside its layers; prompts need the head for one row only.                              */
+/* Work that a GPU has with the head beside its layers; prompts need that for one row only.                              */
 static double head_time(const placer *k, scale z) {
     double bytes = (double)k->w->parts[head_of(k)].gpu;
-    return z.by_flops ? 0 : z.by_read ? bytes / k->in->gpus[k->in->n_gpus - 1].read_bytes_per_s : bytes;
+    return z.by_flops ? 0 : z.by_read ? bytes / k->in->gpus[head_gpu(k)].read_bytes_per_s : bytes;
 }
 
 /* Each GPU in turn takes as many layers as fit and as `bound` seconds allow; the last takes the rest.                */
@@ -149,7 +152,7 @@ static bool split_within(placer *k, scale z, double bound) {
     for (int gpu = 0; gpu <= last; gpu++) {
         int32_t first = layer, end = n_layers - (last - gpu);
         double time = 0;
-        if (gpu == last) {
+        if (gpu == head_gpu(k)) {
             if (!take_head(k, &k->rooms[gpu])) return false;
             put_head(k, gpu);
             time = head_time(k, z);
@@ -211,7 +214,7 @@ static bool fill(placer *k) {
     if (k->c->stream != LR_PLACE_HOST) reserve_streaming(k);
     for (int gpu = last; gpu >= 0; gpu--) {
         room *r = &k->rooms[gpu], bare = *r;
-        bool head = gpu == last && !k->c->layers_first && take_head(k, r);
+        bool head = gpu == head_gpu(k) && !k->c->layers_first && take_head(k, r);
         int32_t got = 0;
         for (; layer > 0 && left > gpu; layer--) {
             if (!able(k, layer - 1)) continue;
