@@ -1,10 +1,10 @@
 /* IQ4_NL weights, few tokens. Layout as described in matmul_block_iq4_nl_avx512.c.                                   */
 enum { BLOCK_BYTES = 18, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 0 };
-enum { CELLS = 1 };
+enum { CELLS = 1, GROUP_BYTES = 8 * BLOCK_BYTES };
 #define NAME lr_matmul_block_iq4_nl_avx2
 #include "kernels/cpu/matmul_blocks_avx2.h"
 
-INLINE void unpack(__m256i code[1], const uint8_t *q, int64_t b) {
+INLINE void unpack(__m256i code[1], const uint8_t *q, const int b) {
     const __m256i table = _mm256_broadcastsi128_si256(load16b(lr_iq4_nl_values));
     code[0] = _mm256_shuffle_epi8(table, nibbles(q + BLOCK_BYTES * b + 2));
 }

@@ -1,12 +1,10 @@
 /* Q2_K weights, few tokens. Layout as described in matmul_block_q2_k_avx512.c.                                       */
-enum { BLOCK = 84, BLOCK_BYTES = BLOCK / 8, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 2 };
-enum { CELLS = 2 };
+enum { BLOCK = 84, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 2 };
+enum { CELLS = 2, GROUP_BYTES = BLOCK };
 #define NAME lr_matmul_block_q2_k_avx2
 #include "kernels/cpu/matmul_blocks_avx2.h"
 
-INLINE void unpack(__m256i code[1], const uint8_t *q, int64_t b) {
-    const int s = b % 8;
-    q += b / 8 * BLOCK;
+INLINE void unpack(__m256i code[1], const uint8_t *q, const int s) {
     code[0] = bits_of(load32b(q + 16 + s / 4 * 32), s % 4 * 2, 3);
 }
 

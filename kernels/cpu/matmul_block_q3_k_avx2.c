@@ -1,12 +1,10 @@
 /* Q3_K weights, few tokens. Layout as described in matmul_block_q3_k_avx512.c.                                       */
-enum { BLOCK = 110, BLOCK_BYTES = BLOCK / 8, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 0 };
-enum { CELLS = 2 };
+enum { BLOCK = 110, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 0 };
+enum { CELLS = 2, GROUP_BYTES = BLOCK };
 #define NAME lr_matmul_block_q3_k_avx2
 #include "kernels/cpu/matmul_blocks_avx2.h"
 
-INLINE void unpack(__m256i code[1], const uint8_t *q, int64_t b) {
-    const int s = b % 8;
-    q += b / 8 * BLOCK;
+INLINE void unpack(__m256i code[1], const uint8_t *q, const int s) {
     const __m256i low = bits_of(load32b(q + 32 + s / 4 * 32), s % 4 * 2, 3), third = bits_of(load32b(q), s, 1);
     code[0] = _mm256_sub_epi8(_mm256_or_si256(low, _mm256_slli_epi16(third, 2)), _mm256_set1_epi8(4));
 }

@@ -1,10 +1,10 @@
 /* Q5_0 weights, few tokens. Layout as described in matmul_block_q5_0_avx512.c.                                       */
 enum { BLOCK_BYTES = 22, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 0 };
-enum { CELLS = 1 };
+enum { CELLS = 1, GROUP_BYTES = 8 * BLOCK_BYTES };
 #define NAME lr_matmul_block_q5_0_avx2
 #include "kernels/cpu/matmul_blocks_avx2.h"
 
-INLINE void unpack(__m256i code[1], const uint8_t *q, int64_t b) {
+INLINE void unpack(__m256i code[1], const uint8_t *q, const int b) {
     q += BLOCK_BYTES * b;
     code[0] = _mm256_sub_epi8(_mm256_or_si256(nibbles(q + 6), where_bits(q + 2, 16)), _mm256_set1_epi8(16));
 }

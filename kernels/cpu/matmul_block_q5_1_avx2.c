@@ -1,10 +1,10 @@
 /* Q5_1 weights, few tokens. Layout as described in matmul_block_q5_1_avx512.c.                                       */
 enum { BLOCK_BYTES = 24, PLANES = 1, PLANE_BITS = 0, HAS_MIN = 1 };
-enum { CELLS = 1 };
+enum { CELLS = 1, GROUP_BYTES = 8 * BLOCK_BYTES };
 #define NAME lr_matmul_block_q5_1_avx2
 #include "kernels/cpu/matmul_blocks_avx2.h"
 
-INLINE void unpack(__m256i code[1], const uint8_t *q, int64_t b) {
+INLINE void unpack(__m256i code[1], const uint8_t *q, const int b) {
     q += BLOCK_BYTES * b;
     code[0] = _mm256_or_si256(nibbles(q + 8), where_bits(q + 4, 16));
 }

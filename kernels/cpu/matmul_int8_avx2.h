@@ -4,13 +4,13 @@
  * pairs stay within int16 as activations are within 127.
  *
  * Included through matmul_planes_avx2.h or matmul_blocks_avx2.h.  The includer of those defines first:
- *   enum { BLOCK_BYTES, PLANES, PLANE_BITS,  bytes of 32 codes; int8 planes that make up one code
+ *   enum { PLANES, PLANE_BITS,  int8 planes that make up one code, highest first, and their distance
  *          HAS_MIN }            0: min is always 0.  1: of 32 weights.  2: of a cell
  *   NAME                        of the kernel
  * and afterwards:
- *   unpack(code, q, b)          code[plane] = codes of block b of the row at q
+ *   unpack(code, q, b)          code[plane] = codes of block b < 8 of the group of 8 at q
  * Between the two stand:
- *   enum { CELLS }              of a block of 32: 1 or 2
+ *   enum { CELLS, GROUP_BYTES } cells of a block of 32: 1 or 2; bytes of 8 blocks in the quants
  *   row_scales(scale, min, quants, scales, first, n)  scale[cell] and min[cell] of blocks first .. first + n - 1 <= 8 of a
  *                               row; 0 beyond n.  first is a multiple of 8                                            */
 #include "kernels/cpu/avx2.h"
@@ -18,7 +18,7 @@
 
 enum { TOKENS = 4, GROUP = 8 };
 
-INLINE void unpack(__m256i code[PLANES], const uint8_t *q, int64_t b);
+INLINE void unpack(__m256i code[PLANES], const uint8_t *q, const int b);
 INLINE void row_scales(__m256 scale[CELLS], __m256 min[CELLS], const uint8_t *quants, const uint8_t *scales, int64_t first,
                        int n);
 
@@ -45,46 +45,50 @@ INLINE __m256 by_lane(float factor[CELLS][GROUP], int b) {
     return _mm256_set_m128(_mm_set1_ps(factor[CELLS - 1][b]), _mm_set1_ps(factor[0][b]));
 }
 
-/* Row r times tokens t .. t + tokens - 1.                                                                             */
-INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens) {
+/* n <= GROUP blocks from block `first` on, a multiple of GROUP, of a row times `tokens` tokens; two chains of sums.      */
+INLINE void group(__m256 sum[TOKENS][2], const lr_matmul_args *a, const uint8_t *quants, const uint8_t *scales, int64_t t,
+                  int64_t first, const int n, const int tokens) {
     const int64_t n_blocks = a->w.cols / 32;
     const size_t ahead = 4 * a->w.quants_stride;
-    const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
-    const int8_t *x = (const int8_t *)a->x.values + t * a->w.cols;
-    const float *d = a->x.d + t * n_blocks, *s = a->x.s + t * n_blocks;
-    __m256 sum[TOKENS];
-    UNROLL for (int k = 0; k < tokens; k++) sum[k] = _mm256_setzero_ps();
-
-    for (int64_t first = 0; first < n_blocks; first += GROUP) {
-        const int n = (int)lr_min(GROUP, n_blocks - first);
-        float factor[TOKENS][CELLS][GROUP], less[TOKENS][CELLS][GROUP];
-        __m256 scale[CELLS], min[CELLS];
-        row_scales(scale, min, quants, scales, first, n);
-        UNROLL for (int k = 0; k < tokens; k++) {
-            float dk[GROUP] = { 0 }, sk[GROUP] = { 0 };
-            memcpy(dk, d + k * n_blocks + first, sizeof(float) * (size_t)n);
-            UNROLL for (int c = 0; c < CELLS; c++) {
-                _mm256_storeu_ps(factor[k][c], _mm256_mul_ps(scale[c], _mm256_loadu_ps(dk)));
-                if (HAS_MIN == 2) _mm256_storeu_ps(less[k][c], _mm256_mul_ps(min[c], _mm256_loadu_ps(dk)));
-            }
-            if (HAS_MIN != 1) continue;
-            memcpy(sk, s + k * n_blocks + first, sizeof(float) * (size_t)n);
-            sum[k] = _mm256_fnmadd_ps(min[0], _mm256_loadu_ps(sk), sum[k]);
+    const uint8_t *q = quants + first / GROUP * GROUP_BYTES;
+    float factor[TOKENS][CELLS][GROUP], less[TOKENS][CELLS][GROUP];
+    __m256 scale[CELLS], min[CELLS];
+    row_scales(scale, min, quants, scales, first, n);
+    UNROLL for (int k = 0; k < tokens; k++) {
+        float d[GROUP] = { 0 }, s[GROUP] = { 0 };
+        memcpy(d, a->x.d + (t + k) * n_blocks + first, sizeof(float) * (size_t)n);
+        UNROLL for (int c = 0; c < CELLS; c++) {
+            _mm256_storeu_ps(factor[k][c], _mm256_mul_ps(scale[c], _mm256_loadu_ps(d)));
+            if (HAS_MIN == 2) _mm256_storeu_ps(less[k][c], _mm256_mul_ps(min[c], _mm256_loadu_ps(d)));
         }
-        _mm_prefetch((const char *)quants + first * BLOCK_BYTES + ahead, _MM_HINT_T0);
-        _mm_prefetch((const char *)quants + first * BLOCK_BYTES + ahead + 64, _MM_HINT_T0);
-        for (int b = 0; b < n; b++) {
-            __m256i code[PLANES];
-            unpack(code, quants, first + b);
-            UNROLL for (int k = 0; k < tokens; k++) {
-                const int8_t *xb = x + k * a->w.cols + 32 * (first + b);
-                sum[k] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(block_dot(code, xb)), by_lane(factor[k], b), sum[k]);
-                if (HAS_MIN == 2)
-                    sum[k] = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(block_sum(xb)), by_lane(less[k], b), sum[k]);
-            }
+        if (HAS_MIN != 1) continue;
+        memcpy(s, a->x.s + (t + k) * n_blocks + first, sizeof(float) * (size_t)n);
+        sum[k][0] = _mm256_fnmadd_ps(min[0], _mm256_loadu_ps(s), sum[k][0]);
+    }
+    _mm_prefetch((const char *)q + ahead, _MM_HINT_T0);
+    _mm_prefetch((const char *)q + ahead + 64, _MM_HINT_T0);
+    UNROLL for (int b = 0; b < GROUP; b++) {
+        if (b >= n) break;
+        __m256i code[PLANES];
+        unpack(code, q, b);
+        UNROLL for (int k = 0; k < tokens; k++) {
+            const int8_t *x = (const int8_t *)a->x.values + (t + k) * a->w.cols + 32 * (first + b);
+            __m256 *to = &sum[k][b % 2];
+            *to = _mm256_fmadd_ps(_mm256_cvtepi32_ps(block_dot(code, x)), by_lane(factor[k], b), *to);
+            if (HAS_MIN == 2) *to = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(block_sum(x)), by_lane(less[k], b), *to);
         }
     }
-    UNROLL for (int k = 0; k < tokens; k++) lr_matmul_store(a, t + k, r, sum8(sum[k]));
+}
+
+/* Row r times tokens t .. t + tokens - 1.                                                                             */
+INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens) {
+    const int64_t n_blocks = a->w.cols / 32, full = n_blocks / GROUP * GROUP;
+    const uint8_t *quants = lr_row_quants(&a->w, r), *scales = lr_row_scales(&a->w, r);
+    __m256 sum[TOKENS][2];
+    UNROLL for (int k = 0; k < tokens; k++) sum[k][0] = sum[k][1] = _mm256_setzero_ps();
+    for (int64_t first = 0; first < full; first += GROUP) group(sum, a, quants, scales, t, first, GROUP, tokens);
+    if (full < n_blocks) group(sum, a, quants, scales, t, full, (int)(n_blocks - full), tokens);
+    UNROLL for (int k = 0; k < tokens; k++) lr_matmul_store(a, t + k, r, sum8(_mm256_add_ps(sum[k][0], sum[k][1])));
 }
 
 void NAME(const void *args, int64_t i0, int64_t i1, void *scratch) {

@@ -4,7 +4,7 @@ enum { BLOCK_BYTES = 16, PLANES = 3, PLANE_BITS = 7, HAS_MIN = 0 };
 #include "kernels/cpu/matmul_planes_avx2.h"
 #include "kernels/cpu/nf4_values.h"
 
-INLINE void unpack(__m256i code[PLANES], const uint8_t *q, int64_t b) {
+INLINE void unpack(__m256i code[PLANES], const uint8_t *q, const int b) {
     __m256i codes = _mm256_loadu_si256((const void *)(q + 32 * (b / 2)));
     codes = _mm256_and_si256(b % 2 ? _mm256_srli_epi16(codes, 4) : codes, _mm256_set1_epi8(15));
     UNROLL for (int plane = 0; plane < PLANES; plane++) {

@@ -1,8 +1,9 @@
 /* matmul_int8_avx2.h for formats with a plane of codes and one of scales: 16 bytes of scales belong to eight blocks.
+ *   enum { BLOCK_BYTES }    of 32 codes
  *   scales8(scale, min, s)  of the eight blocks whose scale bytes are at s; min may stay unset without HAS_MIN        */
 #include "kernels/cpu/avx2.h"
 
-enum { CELLS = 1 };
+enum { CELLS = 1, GROUP_BYTES = 8 * BLOCK_BYTES };
 
 INLINE void scales8(__m256 *scale, __m256 *min, const uint8_t *s);
 
