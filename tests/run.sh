@@ -110,6 +110,7 @@ run_section() {
         for kind in value guard nan split; do
             check "checkkernels (sim) finds: $kind" finds_defect "$BUILD/tests/checkkernels" --device sim --plant $kind
         done
+        check "checkkernels (sim) finds: barrier" bash tests/sim/mutant.sh "$BUILD"
         ;;
     nvcc)
         check "dialect under nvcc" bash tests/sim/nvcc.sh
