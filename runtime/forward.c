@@ -425,6 +425,8 @@ static llmrun_status run_pass(work *w) {
         step = r->last;
     }
     if (wants_logits) TRY(head(w, head_done));
+    /* The head's GPU has waited for the others, but only they know whether what they sent was right. */
+    if (wants_logits && e->plan.n_gpus > 1) TRY(lr_engine_settle(e, w->err));
     for (int gpu = 0; gpu < e->plan.n_gpus && w->streams; gpu++) TRY(lr_stream_drain(&e->gpus[gpu], w->err));
     return LLMRUN_OK;
 }

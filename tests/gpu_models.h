@@ -18,7 +18,7 @@ enum { N_PROMPT = 21, N_MORE = 8, N_TOKENS = N_PROMPT + N_MORE, VOCAB_MOST = 409
 
 static struct {
     simgpu_stats (*stat)(void);
-    void (*fail)(simgpu_fault kind, int nth, int error);
+    void (*fail_at)(simgpu_fault kind, int nth, int error);
     uint64_t (*peak_bytes)(int device);
     const char *(*report)(void);
     double (*seconds)(void);
@@ -36,11 +36,11 @@ __attribute__((unused)) static int load_controls(void **state) {
     void *so = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     assert_non_null(so);
     *(void **)&sim.stat = dlsym(so, "simgpu_stat");
-    *(void **)&sim.fail = dlsym(so, "simgpu_fail");
+    *(void **)&sim.fail_at = dlsym(so, "simgpu_fail");
     *(void **)&sim.peak_bytes = dlsym(so, "simgpu_peak_bytes");
     *(void **)&sim.report = dlsym(so, "simgpu_report");
     *(void **)&sim.seconds = dlsym(so, "simgpu_seconds");
-    assert_true(sim.stat && sim.fail && sim.peak_bytes && sim.report && sim.seconds);
+    assert_true(sim.stat && sim.fail_at && sim.peak_bytes && sim.report && sim.seconds);
     return 0;
 }
 
@@ -50,6 +50,8 @@ typedef struct setup {
     const char *model, *quant, *kv, *gpus; /* gpus NULL: the CPU */
     int32_t n_batch, n_sessions, n_ctx; /* n_ctx 0: 64 */
     double host_read, host_flops; /* 0: unknown */
+    simgpu_fault fault;           /* that the nth call meets, once the GPUs are found; nth 0: none */
+    int nth, error;
 } setup;
 
 static char *model_path(const char *name) {
@@ -77,6 +79,7 @@ __attribute__((unused)) static llmrun_status open_setup(llmrun_engine **out, con
     if (!status) {
         e->plan_input.host.read_bytes_per_s = s->host_read;
         e->plan_input.host.flops_per_s = s->host_flops;
+        if (s->nth) sim.fail_at(s->fault, s->nth, s->error);
         status = lr_engine_load(e, &o, &err);
     }
     if (status) lr_engine_free(e);
