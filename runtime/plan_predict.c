@@ -5,9 +5,10 @@
  * goes through all places in turn.  A prompt goes through in chunks, each place at work on another one.  Streamed
  * groups take the longer of copying and computing.
  *
- * Choices that fit are compared by a reference job: a prompt of 512 tokens and 128 decoded ones, caches read as when the
- * context is half full.  Where a rate is unknown the comparison assumes one of a middling machine: main memory 40 GB/s,
- * CPU 0.6 TFLOP/s, GPU memory 400 GB/s, GPU 40 TFLOP/s, link 20 GB/s.  Predictions are only made from known rates.   */
+ * Choices that fit are compared by a reference job: a prompt of 512 tokens and 128 decoded ones, caches read as when
+ * the context is half full.  Where a rate is unknown the comparison assumes one of a middling machine: main memory
+ * 40 GB/s, CPU 0.6 TFLOP/s, GPU memory 400 GB/s, GPU 40 TFLOP/s, link 20 GB/s, disk 2 GB/s.  Predictions are only made
+ * from known rates.                                                                                                  */
 #include "runtime/plan_layout.h"
 
 enum { PROMPT = 512, DECODED = 128 };
@@ -94,13 +95,19 @@ static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
     double n_down = l->n_groups[LR_GROUP_DOWN];
     bool few = p->n <= LR_GPU_FEW;
     double splits = few ? lr_gpu_attention_splits(h->n_kv_heads, p->c->n_ctx) : 0;
-    double norm = 4 * dim + a * dim, glu = few ? 0 : 8 * hidden + a * hidden;
-    double products = n_attn * (a * (dim + q) + 4 * (q + 2 * kv) + 8 * dim) +
-                      n_up * (a * dim + (few ? a : 8) * hidden) + n_down * (a * hidden + 8 * dim);
+    double norm = 4 * dim + a * dim, glu = few ? 0 : 12 * hidden + a * hidden;
+    double in3 = few ? 1 : 3, in2 = few ? 1 : 2; /* times that products of the same input read it */
+    double products = n_attn * (a * (in3 * dim + q) + 4 * (q + 2 * kv) + 8 * dim) +
+                      n_up * (in2 * a * dim + (few ? a : 8) * hidden) + n_down * (a * hidden + 8 * dim);
     double rows =
         n_attn * (norm + 8 * q + 12 * kv + 8 * q + (splits > 1 ? q * (4 * splits + a) : 0)) + n_up * (norm + glu);
     double t = longer(((double)l->read + p->n * products) / r.read, 2 * p->n * (double)l->params / r.flops);
     return t + p->n * rows / r.read + attention_seconds(p, l, r);
+}
+
+/* Of one row.                                                                                                        */
+static double head_seconds(const pass *p, uint64_t bytes, rates r) {
+    return longer((double)bytes / r.read, 2.0 * p->in->model->n_vocab * p->in->model->dim / r.flops);
 }
 
 /* Copies of a streamed load: weights, the cache so far, and its new rows back.                                       */
@@ -120,8 +127,9 @@ static double gpu_seconds(const pass *p, int gpu) {
     crossing += (double)g->buffer[LR_BUFFER_seqs] + 4 * p->n * h->n_rot;
     if (p->streams && g->streamed.kinds)
         t += longer(kernel_seconds(p, &g->streamed, r), copy_seconds(p, &g->streamed, r));
+    if (p->s->embed_place == gpu) t += p->n * 6 * h->dim / r.read; /* f16 in, floats out */
     if (p->logits && g->own.head_read) {
-        t += (double)g->own.head_read / r.read;
+        t += head_seconds(p, g->own.head_read, r);
         crossing += 4.0 * h->n_vocab;
     }
     return t + crossing / r.link;
@@ -139,9 +147,9 @@ static double host_seconds(const pass *p) {
         rest.n_layers[1] -= streamed->n_layers[1];
     }
     double t = matmul_seconds(p, &rest, r) + attention_seconds(p, &rest, r);
-    if (!p->streams && p->s->disk && p->in->disk_bytes_per_s > 0)
-        t += (double)p->s->disk * (1 / p->in->disk_bytes_per_s - 1 / r.read);
-    return t + (p->logits ? (double)rest.head_read / r.read : 0);
+    if (p->s->disk) /* streamed or not; instead of reading it from RAM */
+        t += (double)p->s->disk * (1 / or_else(p->in->disk_bytes_per_s, 2e9) - (p->streams ? 0 : 1 / r.read));
+    return t + (p->logits && rest.head_read ? head_seconds(p, rest.head_read, r) : 0);
 }
 
 /* ---- prompts and tokens ---- */
@@ -170,7 +178,7 @@ static double prompt_seconds(pass p, double n_prompt) {
 static double token_seconds(pass p) {
     p.n = 1;
     p.seen = p.c->n_ctx / 2;
-    p.streams = false;
+    p.streams = p.s->stream_from == 1; /* a link faster than the CPU's memory */
     p.logits = true;
     double t = host_seconds(&p);
     for (int i = 0; i < p.in->n_gpus; i++) t += gpu_seconds(&p, i);
