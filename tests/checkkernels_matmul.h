@@ -117,8 +117,10 @@ static void matmul_case(const lr_ops *ops, const lr_ops *c, const lr_matmul_kern
             worst = fmax(worst, error_of(y.y[t * y.stride + r], exact, magnitude));
             plain_worst = fmax(plain_worst, error_of(plain, exact, magnitude));
         }
-    /* Sums of nearly equal terms do not walk at random: their roundings all go one way, as many as there are terms. */
-    double terms = p == P_SATURATE ? (double)cols * (double)cols : (double)cols;
+    /* Sums of nearly equal terms do not walk at random: their roundings all go one way, as many as there are terms.
+     * (Where the signs of both factors alternate, all products are equal.) */
+    bool alike = p == P_SATURATE || p == P_EQUAL || p == P_ALTERNATE;
+    double terms = alike ? (double)cols * (double)cols : (double)cols;
     double allowed = allowed_error("matmul", plain_worst, terms);
     if (!(worst <= allowed)) fail("error %.3g, allowed %.3g (plain f32 %.3g)", worst, allowed, plain_worst);
     release_all();

@@ -5,8 +5,8 @@
 enum { BLOCK = 32 };
 
 size_t lr_gemm_scratch_bytes(int64_t max_cols, int64_t n) {
-    /* A block of columns: 16 rows of codes, with scale and min, and of 16 tokens scale and sum. */
-    const int64_t n_blocks = max_cols / BLOCK, panel = n_blocks * 16 * (BLOCK + 8), tokens = n_blocks * 16 * 8;
+    /* A block of columns: 16 rows of codes, with scale and min, and of 16 tokens scale and two sums. */
+    const int64_t n_blocks = max_cols / BLOCK, panel = n_blocks * 16 * (BLOCK + 8), tokens = n_blocks * 16 * 12;
     const int64_t int8 = tokens + lr_max(panel, LR_GEMM_PANEL_BYTES);
     const int64_t floats = LR_GEMM_FLOAT_PANEL_BYTES + n * LR_GEMM_FLOAT_ROWS * (int64_t)sizeof(float);
     return (size_t)lr_max(int8, floats);

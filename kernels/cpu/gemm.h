@@ -44,6 +44,8 @@ void lr_gemm_run(const lr_gemm *gemm, const lr_matmul_args *a, int64_t i0, int64
 /* The floating-point kernels of each level: part of lr_gemm_fill_*.                                                 */
 void lr_gemm_fill_float_avx2(lr_ops *ops);
 void lr_gemm_fill_float_avx512(lr_ops *ops);
+/* int8, of formats with a scale for 16 weights.                                                                     */
+void lr_gemm_fill_half_avx512(lr_ops *ops);
 
 /* Writes n sums, of consecutive rows of one token.                                                                  */
 static inline void lr_gemm_store(float *y, const float *sums, int32_t n, const float *bias, bool accumulate) {
