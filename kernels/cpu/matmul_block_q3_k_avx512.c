@@ -16,9 +16,9 @@ INLINE void load_line(__m512i u[1][VECTORS], const uint8_t *p, int line, int lef
     const __m512i mask = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)p));
     const __m512i bits = _mm512_broadcast_i64x4(_mm256_loadu_si256((const void *)(p + 32 + 32 * line)));
     UNROLL for (int v = 0; v < 2; v++) {
-        const int which = 0x01010101 << (4 * line + 2 * v);
+        const uint32_t which = 0x01010101u << (4 * line + 2 * v);
         const __m512i two = _mm512_and_si512(_mm512_srlv_epi32(bits, in_halves(4 * v, 4 * v + 2)), _mm512_set1_epi8(3));
-        const __mmask64 third = _mm512_test_epi8_mask(mask, in_halves(which, which << 1));
+        const __mmask64 third = _mm512_test_epi8_mask(mask, in_halves((int)which, (int)(which << 1)));
         u[0][v] = _mm512_mask_add_epi8(two, third, two, _mm512_set1_epi8(4));
     }
 }
