@@ -128,7 +128,7 @@ BIN_DIR  := $(DESTDIR)$(PREFIX)/bin
 LIB_DIR  := $(DESTDIR)$(LIBDIR)
 INC_DIR  := $(DESTDIR)$(PREFIX)/include
 SHARE    := $(DESTDIR)$(PREFIX)/share
-DEMO     := $(wildcard models/demo/*.json models/demo/*.safetensors)
+DEMO     := $(wildcard models/demo/*.json models/demo/*.safetensors models/demo/eval.txt)
 
 install: all
 	install -d $(BIN_DIR) $(LIB_DIR)/pkgconfig $(INC_DIR) $(SHARE)/man/man1 $(SHARE)/llmrun/demo \

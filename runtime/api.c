@@ -121,3 +121,18 @@ llmrun_status llmrun_engine_memory(const llmrun_engine *e, int32_t gpu, llmrun_m
     memcpy(m->name, d->name, sizeof m->name);
     return LLMRUN_OK;
 }
+
+llmrun_status llmrun_engine_tensor(const llmrun_engine *e, size_t index, llmrun_tensor_info *tensor) {
+    if (!e || !tensor || tensor->struct_size < sizeof *tensor || index >= e->plan.n_tensors) return LLMRUN_ARG;
+    const lr_plan_placement *p = &e->plan.placements[index];
+    const lr_plan_tensor *t = &e->plan_input.tensors[index];
+    *tensor = (llmrun_tensor_info){ .struct_size = sizeof *tensor,
+                                    .role = lr_plan_role_name(t->role),
+                                    .layer = t->layer,
+                                    .rows = t->rows,
+                                    .cols = t->cols,
+                                    .format = lr_formats[p->format].name,
+                                    .bytes = p->bytes,
+                                    .fell_back = p->fell_back };
+    return LLMRUN_OK;
+}

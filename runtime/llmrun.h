@@ -194,6 +194,20 @@ typedef struct llmrun_memory {
 /* [errors: ARG] */
 LLMRUN_API llmrun_status llmrun_engine_memory(const llmrun_engine *e, int32_t gpu, llmrun_memory *memory);
 
+/* One weight tensor, numbered from 0 in the order of the layers.                                                       */
+typedef struct llmrun_tensor_info {
+    size_t struct_size; /* set by the caller to sizeof(llmrun_tensor_info) */
+    const char *role;   /* "wq" */
+    int32_t layer;      /* -1: outside the layers */
+    int64_t rows, cols;
+    const char *format; /* it runs in, "q4_k" */
+    uint64_t bytes;     /* in that format */
+    bool fell_back;     /* its rows do not divide into the blocks of the format that was asked for */
+} llmrun_tensor_info;
+
+/* ARG: there is no tensor of that index, so counting up to it visits all.                              [errors: ARG] */
+LLMRUN_API llmrun_status llmrun_engine_tensor(const llmrun_engine *e, size_t index, llmrun_tensor_info *tensor);
+
 /* ---- tokens -------------------------------------------------------------------------------------------------- */
 
 /* Opens a tokenizer alone, from a tokenizer.json, a tokenizer.model (SentencePiece), a .gguf, or a directory that holds

@@ -19,6 +19,7 @@ typedef enum lr_group {
     LR_GROUP_HEAD     /* out_norm, head */
 } lr_group;
 lr_group lr_plan_group(lr_role role);
+const char *lr_plan_role_name(lr_role role); /* "wq"; static text */
 
 typedef enum lr_prefer {
     LR_PREFER_AUTO,    /* the file's precision if it fits on the GPUs, else 8-bit, else 4-bit, else offload */

@@ -9,7 +9,7 @@ static const char *tier_name(lr_tier tier) {
     return names[tier];
 }
 
-static const char *role_name(lr_role role) {
+const char *lr_plan_role_name(lr_role role) {
     static const char *const names[LR_N_ROLES] = {
         [LR_EMBED] = "embed", [LR_ATTN_NORM] = "attn_norm", [LR_WQ] = "wq", [LR_WK] = "wk", [LR_WV] = "wv",
         [LR_WO] = "wo", [LR_BQ] = "bq", [LR_BK] = "bk", [LR_BV] = "bv", [LR_BO] = "bo", [LR_Q_NORM] = "q_norm",
@@ -202,7 +202,7 @@ static void add_tensors(lr_text *out, const lr_plan *plan, const lr_plan_input *
         const lr_plan_tensor *t = &in->tensors[i];
         lr_text_add(out, "    {\"role\": \"%s\", \"layer\": %d, \"rows\": %lld, \"cols\": %lld, \"format\": \"%s\", "
                     "\"place\": \"%s\", \"tier\": \"%s\", \"converted\": %s, \"fell_back\": %s, \"offset\": %llu, "
-                    "\"bytes\": %llu}%s\n", role_name(t->role), t->layer, (long long)t->rows, (long long)t->cols,
+                    "\"bytes\": %llu}%s\n", lr_plan_role_name(t->role), t->layer, (long long)t->rows, (long long)t->cols,
                     lr_formats[p->format].name, lr_plan_place_name(buf, p->place), tier_name(p->tier),
                     p->converted ? "true" : "false", p->fell_back ? "true" : "false", (unsigned long long)p->offset,
                     (unsigned long long)p->bytes, i + 1 < plan->n_tensors ? "," : "");
