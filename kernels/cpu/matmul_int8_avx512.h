@@ -72,7 +72,7 @@ static void arrange(line_input *out, const int8_t *q, int64_t n_blocks) {
 
 /* Dot of the codes of sum s with activations: four products a part in each lane, which int32 holds for every format. */
 INLINE __m512 dot(__m512i u[PLANES][VECTORS], const line_input *x, const int s) {
-    __m512i sum = SHIFT && HAS_MIN != 2 ? x->start[s] : _mm512_setzero_si512();
+    __m512i sum = SHIFT != 0 && HAS_MIN != 2 ? x->start[s] : _mm512_setzero_si512();
     UNROLL for (int plane = 0; plane < PLANES; plane++) {
         if (plane > 0) sum = _mm512_slli_epi32(sum, PLANE_BITS);
         UNROLL for (int v = s * PARTS; v < (s + 1) * PARTS; v++) sum = _mm512_dpbusd_epi32(sum, u[plane][v], x->q[v]);
