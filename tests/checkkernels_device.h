@@ -52,8 +52,8 @@ static void *gpu_room(size_t bytes) {
     return gpu.arena + at;
 }
 /* What the image, or the last result, has for an address of the device.                                              */
-static void *in_image(const void *device) { return gpu.image + ((const uint8_t *)device - gpu.arena); }
-static void *in_result(const void *device) { return gpu.mirror + ((const uint8_t *)device - gpu.arena); }
+static void *in_image(const void *device) { return device ? gpu.image + ((const uint8_t *)device - gpu.arena) : NULL; }
+static void *in_result(const void *device) { return device ? gpu.mirror + ((const uint8_t *)device - gpu.arena) : NULL; }
 
 static void *gpu_put(const void *host, size_t bytes) {
     void *p = gpu_room(bytes);
@@ -85,12 +85,17 @@ static lr_act gpu_act_output(lr_act_format format, int64_t n, int64_t cols) {
     if (format == LR_ACT_Q8) gpu_writes(a.s, scales * sizeof(float), scales * sizeof(float), n);
     return a;
 }
+/* A matrix as a plan places it: both planes rounded up to LR_ALIGN; what is beyond the values is poison.               */
 static lr_matrix gpu_matrix(const weights *w) {
     const lr_matrix *m = &w->m;
     size_t bytes = (size_t)m->rows * m->quants_stride;
     if (m->scales)
         bytes = (size_t)((const uint8_t *)m->scales - (const uint8_t *)m->quants) + (size_t)m->rows * m->scales_stride;
-    return lr_matrix_at(m->format, m->rows, m->cols, gpu_put(m->quants, bytes));
+    lr_format_size size;
+    if (!lr_format_measure(m->format, (uint64_t)m->rows, (uint64_t)m->cols, &size)) fail("the shape is refused");
+    void *p = gpu_room(size.bytes);
+    memcpy(in_image(p), m->quants, bytes);
+    return lr_matrix_at(m->format, m->rows, m->cols, p);
 }
 
 static void gpu_clear(void) {

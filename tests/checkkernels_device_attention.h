@@ -221,7 +221,7 @@ static void check_device_attention(const lr_ops *c, bool many) {
             gpu_clear();
             continue;
         }
-        int64_t n = d.p.n_rows, width = (int64_t)d.p.n_heads * d.p.head_dim, stride = width + random_below(20);
+        int64_t n = d.p.n_rows, width = (int64_t)d.p.n_heads * d.p.head_dim, stride = width + 4 * random_below(5);
         float scale = 1 / sqrtf((float)d.p.head_dim), *q = filled(n * width, round % 2 ? P_RANDOM : P_ALTERNATE);
         int wants = 1 + (int)random_below(3); /* a->out, out, both */
         op_call call = {.shape = shape_of(&d.p), .packs = wants & 2};

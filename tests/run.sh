@@ -122,7 +122,7 @@ run_section() {
         export UBSAN_OPTIONS=print_stacktrace=1
         unit "$BUILD/asan" " (asan)"
         check "checkkernels (asan)" "$BUILD/asan/tests/checkkernels"
-        check "checkkernels (sim, asan)" "$BUILD/asan/tests/checkkernels" --device sim --rounds 6
+        check "checkkernels (sim, asan)" "$BUILD/asan/tests/checkkernels" --device sim --rounds 4
         ;;
     tsan)
         unit "$BUILD/tsan" " (tsan)"
