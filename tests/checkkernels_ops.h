@@ -115,7 +115,8 @@ static void expect_packed_q8(const lr_act *out, const float *x) {
 static void check_pack(const lr_ops *ops, const lr_ops *c) {
     (void)c;
     for (int round = 0; round < 2 * ROUNDS && !check.kernel_failed; round++) {
-        lr_act_format format = (lr_act_format)(round % LR_N_ACT_FORMATS);
+        static const lr_act_format formats[] = {LR_ACT_F32, LR_ACT_BF16, LR_ACT_Q8}; /* f16 is a format of GPUs */
+        lr_act_format format = formats[round % LR_COUNT(formats)];
         int64_t cols = format == LR_ACT_Q8 ? 32 * PICK(1, 2, 3, 5, 9, 64) : pick_dim(), n = pick_n();
         pattern p = (pattern)(round % N_PATTERNS);
         describe("format %d cols %lld rows %lld %s", (int)format, (long long)cols, (long long)n, pattern_names[p]);
