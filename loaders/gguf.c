@@ -196,6 +196,12 @@ static llmrun_status find_alignment(reader *r, const lr_gguf *g) {
 
 /* ---- tensors ---- */
 
+uint32_t lr_gguf_type_id(lr_dtype dtype) {
+    for (size_t i = 0; i < LR_COUNT(types); i++)
+        if (types[i].dtype == dtype) return types[i].id;
+    return UINT32_MAX;
+}
+
 static llmrun_status take_type(reader *r, const char *name, lr_dtype *out) {
     uint64_t id;
     llmrun_status status = take(r, 4, name, &id);

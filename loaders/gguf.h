@@ -44,6 +44,9 @@ typedef struct lr_gguf_strings {
 lr_gguf_strings lr_gguf_strings_of(const lr_gguf_value *v);
 bool lr_gguf_next(lr_gguf_strings *s, lr_gguf_text *out);
 
+/* The number that files give to an element type; UINT32_MAX: the format has no such type.                             */
+uint32_t lr_gguf_type_id(lr_dtype dtype);
+
 /* "an array of 32000 u8": for messages.  Returns buf.                                                                */
 const char *lr_gguf_describe(char *buf, size_t size, const lr_gguf_value *v);
 

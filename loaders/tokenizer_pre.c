@@ -91,3 +91,15 @@ const lr_pre *lr_pre_find(const char *name, size_t n) {
         }
     return NULL;
 }
+
+const lr_pre *lr_pre_match(const char *const *patterns, size_t n, unsigned flags) {
+    for (size_t i = 0; i < LR_COUNT(pres); i++) {
+        size_t same = 0;
+        if ((pres[i].flags & (NFC | WHOLE | RAW)) != flags) continue;
+        while (same < n && same < LR_COUNT(pres[i].patterns) && pres[i].patterns[same] &&
+               strcmp(pres[i].patterns[same], patterns[same]) == 0)
+            same++;
+        if (same == n && (n == LR_COUNT(pres[i].patterns) || !pres[i].patterns[n])) return &pres[i];
+    }
+    return NULL;
+}

@@ -18,6 +18,8 @@ typedef struct lr_pre {
 } lr_pre;
 
 const lr_pre *lr_pre_find(const char *name, size_t n); /* NULL: unknown */
+/* The one that cuts by exactly these patterns (n) and has these flags of NFC and IGNORE_MERGES; NULL: none.           */
+const lr_pre *lr_pre_match(const char *const *patterns, size_t n, unsigned flags);
 /* The name for files that have none, by general.architecture; NULL where that would be a guess.                       */
 const char *lr_pre_of_architecture(const char *architecture, size_t n);
 

@@ -208,6 +208,27 @@ typedef struct llmrun_tensor_info {
 /* ARG: there is no tensor of that index, so counting up to it visits all.                              [errors: ARG] */
 LLMRUN_API llmrun_status llmrun_engine_tensor(const llmrun_engine *e, size_t index, llmrun_tensor_info *tensor);
 
+/* ---- quantize ------------------------------------------------------------------------------------------------ */
+
+typedef struct llmrun_quantize_result {
+    size_t struct_size;      /* set by llmrun_quantize */
+    uint64_t n_params;
+    int32_t n_tensors;       /* of the new file */
+    uint64_t source_bytes, file_bytes;
+    double bits_per_weight;  /* all tensors of the new file, scales included */
+    double seconds;
+} llmrun_quantize_result;
+
+/* Writes o->model in the format o->quant.  out ends in ".gguf": a GGUF file (f32 f16 bf16 q8_0 q4_k q4_0 iq4_nl; "8bit" is
+ * q8_0, "4bit" q4_k); else a directory in the layout of Hugging Face (f32 f16 bf16 nf4; "4bit" is nf4, as bitsandbytes
+ * stores it).  Rows that a format's blocks do not divide fall back as in llmrun_plan.  Of the options, model, quant,
+ * n_threads and the callbacks count.  What was at out stays whole until the new one is complete and on the disk, then is
+ * replaced in one step; a directory only if it holds a model and nothing else.  result may be NULL.
+ * ARG: out is the model itself, or something else is there; IO: not writable, or too little free.
+ * [errors: ARG IO FORMAT UNSUPPORTED NOMEM CANCELLED]   Cost: reads each byte once; some 20 MB of memory.            */
+LLMRUN_API llmrun_status llmrun_quantize(const llmrun_options *o, const char *out, llmrun_quantize_result *result,
+                                         llmrun_error *err);
+
 /* ---- tokens -------------------------------------------------------------------------------------------------- */
 
 /* Opens a tokenizer alone, from a tokenizer.json, a tokenizer.model (SentencePiece), a .gguf, or a directory that holds

@@ -32,12 +32,14 @@ typedef struct cli_options {
     const char *plan_file;
     llmrun_card cards[LLMRUN_MAX_GPUS]; /* engine.cards */
     const char *logits;
+    const char *out; /* quantize */
     bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose;
     int32_t bench_prompt, bench_generate, bench_repeat;
 } cli_options;
 
 enum { CMD_RUN = 1, CMD_PLAN = 2, CMD_INFO = 4, CMD_TOKENIZE = 8, CMD_BENCH = 16, CMD_DEVICES = 32,
-       CMD_MODEL = CMD_RUN | CMD_PLAN | CMD_INFO | CMD_BENCH, CMD_ALL = 63 };
+       CMD_QUANTIZE = 128,
+       CMD_MODEL = CMD_RUN | CMD_PLAN | CMD_INFO | CMD_BENCH, CMD_ALL = 191 };
 
 typedef struct cli_command {
     const char *name;
@@ -78,6 +80,7 @@ int info_main(cli_options *o);
 int tokenize_main(cli_options *o);
 int bench_main(cli_options *o);
 int devices_main(cli_options *o);
+int quantize_main(cli_options *o);
 
 /* ---- reports ---- */
 

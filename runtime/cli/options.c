@@ -38,7 +38,7 @@ typedef struct option {
 #define OTHER_GROUP "Other"
 
 static const option options[] = {
-    { "-m --model", OPT_TEXT, "PATH", AT(engine.model), 0, 0, CMD_MODEL | CMD_TOKENIZE, MODEL_GROUP,
+    { "-m --model", OPT_TEXT, "PATH", AT(engine.model), 0, 0, CMD_MODEL | CMD_TOKENIZE | CMD_QUANTIZE, MODEL_GROUP,
       "directory (HF layout), .safetensors or .gguf file, org/name in the HF cache; plan, info, bench: also a config.json" },
     { "--ram", OPT_SIZE, "SIZE", AT(engine.ram_bytes), 0, 0, CMD_MODEL, MODEL_GROUP,
       "host memory budget, such as 8G (K M G are powers of 1024)" },
@@ -54,6 +54,10 @@ static const option options[] = {
       "tokens that fit at once (auto: the model's own length, or what the budget allows)" },
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_MODEL, MODEL_GROUP,
       "weights: auto f16 8bit 4bit f32 bf16 q8_0 q4_k iq4_nl nf4" },
+    { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
+      "format to write: f16 bf16 f32; as GGUF also q8_0 (8bit) q4_k (4bit) q4_0 iq4_nl; as a directory also nf4 (4bit)" },
+    { "-o --out --output --outfile", OPT_TEXT, "OUT", AT(out), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
+      "NAME.gguf, or a directory; what is there stays whole until the new one is complete" },
     { "--kv", OPT_TEXT, "T", AT(engine.kv), 0, 0, CMD_MODEL, MODEL_GROUP, "KV cache: auto f32 f16 q8_0" },
     { "--prefer", OPT_TEXT, "auto|speed|quality", AT(engine.prefer), 0, 0, CMD_MODEL, MODEL_GROUP, "what auto gives up last" },
     { "--no-mmap", OPT_OFF, NULL, AT(engine.use_mmap), 0, 0, CMD_MODEL, MODEL_GROUP,
@@ -107,7 +111,7 @@ static const option options[] = {
     { "-r --repeat --repetitions", OPT_INT, "N", AT(bench_repeat), 1, 1000, CMD_BENCH, TEXT_GROUP,
       "repetitions of each test (default 5)" },
 
-    { "-t --threads", OPT_INT, "N", AT(engine.n_threads), 1, 1024, CMD_MODEL, MACHINE_GROUP,
+    { "-t --threads", OPT_INT, "N", AT(engine.n_threads), 1, 1024, CMD_MODEL | CMD_QUANTIZE, MACHINE_GROUP,
       "threads (auto: the processors this process may use)" },
     { "-b --batch --batch-size --ubatch-size", OPT_INT, "N", AT(engine.n_batch), 1, 1 << 20, CMD_MODEL, MACHINE_GROUP,
       "largest prefill chunk in tokens (auto: from the plan)" },

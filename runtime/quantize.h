@@ -1,0 +1,45 @@
+/* Writing a model in another format: what the parts of quantize*.c share.                                            */
+#ifndef LR_QUANTIZE_H
+#define LR_QUANTIZE_H
+
+#include "loaders/write.h"
+#include "runtime/engine.h"
+#include "runtime/output.h"
+
+/* What becomes of one tensor of the model, or (src NULL) bytes that are ready.                                        */
+typedef struct lr_quantize_item {
+    const lr_tensor *src;
+    lr_format format;    /* to write; LR_NF4: in the layout of bitsandbytes, scales in the tensor after this one */
+    int64_t rows, cols;
+    int32_t head_rows;   /* rows of q and k are written so that the halves of each head alternate; 0: as they are */
+    size_t out;          /* in lr_quantize.tensors */
+    size_t ready;        /* src NULL: offset in lr_quantize.ready */
+} lr_quantize_item;
+
+typedef struct lr_quantize {
+    const llmrun_engine *e; /* prepared, not loaded */
+    lr_format format;
+    lr_out_tensor *tensors; /* (n_tensors) of the file */
+    lr_quantize_item *items; /* (n_items) */
+    size_t n_tensors, n_items, cap_tensors, cap_items;
+    lr_text ready;
+    llmrun_error *err;
+} lr_quantize;
+
+/* Appends a tensor of the file.  cols 0: a vector of rows values.                                     [errors: NOMEM] */
+llmrun_status lr_quantize_add(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t rows, uint64_t cols, uint64_t bytes);
+/* Appends a tensor and the item that fills it: src in a format.                                [errors: NOMEM FORMAT] */
+llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item);
+/* Appends a vector whose bytes are at hand.                                                                           */
+llmrun_status lr_quantize_add_ready(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t n, const void *bytes);
+
+/* quantize_gguf.c: tensors and metadata of a GGUF file.                              [errors: NOMEM FORMAT UNSUPPORTED] */
+llmrun_status lr_quantize_list_gguf(lr_quantize *q, lr_gguf_meta *meta);
+/* quantize_tokenizer.c: tokenizer.ggml.* of a model that is no GGUF.                                                  */
+llmrun_status lr_quantize_tokenizer(const llmrun_engine *e, lr_gguf_meta *meta, llmrun_error *err);
+
+/* quantize_hf.c: tensors of a safetensors file, and what lies beside it in the directory.                             */
+llmrun_status lr_quantize_list_hf(lr_quantize *q);
+llmrun_status lr_quantize_copy_hf(const lr_quantize *q, lr_output *out);
+
+#endif
