@@ -269,20 +269,19 @@ static llmrun_status run_group(work *w, int32_t layer, lr_group g) {
     lr_place *p = place(w, at);
     lr_layer l = w->e->layers[layer];
     bool streamed = at != LR_PLACE_HOST && w->e->plan.place[layer * LR_N_GROUPS + g] == LR_PLACE_HOST;
-    lr_kv_layer kv = { 0 };
+    bool caches = streamed && g == LR_GROUP_ATTN;
+    lr_stream_kv kv = { 0 };
+    if (caches)
+        kv = (lr_stream_kv){ .layer = lr_session_kv(w->p->sessions[0], layer), .turn = kv_turn(w, layer),
+                             .position = w->p->sessions[0]->position };
     int before = w->x_at, up_at = group_place(w, layer, LR_GROUP_GATE_UP), down_at = group_place(w, layer, LR_GROUP_DOWN);
     TRY(move(w, X, before, at, 0));
     w->x_at = at;
-    if (streamed) TRY(lr_stream_fetch(w->e, p, layer, g, &l, w->err));
+    if (streamed) TRY(lr_stream_fetch(w->e, p, layer, g, &l, caches ? &kv : NULL, w->err));
     switch (g) {
     case LR_GROUP_ATTN:
-        if (streamed) {
-            kv = lr_session_kv(w->p->sessions[0], layer);
-            TRY(lr_stream_fetch_kv(p, kv_turn(w, layer), &kv, w->p->sessions[0]->position, w->err));
-        }
         TRY(attention(w, p, layer, &l));
-        if (streamed)
-            TRY(lr_stream_return_kv(p, kv_turn(w, layer), &kv, w->p->sessions[0]->position, w->p->n, w->err));
+        if (caches) TRY(lr_stream_return_kv(p, &kv, w->p->n, w->err));
         break;
     case LR_GROUP_GATE_UP:
         TRY(gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
@@ -291,7 +290,7 @@ static llmrun_status run_group(work *w, int32_t layer, lr_group g) {
         TRY(move(w, HIDDEN, up_at, at, 0));
         TRY(down(w, p, &l, down_format(w, at, layer), up_at == at));
     }
-    return streamed ? lr_stream_release(p, w->err) : LLMRUN_OK;
+    return streamed ? lr_stream_release(p, g, w->err) : LLMRUN_OK;
 }
 
 /* ---- the ends ---- */

@@ -285,7 +285,7 @@ static llmrun_status plan(llmrun_engine *e, const llmrun_options *o, llmrun_erro
 }
 
 llmrun_status lr_engine_plan(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
-    if (o->plan_json) return lr_fail(err, LLMRUN_UNSUPPORTED, "--plan: replaying a saved plan is not in this version");
+    if (o->plan_json) return lr_plan_replay(&e->plan, &e->plan_input, o->plan_json, err);
     return plan(e, o, err);
 }
 

@@ -20,7 +20,7 @@ typedef struct lr_place {
     lr_event *x_sent, *hidden_sent; /* so may the boundary buffers */
     lr_event *ready, *taken;       /* x may be read by another GPU; another GPU has read it */
     lr_event *slot_sent[2];        /* the pinned slot has left for the device */
-    lr_event *slot_used[2];        /* the device is done with its slot */
+    lr_event *slot_used[LR_N_GROUPS]; /* the device is done with the slot of that kind */
     lr_event *kv_back[2];          /* new rows of the streamed cache are in pinned memory */
     int header_turn, slot_turn;
     struct lr_kv_pending {         /* rows in pinned_kv that the host's cache still lacks */

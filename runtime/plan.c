@@ -166,7 +166,7 @@ static uint64_t mix_regions(uint64_t h, const lr_plan_region *r, size_t n) {
 static uint64_t mix_gpu(uint64_t h, const lr_plan_gpu *g) {
     const uint64_t values[] = {
         g->arena_bytes, (uint64_t)g->n_layers, g->header, g->header_bytes, g->slot[0], g->slot[1],
-        g->slot_bytes, g->kv_slot[0], g->kv_slot[1], g->kv_slot_bytes, g->pinned_bytes, g->pinned_header[0],
+        g->slot[2], g->slot_bytes[0], g->slot_bytes[1], g->slot_bytes[2], g->kv_slot[0], g->kv_slot[1], g->kv_slot_bytes, g->pinned_bytes, g->pinned_header[0],
         g->pinned_header[1], g->pinned_x, g->pinned_hidden, g->pinned_logits, g->pinned_slot[0], g->pinned_slot[1],
         g->pinned_slot_bytes, g->pinned_kv[0], g->pinned_kv[1],
     };

@@ -120,7 +120,9 @@ typedef struct lr_plan_gpu {
     uint64_t weights_bytes, kv_bytes, activation_bytes, staging_bytes; /* of the arena, by class */
     uint64_t weight_bytes_per_token;
     uint64_t header, header_bytes; /* the whole of it */
-    uint64_t slot[2], slot_bytes;       /* staging: weights of a streamed group; 0 bytes: this GPU streams nothing */
+    /* Staging: weights of a streamed group of each kind, so that the next layer's are on their way while this one's are
+     * used; 0 bytes: none of that kind is streamed to this GPU.                                                        */
+    uint64_t slot[LR_N_GROUPS], slot_bytes[LR_N_GROUPS];
     uint64_t kv_slot[2], kv_slot_bytes; /* staging: one layer's cache of one session */
     /* One block of pinned host memory: offsets.                                                                      */
     uint64_t pinned_bytes;
@@ -128,7 +130,7 @@ typedef struct lr_plan_gpu {
     uint64_t pinned_x;         /* n_batch rows of dim: boundary to the host */
     uint64_t pinned_hidden;    /* n_batch rows of hidden, where a feed-forward is split between it and the host */
     uint64_t pinned_logits;    /* logit_rows x n_vocab, where it has the head */
-    uint64_t pinned_slot[2];   /* slot_bytes each; also what loading sends weights through */
+    uint64_t pinned_slot[2];   /* the largest slot_bytes each; also what loading sends weights through */
     uint64_t pinned_slot_bytes; /* at least LR_PLAN_LOAD_SLOT */
     uint64_t pinned_kv[2];     /* kv_slot_bytes each */
 } lr_plan_gpu;

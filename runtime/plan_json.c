@@ -150,7 +150,7 @@ static void add_gpu(lr_text *out, const lr_plan *plan, const lr_plan_input *in, 
     member(out, "weight_bytes_per_token", g->weight_bytes_per_token);
     member(out, "header_offset", g->header);
     member(out, "header_bytes", g->header_bytes);
-    member(out, "slot_bytes", g->slot_bytes);
+    member(out, "slot_bytes", g->slot_bytes[0] + g->slot_bytes[1] + g->slot_bytes[2]);
     member(out, "kv_slot_bytes", g->kv_slot_bytes);
     member(out, "pinned_bytes", g->pinned_bytes);
     member(out, "pinned_slot_bytes", g->pinned_slot_bytes);

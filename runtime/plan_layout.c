@@ -170,9 +170,9 @@ static void place_gpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_gpu_
     g->header_bytes = s->header;
     for (size_t i = 0; i < LR_COUNT(order); i++) place_buffer(&g->buffers, order[i], s->buffer, &a);
     g->activation_bytes = s->activations;
-    for (int i = 0; i < 2; i++) g->slot[i] = add_region(&a, s->slot, "staging.weights.%d", i);
+    for (int i = 0; i < LR_N_GROUPS; i++) g->slot[i] = add_region(&a, s->slot[i], "staging.weights.%d", i);
     for (int i = 0; i < 2; i++) g->kv_slot[i] = add_region(&a, s->kv_slot, "staging.kv.%d", i);
-    g->slot_bytes = s->slot;
+    memcpy(g->slot_bytes, s->slot, sizeof g->slot_bytes);
     g->kv_slot_bytes = s->kv_slot;
     g->staging_bytes = s->staging;
     g->n_regions = a.n;

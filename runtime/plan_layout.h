@@ -111,9 +111,13 @@ typedef struct lr_plan_load {
     uint64_t kv;               /* all sessions */
     uint64_t read, params;     /* weights that one token reads, values of them; the head's are apart */
     uint64_t head_read;
-    uint64_t largest, largest_page; /* streamed: of one group's weights, of one layer's cache */
+    uint64_t largest[LR_N_GROUPS], largest_page; /* streamed: of a group's weights by kind, of one layer's cache */
     int64_t longest_row;       /* values */
 } lr_plan_load;
+/* Bytes of the slots that streaming this takes.                                                                      */
+static inline uint64_t lr_plan_staging(const lr_plan_load *l) {
+    return l->largest[0] + l->largest[1] + l->largest[2] + 2 * l->largest_page;
+}
 
 /* How often activations come to a GPU or leave it for the host.                                                      */
 typedef struct lr_plan_crossings {
@@ -124,7 +128,7 @@ typedef struct lr_plan_crossings {
 typedef struct lr_plan_gpu_sizes {
     lr_plan_load own, streamed;
     uint64_t buffer[LR_N_BUFFERS]; /* bytes, exact */
-    uint64_t activations, staging, slot, kv_slot, arena, header;
+    uint64_t activations, staging, slot[LR_N_GROUPS], kv_slot, arena, header;
     lr_plan_crossings crossings[2]; /* in a pass that does not stream, in one that does */
     bool back_to_host;             /* the host waits for it in the midst of the layers */
     uint64_t pinned_slot, pinned;

@@ -1,4 +1,6 @@
 /* Planner, measuring: what a choice of context, chunk, KV format and places takes of the host and of each GPU.       */
+#include <string.h>
+
 #include "runtime/plan_layout.h"
 
 /* Product that remembers in *ok whether any was too large; then the result is 0 and harmless.                        */
@@ -179,9 +181,11 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
         l->read += p->gpu_read;
         l->params += p->params;
     }
-    l->largest = (uint64_t)lr_max((int64_t)l->largest, (int64_t)p->gpu);
     l->longest_row = lr_max(l->longest_row, p->longest_row);
-    if (group < LR_N_GROUPS) l->n_groups[group]++;
+    if (group < LR_N_GROUPS) {
+        l->n_groups[group]++;
+        l->largest[group] = (uint64_t)lr_max((int64_t)l->largest[group], (int64_t)p->gpu);
+    }
     if (group != LR_GROUP_ATTN) return;
     l->n_layers[windowed]++;
     l->kv += s->page_room[windowed];
@@ -293,7 +297,8 @@ static void find_crossings(const lr_plan_input *in, const lr_plan_places *p, lr_
 static void measure_pinned(bool *ok, const lr_plan_input *in, lr_plan_gpu_sizes *g, int32_t n_batch) {
     uint64_t row = 4 * (uint64_t)n_batch;
     uint64_t longest = lr_plan_aligned(4 * (uint64_t)lr_max(g->own.longest_row, g->streamed.longest_row));
-    g->pinned_slot = (uint64_t)lr_max(lr_max((int64_t)g->slot, (int64_t)longest), (int64_t)LR_PLAN_LOAD_SLOT);
+    g->pinned_slot = (uint64_t)lr_max((int64_t)longest, (int64_t)LR_PLAN_LOAD_SLOT);
+    for (int i = 0; i < LR_N_GROUPS; i++) g->pinned_slot = (uint64_t)lr_max((int64_t)g->pinned_slot, (int64_t)g->slot[i]);
     uint64_t sum_of = 2 * lr_plan_aligned(g->header);
     if (lr_plan_crosses(g, false))
         sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->dim)));
@@ -309,9 +314,9 @@ static void measure_gpu(bool *ok, const lr_plan_input *in, const lr_plan_weights
     lr_plan_gpu_sizes *g = &s->gpu[gpu];
     lr_plan_gpu_loads(in, w, p, s, gpu, &g->own, &g->streamed);
     if (!lr_plan_gpu_buffers(in, w, c, s->n_batch, &g->own, &g->streamed, g->buffer, &g->activations)) *ok = false;
-    g->slot = g->streamed.largest;
+    memcpy(g->slot, g->streamed.largest, sizeof g->slot);
     g->kv_slot = g->streamed.largest_page;
-    g->staging = 2 * (g->slot + g->kv_slot);
+    g->staging = lr_plan_staging(&g->streamed);
     const uint64_t *b = g->buffer;
     g->header =
         lr_plan_aligned(b[LR_BUFFER_seqs]) + lr_plan_aligned(b[LR_BUFFER_ids]) + lr_plan_aligned(b[LR_BUFFER_cos_sin]);

@@ -203,7 +203,7 @@ static bool split(placer *k) {
 static void reserve_streaming(placer *k) {
     room *r = &k->rooms[k->c->stream];
     for (int32_t l = 0; l < k->in->model->n_layers; l++) add_layer(k, &r->streamed, l);
-    r->staging = 2 * (r->streamed.largest + r->streamed.largest_page);
+    r->staging = lr_plan_staging(&r->streamed);
 }
 
 /* Whole layers, from the last down, for the last GPU first; each must get one.                                       */
@@ -259,7 +259,7 @@ static bool recount(placer *k, int gpu) {
     room *r = &k->rooms[gpu];
     if (k->c->stream == gpu) stream_rest(k);
     lr_plan_gpu_loads(k->in, k->w, k->p, k->s, gpu, &r->load, &r->streamed);
-    r->staging = 2 * (r->streamed.largest + r->streamed.largest_page);
+    r->staging = lr_plan_staging(&r->streamed);
     return settle(k, r);
 }
 

@@ -116,6 +116,13 @@ static double copy_seconds(const pass *p, const lr_plan_load *l, rates r) {
     return ((double)l->weights + rows * kv_row_bytes(p)) / r.link;
 }
 
+/* Behind another chunk of the prompt the slots are filled while the GPU is still busy there with layers of its own.   */
+static double copied_before(const pass *p, const lr_plan_gpu_sizes *g, double own_seconds, rates r) {
+    double slots = (double)(g->slot[0] + g->slot[1] + g->slot[2]) / r.link;
+    if (p->n == 1 || p->seen == 0) return 0;
+    return own_seconds < slots ? own_seconds : slots;
+}
+
 static double gpu_seconds(const pass *p, int gpu) {
     const lr_plan_gpu_sizes *g = &p->s->gpu[gpu];
     const lr_hparams *h = p->in->model;
@@ -126,7 +133,7 @@ static double gpu_seconds(const pass *p, int gpu) {
                                   h->hidden_dim);
     crossing += (double)g->buffer[LR_BUFFER_seqs] + 4 * p->n * h->n_rot;
     if (p->streams && g->streamed.kinds)
-        t += longer(kernel_seconds(p, &g->streamed, r), copy_seconds(p, &g->streamed, r));
+        t += longer(kernel_seconds(p, &g->streamed, r), copy_seconds(p, &g->streamed, r) - copied_before(p, g, t, r));
     if (p->s->embed_place == gpu) t += p->n * 6 * h->dim / r.read; /* f16 in, floats out */
     if (p->logits && g->own.head_read) {
         t += head_seconds(p, g->own.head_read, r);

@@ -9,30 +9,6 @@
         if (try_status) return try_status;                                                                             \
     } while (0)
 
-llmrun_status lr_stream_fetch(llmrun_engine *e, lr_place *p, int32_t layer, lr_group g, lr_layer *out,
-                              llmrun_error *err) {
-    int t = p->slot_turn ^= 1;
-    uint8_t *pinned = p->pinned + p->plan->pinned_slot[t], *slot = lr_place_at(p, p->plan->slot[t]);
-    uint64_t at = 0;
-    TRY(p->backend->event_sync(p->device, p->slot_sent[t], err));
-    for (size_t i = 0; i < e->binding.n; i++) {
-        const lr_plan_tensor *tensor = &e->binding.tensors[i];
-        const lr_plan_placement *place = &e->plan.placements[i];
-        if (tensor->layer != layer || lr_plan_group(tensor->role) != g) continue;
-        lr_cpu_copy(&e->cpu, pinned + at, lr_engine_tensor(e, i).quants, place->bytes);
-        lr_layer_set(out, tensor->role, lr_matrix_at(place->format, tensor->rows, tensor->cols, slot + at));
-        at += (place->bytes + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1);
-    }
-    TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[t], err));
-    TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot, 0, pinned, 0, at, 1, err));
-    TRY(p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[t], err));
-    return p->backend->event_wait(p->device, LR_QUEUE_COMPUTE, p->slot_sent[t], err);
-}
-
-llmrun_status lr_stream_release(lr_place *p, llmrun_error *err) {
-    return p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->slot_used[p->slot_turn], err);
-}
-
 /* ---- the cache of a streamed layer ---- */
 
 /* Rows of consecutive slots in all heads of one plane: `heads` pieces of `bytes`, `pitch` apart, from `offset` on in the
@@ -84,7 +60,9 @@ static llmrun_status settle(lr_place *p, int turn, llmrun_error *err) {
     return LLMRUN_OK;
 }
 
-llmrun_status lr_stream_fetch_kv(lr_place *p, int turn, const lr_kv_layer *kv, int32_t position, llmrun_error *err) {
+/* The rows before position, behind the weights on the same queue: alone on the other one they would wait for the copy of
+ * the next weights, and computing with them.                                                                          */
+static llmrun_status send_kv(lr_place *p, int turn, const lr_kv_layer *kv, int32_t position, llmrun_error *err) {
     uint8_t *pinned = p->pinned + p->plan->pinned_kv[turn], *slot = lr_place_at(p, p->plan->kv_slot[turn]);
     TRY(settle(p, turn, err));
     int32_t n = (int32_t)lr_min(position, kv->n_slots);
@@ -93,14 +71,16 @@ llmrun_status lr_stream_fetch_kv(lr_place *p, int turn, const lr_kv_layer *kv, i
     for (int i = 0; i < count; i++) {
         const piece *x = &pieces[i];
         copy_piece(pinned, kv->base, x);
-        TRY(p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, slot + x->offset, x->pitch, pinned + x->offset, x->pitch,
+        TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot + x->offset, x->pitch, pinned + x->offset, x->pitch,
                                 x->bytes, x->heads, err));
     }
     return LLMRUN_OK;
 }
 
-llmrun_status lr_stream_return_kv(lr_place *p, int turn, const lr_kv_layer *kv, int32_t position, int64_t n,
-                                  llmrun_error *err) {
+llmrun_status lr_stream_return_kv(lr_place *p, const lr_stream_kv *cache, int64_t n, llmrun_error *err) {
+    const lr_kv_layer *kv = &cache->layer;
+    int turn = cache->turn;
+    int32_t position = cache->position;
     uint8_t *pinned = p->pinned + p->plan->pinned_kv[turn], *slot = lr_place_at(p, p->plan->kv_slot[turn]);
     for (int64_t done = 0; done < n;) {
         int32_t first = (int32_t)((position + done) % kv->n_slots);
@@ -122,4 +102,31 @@ llmrun_status lr_stream_return_kv(lr_place *p, int turn, const lr_kv_layer *kv, 
 llmrun_status lr_stream_drain(lr_place *p, llmrun_error *err) {
     TRY(settle(p, 0, err));
     return settle(p, 1, err);
+}
+
+/* ---- weights ---- */
+
+llmrun_status lr_stream_fetch(llmrun_engine *e, lr_place *p, int32_t layer, lr_group g, lr_layer *out,
+                              const lr_stream_kv *kv, llmrun_error *err) {
+    int t = p->slot_turn ^= 1;
+    uint8_t *pinned = p->pinned + p->plan->pinned_slot[t], *slot = lr_place_at(p, p->plan->slot[g]);
+    uint64_t at = 0;
+    TRY(p->backend->event_sync(p->device, p->slot_sent[t], err));
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *tensor = &e->binding.tensors[i];
+        const lr_plan_placement *place = &e->plan.placements[i];
+        if (tensor->layer != layer || lr_plan_group(tensor->role) != g) continue;
+        lr_cpu_copy(&e->cpu, pinned + at, lr_engine_tensor(e, i).quants, place->bytes);
+        lr_layer_set(out, tensor->role, lr_matrix_at(place->format, tensor->rows, tensor->cols, slot + at));
+        at += (place->bytes + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1);
+    }
+    TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[g], err));
+    TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot, 0, pinned, 0, at, 1, err));
+    if (kv) TRY(send_kv(p, kv->turn, &kv->layer, kv->position, err));
+    TRY(p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[t], err));
+    return p->backend->event_wait(p->device, LR_QUEUE_COMPUTE, p->slot_sent[t], err);
+}
+
+llmrun_status lr_stream_release(lr_place *p, lr_group g, llmrun_error *err) {
+    return p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->slot_used[g], err);
 }

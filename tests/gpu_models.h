@@ -11,6 +11,13 @@
 #include "runtime/engine.h"
 #include "tests/model_files.h"
 
+/* Sanitizers make the simulator some five times slower: fewer of the same cases.                                       */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { QUICK = 1 };
+#else
+enum { QUICK = 0 };
+#endif
+
 enum { N_PROMPT = 21, N_MORE = 8, N_TOKENS = N_PROMPT + N_MORE, VOCAB_MOST = 4096 };
 
 

@@ -39,7 +39,7 @@ static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 /* What a GPU computes, from the plan's places.                                                                       */
 typedef struct work {
     bool kind[LR_GROUP_HEAD + 1];
-    uint64_t weights, kv, n_attn, act, act_hidden, slot, kv_slot;
+    uint64_t weights, kv, n_attn, act, act_hidden, slot[LR_N_GROUPS], kv_slot;
 } work;
 
 static int8_t at(const lr_plan *p, int32_t layer, lr_group g) { return p->place[layer * LR_N_GROUPS + (int32_t)g]; }
@@ -116,7 +116,7 @@ static work work_of(const lr_plan *p, const lr_plan_input *in, int gpu) {
             if (g == LR_GROUP_ATTN) w.n_attn++;
             if (mine) w.weights += part_of(l, g);
             if (mine && g == LR_GROUP_ATTN) w.kv += caches_of(p, l);
-            if (streamed) w.slot = most(w.slot, part_of(l, g));
+            if (streamed) w.slot[g] = most(w.slot[g], part_of(l, g));
             if (streamed && g == LR_GROUP_ATTN) w.kv_slot = most(w.kv_slot, up(p->kv_page_bytes[l]));
         }
     w.kind[LR_GROUP_HEAD] = p->head_place == gpu;
@@ -166,8 +166,9 @@ static uint64_t region_bytes(const char *name, const work *w, const lr_plan *p, 
         { "activations.seqs", w->n_attn * sizeof(lr_seq) * (uint64_t)in->n_sessions },
         { "activations.ids", w->kind[LR_GROUP_EMBED] ? n : 0 },
         { "logits", o ? 4 * (uint64_t)in->n_sessions * (uint64_t)h->n_vocab : 0 },
-        { "staging.weights.0", w->slot },
-        { "staging.weights.1", w->slot },
+        { "staging.weights.0", w->slot[0] },
+        { "staging.weights.1", w->slot[1] },
+        { "staging.weights.2", w->slot[2] },
         { "staging.kv.0", w->kv_slot },
         { "staging.kv.1", w->kv_slot },
     };
@@ -200,7 +201,7 @@ static void check_regions(const lr_plan *p, const lr_plan_input *in, int gpu, co
     assert_true(end <= g->arena_bytes && g->arena_bytes - sum < 256 && g->arena_bytes % 256 == 0);
     assert_int_equal(g->weights_bytes, w->weights);
     assert_int_equal(g->kv_bytes, w->kv);
-    assert_int_equal(g->staging_bytes, 2 * (w->slot + w->kv_slot));
+    assert_int_equal(g->staging_bytes, w->slot[0] + w->slot[1] + w->slot[2] + 2 * w->kv_slot);
     assert_int_equal(sum, g->weights_bytes + g->kv_bytes + g->activation_bytes + g->staging_bytes);
     assert_int_equal(g->total_bytes, g->arena_bytes + g->overhead_bytes);
     assert_true(g->total_bytes <= in->gpus[gpu].budget_bytes);
@@ -209,7 +210,7 @@ static void check_regions(const lr_plan *p, const lr_plan_input *in, int gpu, co
     const lr_plan_buffers *b = &g->buffers;
     assert_int_equal(b->x, region_offset(g, "activations.x"));
     if (w->kind[LR_GROUP_HEAD]) assert_int_equal(b->logits, region_offset(g, "logits"));
-    if (w->slot) assert_int_equal(g->slot[1], region_offset(g, "staging.weights.1"));
+    if (w->slot[1]) assert_int_equal(g->slot[1], region_offset(g, "staging.weights.1"));
     if (w->kv_slot) assert_int_equal(g->kv_slot[0], region_offset(g, "staging.kv.0"));
     assert_int_equal(g->header, w->n_attn ? b->seqs : b->ids); /* the header: seqs, ids, cos_sin */
     if (!w->n_attn) return;
@@ -249,7 +250,7 @@ static void check_pinned(const lr_plan *p, const lr_plan_input *in, int gpu, con
         end += up(blocks[i].bytes);
     }
     assert_int_equal(g->pinned_bytes, end);
-    assert_true(g->pinned_slot_bytes >= LR_PLAN_LOAD_SLOT && g->pinned_slot_bytes >= w->slot);
+    assert_true(g->pinned_slot_bytes >= LR_PLAN_LOAD_SLOT && g->pinned_slot_bytes >= most(w->slot[0], most(w->slot[1], w->slot[2])));
 }
 
 /* ---- all devices together ---- */

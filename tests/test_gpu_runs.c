@@ -14,7 +14,7 @@ static void four_devices(void **state) {
         const char *gpus;
         int32_t n_host_layers; /* -1: some */
     } sets[] = { { "2x64M", 0 }, { "4x64M", 0 }, { "5M,3M,4M,12M", 0 }, { "2500K,2200K", -1 }, { "1x6M", -1 } };
-    for (int quantized = 0; quantized < 2; quantized++) {
+    for (int quantized = QUICK; quantized < 2; quantized++) {
         setup s = { .model = demo, .quant = quantized ? "q4_k" : "f16", .kv = quantized ? "q8_0" : "f16", .n_batch = 16 };
         double bound = quantized ? 6e-2 : 2e-2;
         run_setup(&s, &cpu, NULL, NULL);
@@ -44,43 +44,27 @@ static void four_devices(void **state) {
 
 /* ---- streams ---- */
 
-/* A slow CPU beside a fast link, and a GPU that holds a part of the model: long passes send the rest to it.  slow: single
- * tokens too.  gpus (32) gets the largest such budget.                                                                */
-static setup streaming(const char *model, bool slow, char gpus[32]) {
-    setup s = { .model = model, .quant = "f16", .kv = "f16", .n_batch = 8, .gpus = "1x64M",
-                .host_read = slow ? 1e9 : 20e9, .host_flops = slow ? 1e7 : 3e10 };
-    llmrun_engine *e;
-    EXPECT_OK(open_setup(&e, &s));
-    uint64_t bytes = e->plan.gpus[0].total_bytes;
-    llmrun_engine_close(e);
-    s.gpus = gpus;
-    for (uint64_t part = 31; part > 0; part--) {
-        snprintf(gpus, 32, "1x%llu:100:10:10", (unsigned long long)(bytes * part / 32));
-        if (open_setup(&e, &s)) break;
-        bool streams = e->plan.stream_from > (slow ? 0 : 1) && e->plan.gpus[0].slot_bytes > 0;
-        llmrun_engine_close(e);
-        if (streams) return s;
-    }
-    fail_msg("%s: no budget makes it stream: %s", model, err.message);
-    return s;
-}
+/* A slow CPU beside a fast link, and a GPU that holds a part of the model: long passes send the rest to it, single tokens
+ * perhaps not.                                                                                                        */
+static const setup streaming = { .model = demo, .quant = "f16", .kv = "f16", .n_batch = 8, .gpus = "1x6M:100:10:10",
+                                 .host_read = 20e9, .host_flops = 5e9 };
 
 static void streamed_layers(void **state) {
     (void)state;
-    static const char *const models[] = { demo, "mistral-window" };
-    for (size_t m = 0; m < LR_COUNT(models); m++) {
-        char gpus[32];
-        setup s = streaming(models[m], models[m] != demo, gpus), on_cpu = s;
-        int32_t n_host_layers;
-        on_cpu.gpus = NULL;
-        run_setup(&on_cpu, &cpu, NULL, NULL);
-        run_setup(&s, &other, &cpu, &n_host_layers);
-        assert_true(n_host_layers > 0);
-        double error = error_of(&other, &cpu);
-        print_message("%s streamed on %s, %d layers of the host: error %.1e\n", s.model, gpus, n_host_layers, error);
-        assert_true(error <= 2e-2);
-        check_text(&other, &cpu, error, s.model);
-    }
+    setup s = streaming, on_cpu = s;
+    llmrun_engine *e;
+    EXPECT_OK(open_setup(&e, &s));
+    int32_t from = e->plan.stream_from, n_host_layers;
+    llmrun_engine_close(e);
+    if (from < 1 || from > 8) fail_msg("streams from %d tokens", from);
+    on_cpu.gpus = NULL;
+    run_setup(&on_cpu, &cpu, NULL, NULL);
+    run_setup(&s, &other, &cpu, &n_host_layers);
+    assert_true(n_host_layers > 0);
+    double error = error_of(&other, &cpu);
+    print_message("%d layers of the host streamed from %d tokens on: error %.1e\n", n_host_layers, from, error);
+    assert_true(error <= 2e-2);
+    check_text(&other, &cpu, error, s.model);
 }
 
 /* ---- recorded steps ---- */
@@ -182,17 +166,22 @@ static llmrun_status live(const setup *s) {
 
 static void faults_are_survived(void **state) {
     (void)state;
-    char gpus[32];
-    const setup setups[] = {
-        { .model = "qwen3", .quant = "q8_0", .kv = "f16", .n_batch = 8, .gpus = "2x64M" },
-        streaming("mistral-window", true, gpus),
+    static const struct {
+        setup s;
+        int first, step; /* every nth call up to `first` fails, then each `step`th */
+    } setups[] = {
+        { { .model = "qwen3", .quant = "q8_0", .kv = "f16", .n_batch = 8, .gpus = "2x64M" }, 1000, 1 },
+        { { .model = "qwen2-window", .quant = "q4_k", .kv = "f16", .n_batch = 4, .gpus = "2x64M" }, 1000, 1 },
+        { { .model = "llama-mha", .quant = "f16", .kv = "f16", .n_batch = 8, .gpus = "1x56K" }, 1000, 1 },
+        { { .model = "mistral-head-dim", .quant = "nf4", .kv = "f32", .n_batch = 16, .gpus = "2x64M" }, 1000, 1 },
+        { streaming, 8, 29 },
     };
     int runs = 0;
     for (size_t i = 0; i < LR_COUNT(setups); i++) {
-        assert_int_equal(live(&setups[i]), LLMRUN_OK); /* makes the simulator that then counts the faults */
+        assert_int_equal(live(&setups[i].s), LLMRUN_OK); /* makes the simulator that then counts the faults */
         for (size_t kind = 0; kind < LR_COUNT(faults); kind++)
-            for (int nth = 1;; nth++) {
-                setup s = setups[i];
+            for (int nth = 1;; nth += nth < setups[i].first ? QUICK ? 7 : 1 : setups[i].step) {
+                setup s = setups[i].s;
                 s.fault = faults[kind].kind;
                 s.nth = nth;
                 s.error = faults[kind].error;

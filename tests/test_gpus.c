@@ -29,7 +29,7 @@ static void check_budgets(const setup *base, const trace *want, double bound) {
     bool refused = false;
     int32_t least = -1, host_layers;
     s.gpus = gpus;
-    for (int step = 16; step >= 0; step--) {
+    for (int step = 16; step >= 0; step -= QUICK ? 4 : 1) {
         static trace got;
         snprintf(gpus, sizeof gpus, "1x%llu", (unsigned long long)(bytes * (uint64_t)step / 16 / 256 * 256 + 256));
         if (open_setup(&e, &s)) {
@@ -53,7 +53,7 @@ static void same_everywhere(void **state) {
     (void)state;
     static trace cpu, one, other;
     static const char *const sets[] = { "2x64M", "4x64M", "3x64M:100:10" };
-    for (size_t m = 0; m < LR_COUNT(models); m++)
+    for (size_t m = 0; m < LR_COUNT(models); m += QUICK ? 4 : 1)
         for (size_t p = 0; p < LR_COUNT(precisions); p++) {
             setup s = { .model = models[m], .quant = precisions[p].quant, .kv = precisions[p].kv, .n_batch = 16 };
             run_setup(&s, &cpu, NULL, NULL);

@@ -1,0 +1,126 @@
+/* Time on the virtual clock of simulated GPUs: copies hide behind computing, several GPUs share the work, and the plan
+ * predicts both.  Rates are so low that what a kernel moves and computes is all that counts.                          */
+#include "tests/gpu_models.h"
+
+enum { N_CTX = 512 };
+
+static llmrun_engine *open_timed(const setup *s) {
+    llmrun_engine *e;
+    if (open_setup(&e, s)) fail_msg("%s on %s: %s", s->model, s->gpus, err.message);
+    return e;
+}
+
+/* Virtual seconds that a session takes for tokens [from, from + n) behind what it has.                                 */
+static double time_tokens(llmrun_session *s, const llmrun_engine *e, int32_t n) {
+    static int32_t tokens[N_CTX];
+    static float logits[VOCAB_MOST];
+    for (int32_t i = 0; i < n; i++) tokens[i] = 3 + i * 7 % (e->binding.hparams.n_vocab - 3);
+    double start = sim.seconds();
+    EXPECT_OK(llmrun_session_eval(s, tokens, n, logits, &err));
+    return sim.seconds() - start;
+}
+
+static double time_prompt(const setup *s, int32_t n) {
+    llmrun_engine *e = open_timed(s);
+    llmrun_session *session;
+    EXPECT_OK(llmrun_session_open(&session, e, &err));
+    double t = time_tokens(session, e, n);
+    llmrun_session_close(session);
+    llmrun_engine_close(e);
+    return t;
+}
+
+static void two_gpus_share_a_prompt(void **state) {
+    (void)state;
+    setup s = { .model = "llama-mha", .quant = "f16", .kv = "f16", .n_batch = 16, .n_ctx = N_CTX,
+                .gpus = "1x64M:0.1:0.001:10" };
+    double one = time_prompt(&s, 480);
+    s.gpus = "2x64M:0.1:0.001:10";
+    double two = time_prompt(&s, 480);
+    print_message("480 tokens: one GPU %.3g s, two %.3g s: %.2f times\n", one, two, one / two);
+    assert_true(one / two >= 1.8);
+}
+
+static void uneven_gpus_split_by_their_rates(void **state) {
+    (void)state;
+    setup s = { .model = "models/demo", .quant = "f16", .kv = "f16", .n_batch = 16, .gpus = "64M:90:9,64M:30:3" };
+    llmrun_engine *e = open_timed(&s);
+    int32_t layers[2] = { 0 };
+    for (int32_t l = 0; l < e->binding.hparams.n_layers; l++) layers[e->plan.place[l * LR_N_GROUPS]]++;
+    llmrun_engine_close(e);
+    print_message("8 layers on GPUs of 3 to 1: %d and %d\n", layers[0], layers[1]);
+    assert_int_equal(layers[0], 6);
+    assert_int_equal(layers[1], 2);
+}
+
+/* Weights cross the link while the GPU computes on those before them.                                                  */
+static void copies_hide_behind_computing(void **state) {
+    (void)state;
+    setup s = { .model = "models/demo", .quant = "f16", .kv = "f16", .n_batch = 32, .n_ctx = 128, .host_read = 40e9,
+                .host_flops = 1e7 };
+    static const char *const links[] = { "0.02", "0.1", "1", "4" };
+    for (size_t i = 0; i < LR_COUNT(links); i += QUICK ? 3 : 1) {
+        char whole[64], part[64];
+        snprintf(whole, sizeof whole, "1x64M:100:0.02:%s", links[i]);
+        snprintf(part, sizeof part, "1x7M:100:0.02:%s", links[i]);
+        s.gpus = whole;
+        double computing = time_prompt(&s, 96);
+        s.gpus = part;
+        llmrun_engine *e = open_timed(&s);
+        double bytes = 0, copying;
+        for (size_t k = 0; k < e->binding.n; k++) {
+            const lr_plan_tensor *t = &e->binding.tensors[k];
+            size_t at = (size_t)lr_max(0, t->layer) * LR_N_GROUPS + (size_t)lr_plan_group(t->role);
+            if (t->layer >= 0 && e->plan.stream[at] != LR_PLACE_HOST) bytes += (double)e->plan.placements[k].bytes;
+        }
+        if (!(e->plan.stream_from > 0 && e->plan.stream_from <= 32)) fail_msg("%s: does not stream", part);
+        llmrun_engine_close(e);
+        copying = 3 * bytes / (atof(links[i]) * 1e9);
+        double took = time_prompt(&s, 96), bound = fmax(computing, copying);
+        print_message("link %s GB/s: computing %.3g s, copying %.3g s, streamed %.3g s: %.2f of the longer\n", links[i],
+                      computing, copying, took, took / bound);
+        assert_true(took <= 1.1 * bound);
+    }
+}
+
+/* Decoding in the middle of the context, and a prompt as long as the plan's reference, against what the plan says.     */
+static void plans_predict(void **state) {
+    (void)state;
+    static const setup setups[] = {
+        { .model = "llama-mha", .quant = "f16", .kv = "f16", .gpus = "1x64M:0.1:0.001:0.1" },
+        { .model = "qwen3", .quant = "q8_0", .kv = "f16", .gpus = "2x64M:0.1:0.001:0.1" },
+        { .model = "qwen3", .quant = "f16", .kv = "f16", .gpus = "1x230K:0.1:0.01:0.01", .host_read = 5e7, .host_flops = 1e9 },
+        { .model = "models/demo", .quant = "q8_0", .kv = "f16", .gpus = "1x5M:0.5:0.2:0.05", .host_read = 2e8, .host_flops = 2e9 },
+        { .model = "models/demo", .quant = "q8_0", .kv = "f16", .gpus = "1x6M:0.5:0.2:0.02", .host_read = 2e8, .host_flops = 1e8 },
+    };
+    for (size_t i = 0; i < LR_COUNT(setups); i += QUICK ? 4 : 1) {
+        setup s = setups[i];
+        bool small = strcmp(s.model, "models/demo") != 0;
+        s.n_ctx = small ? N_CTX : 96;
+        s.n_batch = small ? 64 : 32;
+        llmrun_engine *e = open_timed(&s);
+        llmrun_session *session;
+        EXPECT_OK(llmrun_session_open(&session, e, &err));
+        double prefill = s.n_ctx / time_tokens(session, e, s.n_ctx);
+        EXPECT_OK(llmrun_session_rewind(session, s.n_ctx / 2 - 4, &err));
+        double seconds = 0;
+        for (int k = 0; k < 8; k++) seconds += time_tokens(session, e, 1);
+        double decode = 8 / seconds, said_decode = e->plan.decode_tokens_per_s, said_prefill = e->plan.prefill_tokens_per_s;
+        print_message("%s on %s, %d host layers, streams from %d: decode %.4g tokens/s, predicted %.4g; prefill %.4g, predicted %.4g\n",
+                      s.model, s.gpus, e->plan.n_host_layers, e->plan.stream_from, decode, said_decode, prefill, said_prefill);
+        llmrun_session_close(session);
+        llmrun_engine_close(e);
+        assert_true(fabs(said_decode / decode - 1) <= 0.05);
+        assert_true(fabs(said_prefill / prefill - 1) <= 0.05);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(two_gpus_share_a_prompt),
+        cmocka_unit_test(uneven_gpus_split_by_their_rates),
+        cmocka_unit_test(copies_hide_behind_computing),
+        cmocka_unit_test(plans_predict),
+    };
+    return cmocka_run_group_tests(tests, load_controls, NULL);
+}
