@@ -60,7 +60,7 @@ exits 2 --vram -ngl 99
 exits 2 '--vram takes one size for each device' --tensor-parallel-size 2
 exits 2 '--quant 4bit' --load-in-4bit
 exits 2 'no prompt' run
-for word in quantize compare serve; do exits 7 'not in this version' $word; done
+for word in serve; do exits 7 'not in this version' $word; done
 exits 2 'contradict' --device cpu --sim-gpus 2x1G -p x
 exits 2 'contradict' --device cpu --vram 8G -p x
 exits 2 '--sim-gpus' --sim-gpus 2y1G -p x
@@ -72,7 +72,7 @@ exits 5 "$work/none" -f "$work/none"
 
 # ---- help ----
 
-for command in '' run plan info tokenize bench devices; do
+for command in '' run plan info tokenize bench compare quantize devices; do
     # shellcheck disable=SC2086 # no word, or one
     if "$llmrun" $command --help >"$work/out" 2>"$work/err" && grep -q Usage "$work/out" && [ ! -s "$work/err" ]; then
         ok "help $command"
@@ -116,6 +116,45 @@ else
     bad "bench --json" "$(cat "$work/err")"
 fi
 "$llmrun" plan --model "$shape" | grep -q KV && ok "plan of a bare config.json" || bad "plan of a bare config.json" "no KV"
+
+# ---- compare ----
+
+demo=models/demo
+if [ -f $demo/model.safetensors ]; then
+    sentence="The king said to his youngest daughter that she must keep her word, and she wept, and went to the well."
+    for _ in 1 2 3 4; do echo "$sentence"; done >"$work/tale"
+    compare() { "$llmrun" compare --model $demo -c 64 -n 70 "$@" </dev/null 2>"$work/err"; }
+    json=$(compare --text "$work/tale" --modes f16,q4_k --kv f16,q8_0 --html "$work/page.html" --json)
+    printf %s "$json" | "$json_check" reference modes windows predicted_tokens kept_bytes && [ ! -s "$work/err" ] &&
+        ok "compare --json" || bad "compare --json" "$(cat "$work/err")"
+    same "compare: windows" '"windows": 2, "window": 64' "$(printf %s "$json" | grep -o '"windows": 2, "window": 64')"
+    same "compare: every mode with every KV cache" "f16 f16 q4_k f16 f16 q8_0 q4_k q8_0" \
+        "$(printf %s "${json#*modes}" | grep -oE '"(quant|kv)": "[a-z0-9_]*"' | cut -d'"' -f4 | paste -sd ' ')"
+    # KL of the modes in their order: f16 next to nothing, q4_k far more, 8-bit KV more than f16.
+    printf %s "${json#*modes}" | grep -oE '"kl_mean": [-0-9.e]+' | cut -d' ' -f2 | paste -sd ' ' >"$work/kl"
+    awk '{ exit !($1 >= 0 && $1 < 1e-4 && $2 > 10 * $1 && $3 > $1) }' "$work/kl" && ok "compare: KL" || bad "compare: KL" "$(cat "$work/kl")"
+    grep -q '</html>' "$work/page.html" && ! grep -qE 'src=|href=|url\(|nan|inf[^o]' "$work/page.html" &&
+        [ "$(grep -c '<svg' "$work/page.html")" -eq 2 ] && ok "compare --html: one page, nothing from outside" ||
+        bad "compare --html" "$(head -c 300 "$work/page.html")"
+    compare --modes q8_0 >"$work/out"
+    same "compare: the bundled text, a table" 1 "$(grep -c '^q8_0 .* %$' "$work/out")"
+    exits 2 'q9' compare --model $demo --modes f16,q9
+    exits 5 "$work/none" compare --model $demo --text "$work/none"
+    : >"$work/empty"
+    exits 2 'no token to predict' compare --model $demo --text "$work/empty"
+    exits 2 'not an option of llmrun compare' compare --quant f16
+    small=$shared/models/TinyStories-656K
+    if [ -f $small/model.safetensors ]; then
+        "$llmrun" compare --model $small -n 40 --modes q4_k --kv f16,q8_0 >"$work/out" 2>"$work/err" </dev/null
+        same "compare: a mode that cannot run is a row" 0 $?
+        grep -q 'q4_k: 14 tensors fell back' "$work/out" && grep -q 'q8_0 .*expected heads' "$work/out" &&
+            ok "compare: what fell back, what failed" || bad "compare: what fell back, what failed" "$(cat "$work/out")"
+    else
+        echo "skip - compare: $small is not here"
+    fi
+else
+    echo "skip - compare: $demo is not here"
+fi
 
 # ---- text ----
 

@@ -33,13 +33,17 @@ typedef struct cli_options {
     llmrun_card cards[LLMRUN_MAX_GPUS]; /* engine.cards */
     const char *logits;
     const char *out; /* quantize */
+    const char *modes, *reference, *text, *html; /* compare */
+    uint64_t keep_bytes;
+    int32_t window;
     bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose;
     int32_t bench_prompt, bench_generate, bench_repeat;
 } cli_options;
 
-enum { CMD_RUN = 1, CMD_PLAN = 2, CMD_INFO = 4, CMD_TOKENIZE = 8, CMD_BENCH = 16, CMD_DEVICES = 32,
+enum { CMD_RUN = 1, CMD_PLAN = 2, CMD_INFO = 4, CMD_TOKENIZE = 8, CMD_BENCH = 16, CMD_DEVICES = 32, CMD_COMPARE = 64,
        CMD_QUANTIZE = 128,
-       CMD_MODEL = CMD_RUN | CMD_PLAN | CMD_INFO | CMD_BENCH, CMD_ALL = 191 };
+       CMD_MODEL = CMD_RUN | CMD_PLAN | CMD_INFO | CMD_BENCH | CMD_COMPARE,
+       CMD_ONE_MODE = CMD_MODEL & ~CMD_COMPARE, CMD_ALL = 255 };
 
 typedef struct cli_command {
     const char *name;
@@ -79,6 +83,7 @@ int plan_main(cli_options *o);
 int info_main(cli_options *o);
 int tokenize_main(cli_options *o);
 int bench_main(cli_options *o);
+int compare_main(cli_options *o);
 int devices_main(cli_options *o);
 int quantize_main(cli_options *o);
 
@@ -90,6 +95,8 @@ void cli_note(const cli_options *o, const char *format, ...) __attribute__((form
 int cli_device_options(cli_options *o);
 /* That, and the default model, the cache, the plan to replay.                                                         */
 int cli_prepare(cli_options *o);
+/* The folder of the bundled model, NULL if it is not here.                                                            */
+const char *cli_demo_model(void);
 /* cli_prepare, then llmrun_engine_open, cancelled by Ctrl-C.                                                          */
 int cli_open(cli_options *o, llmrun_engine **out);
 

@@ -92,8 +92,8 @@ static bool show_progress(void *user, const char *stage, double done) {
     return !interrupt_seen();
 }
 
-/* The bundled model: beside the build, beside the installed program, or in the installed share directory.             */
-static const char *demo_model(void) {
+/* Beside the build, beside the installed program, or in the installed share directory.                                */
+const char *cli_demo_model(void) {
     static char path[4096];
     static const char *const places[] = { "../models/demo", "../share/llmrun/demo" };
     char self[3072];
@@ -138,7 +138,7 @@ int cli_prepare(cli_options *o) {
     int code = cli_device_options(o);
     if (!code && o->plan_file) code = read_plan(o);
     if (code) return code;
-    if (!o->engine.model) o->engine.model = demo_model();
+    if (!o->engine.model) o->engine.model = cli_demo_model();
     if (!o->engine.model) return cli_fail(EXIT_USAGE, "no model: give --model PATH (the bundled demo model is not here)");
     if (o->no_cache) o->engine.cache_dir = "";
     return 0;

@@ -10,6 +10,7 @@ static const cli_command commands[] = {
     { "info", CMD_INFO, "describe a model file or directory", "--model PATH", info_main },
     { "tokenize", CMD_TOKENIZE, "print the tokens of a text", "--model PATH -p TEXT", tokenize_main },
     { "bench", CMD_BENCH, "measure prefill and decode speed", "--model PATH [options]", bench_main },
+    { "compare", CMD_COMPARE, "measure what each precision costs and gains, on one text", "--model PATH [options]", compare_main },
     { "quantize", CMD_QUANTIZE, "write a model in another format, as GGUF or in the Hugging Face layout",
       "--model PATH --quant Q -o OUT", quantize_main },
     { "devices", CMD_DEVICES, "list what this machine can compute on", "[--json]", devices_main },
@@ -17,7 +18,7 @@ static const cli_command commands[] = {
 enum { N_COMMANDS = sizeof commands / sizeof commands[0] };
 
 /* Words that belong to the design but not to this version.                                                            */
-static const char *const later[] = { "compare", "serve" };
+static const char *const later[] = { "serve" };
 enum { N_LATER = sizeof later / sizeof later[0] };
 
 static const cli_command *find(const char *name) {

@@ -46,20 +46,20 @@ static const option options[] = {
       "cap of all that is added to each GPU, such as 8G; one size for all, or one for each" },
     { "--gpu", OPT_CARDS, "SIZE[:GBps[:TFLOPS]][,..]", AT(cards), 0, 0, CMD_PLAN, MODEL_GROUP,
       "plan for these GPUs, which need not be there: memory, its GB/s, f16 TFLOP/s" },
-    { "--plan", OPT_TEXT, "FILE", AT(plan_file), 0, 0, CMD_MODEL, MODEL_GROUP,
+    { "--plan", OPT_TEXT, "FILE", AT(plan_file), 0, 0, CMD_ONE_MODE, MODEL_GROUP,
       "replay a plan that `llmrun plan --json` printed, exactly or not at all" },
     { "--disk", OPT_ON, NULL, AT(engine.disk), 0, 0, CMD_MODEL, MODEL_GROUP,
       "weights beyond --ram may be read from disk for every token" },
-    { "-c --ctx --ctx-size --max-model-len", OPT_INT, "N", AT(engine.n_ctx), 1, INT_MAX, CMD_MODEL, MODEL_GROUP,
+    { "-c --ctx --ctx-size --max-model-len", OPT_INT, "N", AT(engine.n_ctx), 1, INT_MAX, CMD_ONE_MODE, MODEL_GROUP,
       "tokens that fit at once (auto: the model's own length, or what the budget allows)" },
-    { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_MODEL, MODEL_GROUP,
+    { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_ONE_MODE, MODEL_GROUP,
       "weights: auto f16 8bit 4bit f32 bf16 q8_0 q4_k iq4_nl nf4" },
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
       "format to write: f16 bf16 f32; as GGUF also q8_0 (8bit) q4_k (4bit) q4_0 iq4_nl; as a directory also nf4 (4bit)" },
     { "-o --out --output --outfile", OPT_TEXT, "OUT", AT(out), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
       "NAME.gguf, or a directory; what is there stays whole until the new one is complete" },
-    { "--kv", OPT_TEXT, "T", AT(engine.kv), 0, 0, CMD_MODEL, MODEL_GROUP, "KV cache: auto f32 f16 q8_0" },
-    { "--prefer", OPT_TEXT, "auto|speed|quality", AT(engine.prefer), 0, 0, CMD_MODEL, MODEL_GROUP, "what auto gives up last" },
+    { "--kv", OPT_TEXT, "T", AT(engine.kv), 0, 0, CMD_ONE_MODE, MODEL_GROUP, "KV cache: auto f32 f16 q8_0" },
+    { "--prefer", OPT_TEXT, "auto|speed|quality", AT(engine.prefer), 0, 0, CMD_ONE_MODE, MODEL_GROUP, "what auto gives up last" },
     { "--no-mmap", OPT_OFF, NULL, AT(engine.use_mmap), 0, 0, CMD_MODEL, MODEL_GROUP,
       "read weights into memory instead of mapping the file" },
     { "--mlock", OPT_ON, NULL, AT(engine.mlock), 0, 0, CMD_MODEL, MODEL_GROUP, "pin the weights in memory" },
@@ -110,6 +110,22 @@ static const option options[] = {
       "tokens of the decode test (default 128, 0: skip)" },
     { "-r --repeat --repetitions", OPT_INT, "N", AT(bench_repeat), 1, 1000, CMD_BENCH, TEXT_GROUP,
       "repetitions of each test (default 5)" },
+
+    { "--modes", OPT_TEXT, "Q[,Q..]", AT(modes), 0, 0, CMD_COMPARE, TEXT_GROUP,
+      "weights to compare, words of --quant (default f16,q8_0,q4_k,iq4_nl,nf4)" },
+    { "--kv", OPT_TEXT, "T[,T..]", AT(engine.kv), 0, 0, CMD_COMPARE, TEXT_GROUP,
+      "KV caches to compare, with each of the modes (default f16)" },
+    { "--reference", OPT_TEXT, "Q", AT(reference), 0, 0, CMD_COMPARE, TEXT_GROUP,
+      "weights of the reference (default: f32 if that fits, else the file's precision)" },
+    { "--text", OPT_TEXT, "FILE", AT(text), 0, 0, CMD_COMPARE, TEXT_GROUP,
+      "text to predict (default: tales that come with the demo model)" },
+    { "-c --ctx --window", OPT_INT, "N", AT(window), 2, 1 << 24, CMD_COMPARE, TEXT_GROUP,
+      "tokens of a window (default 512, or the model's own length if that is less)" },
+    { "-n --max-tokens", OPT_INT, "N", AT(max_tokens), 1, INT_MAX, CMD_COMPARE, TEXT_GROUP,
+      "tokens of the text to use at most (default: all, as far as --keep goes)" },
+    { "--keep", OPT_SIZE, "SIZE", AT(keep_bytes), 0, 0, CMD_COMPARE, TEXT_GROUP,
+      "memory for logits of the reference, two bytes each (default 512M); more text is left out" },
+    { "--html", OPT_TEXT, "FILE", AT(html), 0, 0, CMD_COMPARE, TEXT_GROUP, "write a page with table and plots too" },
 
     { "-t --threads", OPT_INT, "N", AT(engine.n_threads), 1, 1024, CMD_MODEL | CMD_QUANTIZE, MACHINE_GROUP,
       "threads (auto: the processors this process may use)" },
@@ -281,6 +297,7 @@ void cli_options_default(cli_options *o) {
     llmrun_options_default(&o->engine);
     llmrun_sampling_default(&o->sampling);
     o->max_tokens = -1;
+    o->keep_bytes = (uint64_t)512 << 20;
     o->bench_prompt = 512;
     o->bench_generate = 128;
     o->bench_repeat = 5;

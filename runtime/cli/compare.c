@@ -1,0 +1,401 @@
+/* llmrun compare: what each precision costs and gains.  A reference runs over windows of a text first; of its logits a
+ * bounded number is kept, in two bytes each.  Then each mode runs over the same windows, one model open at a time.     */
+#include <errno.h>
+#include <malloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "runtime/cli/compare.h"
+
+enum { WINDOW = 512, TIMED_RUNS = 3, TIMED_DECODE = 32, MOST_CHUNK_BYTES = 64 << 20 };
+
+typedef struct work {
+    cli_options *options;
+    compare_report report;
+    int32_t *ids;         /* (report.n_windows windows of report.window ids, the last may be shorter) */
+    size_t n_ids;
+    kept_logits kept;
+    comparison comparison;
+    double start;         /* of the first row; for the time left */
+    double shown;         /* when progress was printed last */
+    int32_t n_done;       /* rows done, the reference counted */
+} work;
+
+/* ---- what the system says about memory ---- */
+
+/* A "Name:  123 kB" line of /proc/self/status in bytes, 0 if there is none.                                            */
+static uint64_t status_bytes(const char *name) {
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *f = fopen("/proc/self/status", "r");
+    size_t n = strlen(name);
+    while (f && !kib && fgets(line, sizeof line, f))
+        if (strncmp(line, name, n) == 0 && line[n] == ':') sscanf(line + n + 1, "%llu", &kib);
+    if (f) fclose(f);
+    return (uint64_t)kib * 1024;
+}
+
+/* Lets the peak of the resident set start anew; false where the system cannot.                                        */
+static bool reset_peak(void) {
+    FILE *f = fopen("/proc/self/clear_refs", "w");
+    bool written = f && fputs("5", f) >= 0;
+    return f && fclose(f) == 0 && written;
+}
+
+/* ---- progress ---- */
+
+static void show_progress(work *w, const char *name, size_t position) {
+    const compare_report *r = &w->report;
+    double now = seconds(), total = (double)(r->n_rows + 1) * (double)w->n_ids;
+    double done = ((double)w->n_done * (double)w->n_ids + (double)position) / total;
+    if (w->options->quiet || !isatty(STDERR_FILENO) || now - w->shown < 0.2) return;
+    w->shown = now;
+    int left = done > 0 ? (int)((now - w->start) * (1 - done) / done + 0.5) : 0;
+    fprintf(stderr, "\r\033[K%d of %d  %s  %3.0f %%  %d:%02d left", w->n_done + 1, r->n_rows + 1, name, 100 * done, left / 60,
+            left % 60);
+    fflush(stderr);
+}
+
+static void clear_progress(const work *w) {
+    if (!w->options->quiet && isatty(STDERR_FILENO)) fputs("\r\033[K", stderr);
+}
+
+/* ---- the text ---- */
+
+/* Opens --text, or the text beside the bundled model.                                                                 */
+static int read_text(work *w, cli_text *text) {
+    char path[4096];
+    const char *name = w->options->text, *demo = cli_demo_model();
+    w->report.text = name ? name : "bundled";
+    if (!name) {
+        snprintf(path, sizeof path, "%s/eval.txt", demo ? demo : "");
+        if (!demo || access(path, R_OK) != 0)
+            return cli_fail(EXIT_USAGE, "no text: give --text FILE (the bundled one is not here)");
+        name = path;
+    }
+    FILE *f = fopen(name, "rb");
+    if (!f) return cli_fail(EXIT_IO, "%s: %s", name, strerror(errno));
+    int code = text_add(text, "", 0) ? text_read(text, f, name) : cli_fail(EXIT_FIT, "%s: out of host memory", name);
+    fclose(f);
+    w->report.text_bytes = text->n;
+    return code;
+}
+
+/* True if the tokenizer opens texts with the begin token.                                                             */
+static bool adds_begin(const llmrun_tokenizer *t, int32_t bos) {
+    int32_t with[4], without[4];
+    size_t n_with = 0, n_without = 0;
+    llmrun_tokenize(t, "a", 1, LLMRUN_ADD_SPECIAL, with, 4, &n_with, NULL);
+    llmrun_tokenize(t, "a", 1, 0, without, 4, &n_without, NULL);
+    return bos >= 0 && n_with > n_without && with[0] == bos && (!n_without || without[0] != bos);
+}
+
+/* Cuts the text into windows: each opens with the begin token where the model has one, so that each can be computed
+ * alone, and every other token of a window is predicted from those before it.                                         */
+static int make_windows(work *w, const llmrun_engine *e, const llmrun_model_info *info, const cli_text *text) {
+    compare_report *r = &w->report;
+    const llmrun_tokenizer *t = llmrun_engine_tokenizer(e);
+    int32_t *plain = NULL;
+    if (!t) return cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer, so text cannot be read", w->options->engine.model);
+    int code = cli_tokenize(t, text->bytes, text->n, 0, &plain, &r->text_tokens);
+    if (code) return code;
+    bool begin = adds_begin(t, info->bos_id);
+    size_t fresh = (size_t)r->window - begin; /* text tokens of a window */
+    size_t room = w->options->keep_bytes / kept_row_bytes(info->n_vocab); /* positions that may be kept */
+    size_t n = r->text_tokens;
+    if (room > (size_t)INT32_MAX) room = (size_t)INT32_MAX;
+    size_t most = room / (size_t)(r->window - 1) * fresh; /* whole windows */
+    if (!most) most = room + !begin;
+    if (n > most) n = most;
+    if (w->options->max_tokens_given && w->options->max_tokens >= 0 && n > (size_t)w->options->max_tokens)
+        n = (size_t)w->options->max_tokens;
+    if (fresh && n > fresh && n % fresh + begin < 2) n -= n % fresh; /* a lone token predicts nothing */
+    if (!fresh || n + begin < 2) {
+        code = cli_fail(EXIT_USAGE, "compare: the windows hold no token to predict; give a longer text, -c, -n or --keep");
+    } else {
+        r->n_windows = (n + fresh - 1) / fresh;
+        w->ids = malloc((n + r->n_windows) * sizeof *w->ids);
+        if (!w->ids) code = cli_fail(EXIT_FIT, "compare: out of host memory");
+    }
+    for (size_t i = 0; i < n && !code; i++) {
+        if (begin && i % fresh == 0) w->ids[w->n_ids++] = info->bos_id;
+        w->ids[w->n_ids++] = plain[i];
+    }
+    free(plain);
+    r->n_tokens = n;
+    r->n_scored = w->n_ids - r->n_windows;
+    if (code) return code;
+    if (!kept_open(&w->kept, info->n_vocab, r->n_scored) || !comparison_open(&w->comparison, r->n_scored))
+        return cli_fail(EXIT_FIT, "compare: out of host memory; --keep SIZE says how much to use");
+    r->kept_bytes = (uint64_t)r->n_scored * kept_row_bytes(info->n_vocab);
+    return 0;
+}
+
+/* ---- one row ---- */
+
+/* Runs all windows.  keep: the logits become the reference; else they are compared with it.                           */
+static llmrun_status run_windows(work *w, llmrun_session *s, const llmrun_model_info *info, const char *name, bool keep,
+                                 float *logits, size_t chunk, llmrun_error *err) {
+    size_t window = (size_t)w->report.window;
+    for (size_t from = 0; from < w->n_ids; from += window) {
+        size_t end = from + window < w->n_ids ? from + window : w->n_ids;
+        if (llmrun_session_rewind(s, 0, err) != LLMRUN_OK) return err->status;
+        for (size_t i = from; i < end; i += chunk) {
+            size_t n = end - i < chunk ? end - i : chunk;
+            show_progress(w, name, i);
+            if (llmrun_session_eval_all(s, w->ids + i, (int32_t)n, logits, err) != LLMRUN_OK) return err->status;
+            for (size_t j = 0; j < n && i + j + 1 < end; j++) {
+                const float *row = logits + j * (size_t)info->n_vocab;
+                bool finite = keep ? kept_add(&w->kept, row, w->ids[i + j + 1]) : comparison_add(&w->comparison, &w->kept, row);
+                if (!finite) {
+                    *err = (llmrun_error){ LLMRUN_INTERNAL, "" };
+                    snprintf(err->message, sizeof err->message, "compare: %s: a logit of token %zu is not finite", name, i + j);
+                    return err->status;
+                }
+            }
+        }
+    }
+    return LLMRUN_OK;
+}
+
+/* Tokens per second: the middle one of a few runs over the first window, at once or its first tokens one by one.       */
+static llmrun_status time_tokens(const work *w, llmrun_session *s, bool decode, float *logits, double *rate, llmrun_error *err) {
+    double rates[TIMED_RUNS];
+    size_t n = w->n_ids < (size_t)w->report.window ? w->n_ids : (size_t)w->report.window;
+    if (decode && n > TIMED_DECODE) n = TIMED_DECODE;
+    for (int run = 0; run < TIMED_RUNS; run++) {
+        if (llmrun_session_rewind(s, 0, err) != LLMRUN_OK) return err->status;
+        double start = seconds();
+        for (size_t i = 0; i < n; i += decode ? 1 : n)
+            if (llmrun_session_eval(s, w->ids + i, decode ? 1 : (int32_t)n, logits, err) != LLMRUN_OK) return err->status;
+        double time = seconds() - start;
+        rates[run] = (double)n / (time > 0 ? time : 1e-9);
+        for (int i = run; i > 0 && rates[i] < rates[i - 1]; i--) {
+            double swap = rates[i];
+            rates[i] = rates[i - 1];
+            rates[i - 1] = swap;
+        }
+    }
+    *rate = rates[TIMED_RUNS / 2];
+    return LLMRUN_OK;
+}
+
+/* Adds ", text" to a list, as far as it fits.                                                                         */
+static void list_add(char *list, size_t size, const char *text) {
+    size_t n = strlen(list);
+    snprintf(list + n, size - n, "%s%s", n ? ", " : "", text);
+}
+
+/* Formats of the weights, and which tensors could not have the one asked for.                                          */
+static void describe_weights(const llmrun_engine *e, const llmrun_model_info *info, compare_row *row) {
+    enum { MOST = 24 };
+    struct { const char *role, *format; int n; } formats[MOST], fell[MOST];
+    int n_formats = 0, n_fell = 0, at;
+    char item[80];
+    llmrun_tensor_info t = { .struct_size = sizeof t };
+    for (size_t i = 0; llmrun_engine_tensor(e, i, &t) == LLMRUN_OK; i++) {
+        row->weight_bytes += t.bytes;
+        for (at = 0; at < n_formats && strcmp(formats[at].format, t.format) != 0; at++) continue;
+        if (at == n_formats && at < MOST) formats[n_formats].format = t.format, formats[n_formats++].n = 0;
+        if (at < MOST) formats[at].n++;
+        if (!t.fell_back) continue;
+        row->n_fell_back++;
+        for (at = 0; at < n_fell && (strcmp(fell[at].role, t.role) != 0 || strcmp(fell[at].format, t.format) != 0); at++) continue;
+        if (at == n_fell && at < MOST) fell[n_fell].role = t.role, fell[n_fell].format = t.format, fell[n_fell++].n = 0;
+        if (at < MOST) fell[at].n++;
+    }
+    for (int i = 0; i < n_formats; i++) {
+        snprintf(item, sizeof item, "%s %d", formats[i].format, formats[i].n);
+        list_add(row->formats, sizeof row->formats, item);
+    }
+    for (int i = 0; i < n_fell; i++) {
+        snprintf(item, sizeof item, "%d %s in %s", fell[i].n, fell[i].role, fell[i].format);
+        list_add(row->fell_back, sizeof row->fell_back, item);
+    }
+    row->bits_per_weight = info->n_params ? 8 * (double)row->weight_bytes / (double)info->n_params : 0;
+    snprintf(row->quant, sizeof row->quant, "%s", info->quant);
+    snprintf(row->kv, sizeof row->kv, "%s", info->kv);
+}
+
+static void describe_memory(const llmrun_engine *e, const llmrun_model_info *info, compare_row *row) {
+    row->host_planned = info->planned_bytes + info->mapped_bytes;
+    for (int32_t g = 0; g < info->n_gpus; g++) {
+        llmrun_memory m = { .struct_size = sizeof m };
+        if (llmrun_engine_memory(e, g, &m) == LLMRUN_OK) row->gpu_planned += m.planned_bytes, row->gpu_peak += m.peak_bytes;
+    }
+}
+
+static void describe_model(work *w, const llmrun_model_info *info) {
+    compare_report *r = &w->report;
+    snprintf(r->family, sizeof r->family, "%s", info->family);
+    snprintf(r->isa, sizeof r->isa, "%s", info->cpu_isa);
+    r->n_params = info->n_params;
+    r->n_vocab = info->n_vocab;
+    r->n_threads = info->n_threads;
+    r->n_gpus = info->n_gpus;
+    r->window = info->n_ctx;
+    if (!w->options->window && r->window > info->n_ctx_train) r->window = info->n_ctx_train;
+}
+
+/* Measures with an open engine.  text: not NULL for the reference, which cuts it into windows.  before: the resident set
+ * before the model was opened, 0 if its peak cannot be told.                                                          */
+static int measure(work *w, llmrun_engine *e, compare_row *row, const cli_text *text, uint64_t before) {
+    llmrun_model_info info = { .struct_size = sizeof info };
+    llmrun_error err = { 0 };
+    llmrun_session *s = NULL;
+    int code = 0;
+    llmrun_engine_info(e, &info);
+    describe_weights(e, &info, row);
+    if (text) {
+        describe_model(w, &info);
+        code = make_windows(w, e, &info, text);
+        if (code) return code;
+    }
+    size_t chunk = MOST_CHUNK_BYTES / (sizeof(float) * (size_t)info.n_vocab);
+    if (chunk > (size_t)info.n_batch) chunk = (size_t)info.n_batch;
+    if (chunk < 1) chunk = 1;
+    size_t own = chunk * (size_t)info.n_vocab * sizeof(float);
+    float *logits = malloc(own);
+    w->comparison = (comparison){ .kl = w->comparison.kl, .most = w->comparison.most };
+    if (!logits) {
+        code = cli_fail(EXIT_FIT, "compare: out of host memory");
+    } else if (llmrun_session_open(&s, e, &err) == LLMRUN_OK && !interrupt_seen()) {
+        interrupt_arm(s);
+        if (run_windows(w, s, &info, row->quant, text != NULL, logits, chunk, &err) == LLMRUN_OK) {
+            row->figures = text ? kept_figures(&w->kept) : comparison_figures(&w->comparison);
+            if (time_tokens(w, s, false, logits, &row->prefill, &err) == LLMRUN_OK)
+                time_tokens(w, s, true, logits, &row->decode, &err);
+        }
+        if (text) own += w->report.kept_bytes;
+        uint64_t peak = status_bytes("VmHWM");
+        row->host_peak = before && peak > before + own ? peak - before - own : 0;
+        describe_memory(e, &info, row);
+    }
+    if (!code && err.status) code = cli_fail_error(&err);
+    if (interrupt_seen()) code = EXIT_INTERRUPTED;
+    interrupt_arm(NULL);
+    free(logits);
+    llmrun_session_close(s);
+    return code;
+}
+
+/* True if the mode is at fault, not the command or the file: then its row says why, and the others go on.              */
+static bool is_of_the_mode(llmrun_status status) {
+    return status == LLMRUN_NOMEM || status == LLMRUN_VRAM || status == LLMRUN_UNSUPPORTED;
+}
+
+static void fail_row(compare_row *row, const llmrun_error *err) {
+    row->failed = true;
+    snprintf(row->failure, sizeof row->failure, "%.*s", (int)strcspn(err->message, "\n"), err->message);
+}
+
+/* Opens the model as the row says, measures, closes it.                                                               */
+static int run_row(work *w, compare_row *row, const cli_text *text) {
+    llmrun_options o = w->options->engine;
+    llmrun_engine *e = NULL;
+    llmrun_error err = { 0 };
+    o.quant = row->quant;
+    o.kv = row->kv;
+    o.n_ctx = text ? w->options->window ? w->options->window : WINDOW : w->report.window;
+    malloc_trim(0);
+    uint64_t before = reset_peak() ? status_bytes("VmRSS") : 0;
+    double start = seconds();
+    int code = 0;
+    interrupt_arm(NULL);
+    if (llmrun_engine_open(&e, &o, &err) != LLMRUN_OK) {
+        if (text || !is_of_the_mode(err.status)) return cli_fail_error(&err);
+        fail_row(row, &err);
+    } else {
+        row->load_seconds = seconds() - start;
+        code = measure(w, e, row, text, before);
+    }
+    llmrun_engine_close(e);
+    w->n_done++;
+    return code;
+}
+
+/* ---- what to compare ---- */
+
+/* Copies the next word of a list with commas; false at its end.                                                       */
+static bool next_item(const char **list, char *item, size_t size) {
+    size_t n = strcspn(*list, ",");
+    if (!n) return false;
+    snprintf(item, size, "%.*s", (int)n, *list);
+    *list += n;
+    *list += **list == ',';
+    return true;
+}
+
+/* Rows: every mode with every kind of KV cache.  Each is planned, so that a wrong word ends the command at once.       */
+static int list_rows(work *w) {
+    const char *modes = w->options->modes ? w->options->modes : "f16,q8_0,q4_k,iq4_nl,nf4";
+    const char *kvs = strcmp(w->options->engine.kv, "auto") == 0 ? "f16" : w->options->engine.kv;
+    compare_report *r = &w->report;
+    char quant[sizeof r->rows[0].quant], kv[sizeof r->rows[0].kv];
+    while (next_item(&kvs, kv, sizeof kv))
+        for (const char *rest = modes; next_item(&rest, quant, sizeof quant);) {
+            if (r->n_rows == MOST_COMPARE_ROWS) return cli_fail(EXIT_USAGE, "compare: more than %d modes", MOST_COMPARE_ROWS);
+            compare_row *row = &r->rows[r->n_rows++];
+            memcpy(row->quant, quant, sizeof quant);
+            memcpy(row->kv, kv, sizeof kv);
+            llmrun_options o = w->options->engine;
+            llmrun_error err = { 0 };
+            o.quant = quant;
+            o.kv = kv;
+            o.n_ctx = w->options->window ? w->options->window : WINDOW;
+            if (llmrun_plan(&o, NULL, NULL, &err) != LLMRUN_OK && !is_of_the_mode(err.status)) return cli_fail_error(&err);
+        }
+    if (!r->n_rows) return cli_fail(EXIT_USAGE, "compare: expected words in --modes and --kv, such as --modes q8_0,q4_k");
+    return 0;
+}
+
+/* The reference: as asked; else f32 where that fits; else the file's precision, as much of it on the CPU as needed.    */
+static void choose_reference(work *w) {
+    compare_row *row = &w->report.reference;
+    llmrun_options o = w->options->engine;
+    snprintf(row->quant, sizeof row->quant, "%s", w->options->reference ? w->options->reference : "f32");
+    snprintf(row->kv, sizeof row->kv, "%s", strcmp(row->quant, "f32") == 0 ? "f32" : "f16");
+    o.quant = row->quant;
+    o.kv = row->kv;
+    o.n_ctx = w->options->window ? w->options->window : WINDOW;
+    if (w->options->reference || llmrun_plan(&o, NULL, NULL, NULL) == LLMRUN_OK) return;
+    w->options->engine.prefer = "quality";
+    snprintf(row->quant, sizeof row->quant, "auto");
+    snprintf(row->kv, sizeof row->kv, "f16");
+}
+
+static int write_html(const compare_report *r, const char *path) {
+    FILE *f = fopen(path, "w");
+    if (!f) return cli_fail(EXIT_IO, "%s: %s", path, strerror(errno));
+    compare_print_html(r, f);
+    bool written = !ferror(f);
+    if (fclose(f) != 0 || !written) return cli_fail(EXIT_IO, "%s: not everything could be written", path);
+    return 0;
+}
+
+int compare_main(cli_options *o) {
+    work w = { .options = o };
+    cli_text text = { 0 };
+    int code = cli_prepare(o);
+    w.report.model = o->engine.model;
+    if (!code) code = list_rows(&w);
+    if (!code) code = read_text(&w, &text);
+    if (!code) {
+        choose_reference(&w);
+        w.start = seconds();
+        code = run_row(&w, &w.report.reference, &text);
+        for (int32_t i = 0; i < w.report.n_rows && !code; i++) code = run_row(&w, &w.report.rows[i], NULL);
+        clear_progress(&w);
+    }
+    if (!code && o->html) code = write_html(&w.report, o->html);
+    if (!code) {
+        (o->json ? compare_print_json : compare_print_table)(&w.report, stdout);
+        code = finish_stdout();
+    }
+    kept_close(&w.kept);
+    comparison_close(&w.comparison);
+    free(w.ids);
+    text_close(&text);
+    return code;
+}
