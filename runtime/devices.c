@@ -70,7 +70,7 @@ static void add_cpu(const llmrun_options *o, const char *dir, lr_text *json, lr_
     uint64_t available = lr_host_memory_available();
     if (!find_line("/proc/cpuinfo", "model name", name, sizeof name)) find_line("/proc/cpuinfo", "Model", name, sizeof name);
     list_isa(isa, sizeof isa);
-    if (lr_cpu_ops(&ops, "auto")) rates = lr_rates_cpu(&ops, threads, dir, &report);
+    if (lr_cpu_ops(&ops, "auto")) rates = lr_rates_cpu_again(&ops, threads, dir, &report);
     lr_text_add(json, "{\"kind\": \"cpu\", \"name\": ");
     lr_text_add_json(json, name);
     lr_text_add(json, ", \"threads\": %d, \"isa\": \"%s\", \"ram_total_bytes\": %llu, \"ram_available_bytes\": %llu",

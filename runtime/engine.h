@@ -79,7 +79,7 @@ void lr_layer_set(lr_layer *layer, lr_role role, lr_matrix m);
 /* gpus.c: which GPUs there are and what may be used of each, into plan_input; without any the plan is the CPU's.      */
 llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
 /* Opens the planned GPUs and plans again with the overhead they really have.                                          */
-llmrun_status lr_gpus_open(llmrun_engine *e, llmrun_error *err);
+llmrun_status lr_gpus_open(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
 /* Takes the arenas of the final plan.                                                                                 */
 llmrun_status lr_gpus_attach(llmrun_engine *e, llmrun_error *err);
 llmrun_status lr_engine_settle(llmrun_engine *e, llmrun_error *err); /* waits until all GPUs are idle */

@@ -411,6 +411,7 @@ static llmrun_status run_pass(work *w) {
     TRY(embed(w));
     for (int32_t step = 0; step < n_steps; step++) {
         if (cancelled(w->p)) return lr_fail(w->err, LLMRUN_CANCELLED, "eval: cancelled");
+        if (e->plan.disk_bytes > 0 && step % LR_N_GROUPS == 0) lr_stream_read_ahead(e, step / LR_N_GROUPS + 1);
         const lr_recording *r = recording_at(w, step);
         if (!r) {
             TRY(run_group(w, step / LR_N_GROUPS, (lr_group)(step % LR_N_GROUPS)));

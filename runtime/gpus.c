@@ -52,15 +52,17 @@ static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, llmr
     if (o->n_vram > 1) n = o->n_vram;
     else n = (int32_t)lr_min(n, e->binding.hparams.n_layers); /* a GPU without a layer would only cost memory */
     n = (int32_t)lr_min(n, LR_PLAN_MAX_GPUS);
+    int32_t used = 0;
     for (int32_t i = 0; i < n; i++) {
         lr_device_info info;
+        uint64_t asked = o->n_vram > 1 ? o->vram_bytes[i] : o->n_vram == 1 ? o->vram_bytes[0] : 0;
+        if (o->n_vram > 1 && asked == 0) continue; /* without this one */
         llmrun_status status = e->backend->info(i, &info, err);
         if (status) return status;
-        uint64_t asked = o->n_vram > 1 ? o->vram_bytes[i] : o->n_vram == 1 ? o->vram_bytes[0] : 0;
         char *dir = o->cache_dir ? lr_strdup(o->cache_dir) : lr_debug_cache_dir();
         lr_rates rates = lr_rates_gpu(e->backend, i, &info, dir, &e->report);
         lr_free(dir);
-        lr_plan_device *d = &e->gpu_budgets[i];
+        lr_plan_device *d = &e->gpu_budgets[used];
         *d = (lr_plan_device){ .budget_bytes = cap(e, &info, asked, i),
                                .overhead_bytes = info.overhead_bytes,
                                .granule_bytes = info.granule_bytes,
@@ -68,9 +70,9 @@ static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, llmr
                                .flops_per_s = rates.flops_per_s,
                                .link_bytes_per_s = rates.link_bytes_per_s };
         snprintf(d->name, sizeof d->name, "GPU %d", i);
-        e->gpu_index[i] = i;
+        e->gpu_index[used++] = i;
     }
-    e->plan_input.n_gpus = n;
+    e->plan_input.n_gpus = used;
     return LLMRUN_OK;
 }
 
@@ -111,7 +113,7 @@ llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, llmrun_err
 /* Opening shows what the context and the kernels really take; graphs are still to come.                                */
 enum { GRAPHS_BYTES = 16 << 20 };
 
-llmrun_status lr_gpus_open(llmrun_engine *e, llmrun_error *err) {
+llmrun_status lr_gpus_open(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     llmrun_status status = LLMRUN_OK;
     bool again = false;
     for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) {
@@ -120,13 +122,14 @@ llmrun_status lr_gpus_open(llmrun_engine *e, llmrun_error *err) {
         *p = (lr_place){ .ops = &e->backend->ops, .backend = e->backend };
         status = e->backend->open(&p->device, e->gpu_index[i], err);
         uint64_t used = status ? 0 : e->backend->used_bytes(p->device);
-        if (!used || e->backend->clock) continue;
+        /* Far more than expected is the arena of another engine of this process: then the estimate stays. */
+        if (!used || e->backend->clock || used > 2 * d->overhead_bytes) continue;
         again |= used + GRAPHS_BYTES != d->overhead_bytes;
         d->overhead_bytes = used + GRAPHS_BYTES;
     }
     if (status || !again) return status;
     lr_plan_close(&e->plan);
-    return lr_plan_make(&e->plan, &e->plan_input, err);
+    return lr_engine_plan(e, o, err);
 }
 
 llmrun_status lr_gpus_attach(llmrun_engine *e, llmrun_error *err) {

@@ -102,7 +102,7 @@ typedef struct llmrun_options {
 
     const char *device;   /* "auto" (GPUs where they work, else the CPU, one line says which) "cpu" "cuda" "sim" */
     uint64_t vram_bytes[LLMRUN_MAX_GPUS]; /* cap of what llmrun adds to each GPU, context and libraries included */
-    int32_t n_vram;       /* 0: what is free less a margin; 1: for each GPU; else one for each */
+    int32_t n_vram;       /* 0: what is free less a margin; 1: for each GPU; else one for each, 0 bytes: without it */
     const char *sim_gpus; /* device "sim": "2x512M", "1G:900:80:25,512M" = size[:GB/s[:TFLOP/s[:link GB/s]]] */
     const struct llmrun_card *cards; /* (n_cards) llmrun_plan only: plan for these GPUs, which need not be there */
     int32_t n_cards;
@@ -135,7 +135,7 @@ LLMRUN_API llmrun_status llmrun_info(const llmrun_options *o, char **json, char 
 
 /* What there is to run on: the CPU, and the GPUs that o->device allows ("auto": those of the CUDA driver): memory in
  * total, free and used by others, measured rates (cached per machine), and why a GPU cannot be used.
- * [errors: ARG NOMEM DEVICE]   Cost: milliseconds; the first time about half a second a device, for measuring.       */
+ * [errors: ARG NOMEM DEVICE]   Cost: a fraction of a second for measuring the CPU, and each GPU once.                 */
 LLMRUN_API llmrun_status llmrun_devices(const llmrun_options *o, char **json, char **text, llmrun_error *err);
 
 /* Releases a string that the library returned.  NULL is fine.                                       [errors: none] */

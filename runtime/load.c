@@ -298,7 +298,7 @@ static bool is_news(const llmrun_engine *e) {
 
 llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     llmrun_status status = lr_engine_plan(e, o, err);
-    if (!status) status = lr_gpus_open(e, err);
+    if (!status) status = lr_gpus_open(e, o, err);
     if (!status) lr_log(&e->report, is_news(e) ? LLMRUN_LOG_WARN : LLMRUN_LOG_INFO, "%s", e->plan.why);
     if (!status) status = bring_weights(e, o, err);
     if (status) return status;

@@ -2,6 +2,8 @@
 #include "runtime/stream.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #define TRY(call)                                                                                                      \
     do {                                                                                                               \
@@ -129,4 +131,16 @@ llmrun_status lr_stream_fetch(llmrun_engine *e, lr_place *p, int32_t layer, lr_g
 
 llmrun_status lr_stream_release(lr_place *p, lr_group g, llmrun_error *err) {
     return p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->slot_used[g], err);
+}
+
+/* ---- disk ---- */
+
+void lr_stream_read_ahead(const llmrun_engine *e, int32_t layer) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_placement *p = &e->plan.placements[i];
+        if (p->tier != LR_TIER_DISK || e->binding.tensors[i].layer != layer) continue;
+        uintptr_t at = (uintptr_t)lr_engine_tensor(e, i).quants, start = at & ~(page - 1);
+        madvise((void *)start, at + p->bytes - start, MADV_WILLNEED);
+    }
 }

@@ -24,4 +24,8 @@ llmrun_status lr_stream_return_kv(lr_place *p, const lr_stream_kv *kv, int64_t n
 /* Waits until the host's caches have all rows.                                                                        */
 llmrun_status lr_stream_drain(lr_place *p, llmrun_error *err);
 
+/* Weights that the host reads from disk for every token: starts reading those of a layer, so that they are there when
+ * the pass comes to it.                                                                                               */
+void lr_stream_read_ahead(const llmrun_engine *e, int32_t layer);
+
 #endif

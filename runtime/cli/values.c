@@ -64,8 +64,10 @@ const char *parse_sizes(const char *text, uint64_t out[LLMRUN_MAX_GPUS], int32_t
         if (length >= sizeof part) return "not a list of sizes";
         if (*n == LLMRUN_MAX_GPUS) return "too many sizes";
         snprintf(part, sizeof part, "%.*s", (int)length, text);
-        const char *wrong = parse_size(part, &out[*n]);
+        bool none = strcmp(part, "0") == 0 && (*n || text[length]); /* one of several is left out */
+        const char *wrong = none ? NULL : parse_size(part, &out[*n]);
         if (wrong) return wrong;
+        if (none) out[*n] = 0;
         ++*n;
         text += length;
         if (!*text) return NULL;
