@@ -89,6 +89,23 @@ same version "llmrun $(sed -n 's/^VERSION *:= *//p' Makefile)" "$("$llmrun" --ve
 "$llmrun" --help >/dev/full 2>"$work/err"
 same "full disk" 5 $?
 
+# ---- quantize ----
+
+exits 2 'format with --quant' quantize --model models/demo -o "$work/x.gguf"
+exits 2 'output with -o' quantize --model models/demo --quant q8_0
+exits 7 'GGUF only' quantize --model models/demo --quant q8_0 -o "$work/x"
+if "$llmrun" quantize --model models/demo --quant q8_0 -o "$work/x.gguf" --json 2>"$work/err" |
+    "$json_check" out quant file_bytes bits_per_weight && [ ! -s "$work/err" ]; then
+    ok "quantize --json"
+else
+    bad "quantize --json" "$(cat "$work/err")"
+fi
+if bash tests/quantize_kill.sh "$llmrun" 10 >"$work/out" 2>&1; then
+    ok "quantize, killed at random moments"
+else
+    bad "quantize, killed at random moments" "$(cat "$work/out")"
+fi
+
 # ---- devices ----
 
 if "$llmrun" devices --json 2>"$work/err" | "$json_check" devices gpu_support && [ ! -s "$work/err" ]; then
