@@ -162,8 +162,8 @@ static void add_stated(lr_text *out, const lr_plan_input *in) {
     for (int i = 0; i < in->n_gpus; i++) {
         const lr_plan_device *d = &in->gpus[i];
         if (!d->rates_stated) continue;
-        lr_text_add(out, "  stated, not measured: %s %s reads %.0f GB/s, computes %.1f TFLOP/s, link %.1f GB/s\n",
-                    lr_plan_place_name(name, i), d->name, d->read_bytes_per_s / 1e9, d->flops_per_s / 1e12,
+        lr_text_add(out, "  stated, not measured: %s reads %.0f GB/s, computes %.1f TFLOP/s, link %.1f GB/s\n",
+                    lr_plan_place_name(name, i), d->read_bytes_per_s / 1e9, d->flops_per_s / 1e12,
                     d->link_bytes_per_s / 1e9);
     }
 }

@@ -67,7 +67,7 @@ static llmrun_status measure(llmrun_session *s, const llmrun_model_info *info, r
     return LLMRUN_OK;
 }
 
-static void print_table(const llmrun_model_info *info, const result *results, int n) {
+static void print_table(const llmrun_engine *e, const llmrun_model_info *info, const result *results, int n) {
     char size[32];
     uint64_t bytes = info->weight_bytes_per_token;
     printf("| model | params | weights/token | quant | kv | isa | threads | test | tok/s | weights GB/s | RAM GB/s | of RAM |\n");
@@ -82,14 +82,30 @@ static void print_table(const llmrun_model_info *info, const result *results, in
         else
             printf(" |\n");
     }
+    for (int32_t i = 0; i < info->n_gpus; i++) {
+        llmrun_memory m = { .struct_size = sizeof m };
+        char planned[32], peak[32], budget[32];
+        if (llmrun_engine_memory(e, i, &m) == LLMRUN_OK)
+            printf("%s%s: planned %s, peak %s, budget %s\n", i ? "" : "\n", m.name, size_text(planned, m.planned_bytes),
+                   size_text(peak, m.peak_bytes), size_text(budget, m.budget_bytes));
+    }
+    if (info->n_gpus) printf("%d of %d layers on the CPU\n", info->n_host_layers, info->n_layers);
 }
 
-static void print_json(const llmrun_model_info *info, const result *results, int n) {
+static void print_json(const llmrun_engine *e, const llmrun_model_info *info, const result *results, int n) {
     printf("{\"family\": \"%s\", \"n_params\": %llu, \"weight_bytes_per_token\": %llu, \"quant\": \"%s\", \"kv\": \"%s\", "
            "\"cpu_isa\": \"%s\", \"threads\": %d", info->family,
            (unsigned long long)info->n_params, (unsigned long long)info->weight_bytes_per_token, info->quant, info->kv,
            info->cpu_isa, info->n_threads);
-    printf(", \"tests\": [");
+    printf(", \"n_host_layers\": %d, \"gpus\": [", info->n_host_layers);
+    for (int32_t i = 0; i < info->n_gpus; i++) {
+        llmrun_memory m = { .struct_size = sizeof m };
+        if (llmrun_engine_memory(e, i, &m) == LLMRUN_OK)
+            printf("%s{\"planned_bytes\": %llu, \"peak_bytes\": %llu, \"budget_bytes\": %llu, \"overhead_bytes\": %llu}",
+                   i ? ", " : "", (unsigned long long)m.planned_bytes, (unsigned long long)m.peak_bytes,
+                   (unsigned long long)m.budget_bytes, (unsigned long long)m.overhead_bytes);
+    }
+    printf("], \"tests\": [");
     for (int i = 0; i < n; i++) {
         printf("%s{\"name\": \"%s\", \"tokens_per_second\": ", i ? ", " : "", results[i].name);
         json_number(stdout, results[i].median);
@@ -107,7 +123,7 @@ static void print_json(const llmrun_model_info *info, const result *results, int
 }
 
 /* Measures with an open engine.                                                                                       */
-static int bench(cli_options *o, llmrun_session *s, const llmrun_model_info *info) {
+static int bench(cli_options *o, const llmrun_engine *e, llmrun_session *s, const llmrun_model_info *info) {
     result results[2] = { 0 };
     llmrun_error err = { 0 };
     int n_results = 0, code = 0;
@@ -132,7 +148,7 @@ static int bench(cli_options *o, llmrun_session *s, const llmrun_model_info *inf
                 n_results++;
         }
         if (!code) {
-            (o->json ? print_json : print_table)(info, results, n_results);
+            (o->json ? print_json : print_table)(e, info, results, n_results);
             code = finish_stdout();
         }
     }
@@ -157,7 +173,7 @@ int bench_main(cli_options *o) {
         code = cli_fail_error(&err);
     } else {
         interrupt_arm(session);
-        code = bench(o, session, &info);
+        code = bench(o, engine, session, &info);
         interrupt_arm(NULL);
     }
     llmrun_session_close(session);

@@ -8,12 +8,14 @@
 #   bench     bench_gpu: formats beside what the card can do
 #   text      greedy text of the bundled model: the GPU's equals the CPU's; logits beside each other
 #   budgets   a 7B shape with random weights under 1G to 24G: what the plan says, what the driver counts
+#   peers     that shape in transformers + accelerate under 8 and 24 GiB, beside llmrun; needs their Python packages
 # Each step has its log in $RESULTS (default build/gpu) and ends within STEP_SECONDS (default 540).  The last line counts.
 cd "$(dirname "$0")/../.." || exit 2
 RESULTS=${RESULTS:-build/gpu}
 BUILD=${BUILD:-build}
 STEP_SECONDS=${STEP_SECONDS:-540}
 MAKE=${MAKE:-make}
+SHAPE=${SHAPE:-tests/gpu/llama-2-7b/config.json}
 mkdir -p "$RESULTS" || exit 2
 passed=0 failed=0 skipped=0
 
@@ -62,22 +64,45 @@ text() {
     done
 }
 
-# Random weights from a config alone: the shape decides memory and speed.
+# Random weights from a config alone: the shape decides memory and speed.  What the driver counts for the process must
+# stay within the budget, and within what was planned.
 budgets() {
-    local budget model=${MODEL_7B:-tests/bench/tinyllama-1.1b/config.json} status=0
+    local budget status=0 json
     has_program || return 77
     for budget in 1G 2G 4G 8G 12G 16G 24G; do
         echo "== --vram $budget"
-        "$BUILD/llmrun" plan --model "$model" --vram $budget --device cuda || [ $? -eq 3 ] || status=1
-        "$BUILD/llmrun" bench --model "$model" --vram $budget --device cuda --json || [ $? -eq 3 ] || status=1
+        "$BUILD/llmrun" plan --model "$SHAPE" --vram $budget --device cuda || [ $? -eq 3 ] || status=1
+        json=$("$BUILD/llmrun" bench --model "$SHAPE" --vram $budget --device cuda -p 512 -n 32 -r 2 --json) || {
+            [ $? -eq 3 ] || status=1
+            continue
+        }
+        echo "$json"
+        echo "$json" | grep -o '"planned_bytes[^}]*' | awk -F'[:,]' '{
+            printf "planned %.3f GiB, peak %.3f GiB, budget %.3f GiB\n", $2 / 2^30, $4 / 2^30, $6 / 2^30
+            if ($4 > $6 || $2 > $6) { print "OVER THE BUDGET"; exit 1 } }' || status=1
+    done
+    return $status
+}
+
+# The same shape under the same budgets in transformers + accelerate: what a user would have run instead.
+peers() {
+    local budget status=0
+    has_program || return 77
+    python3 -c 'import torch, transformers, accelerate' 2>&1 || return 77
+    for budget in 8 24; do
+        echo "== $budget GiB: llmrun, f16"
+        "$BUILD/llmrun" bench --model "$SHAPE" --vram ${budget}G --quant f16 --prefer quality --device cuda -p 512 -n 32 -r 2 ||
+            status=1
+        echo "== $budget GiB: transformers + accelerate, f16, device_map auto"
+        timeout 200 python3 tests/gpu/peer_transformers.py "$SHAPE" $budget || status=1
     done
     return $status
 }
 
 step() {
     local started=$SECONDS status
-    export -f has_program build kernels sanitize bench text budgets
-    export BUILD RESULTS MAKE NVCC
+    export -f has_program build kernels sanitize bench text budgets peers
+    export BUILD RESULTS MAKE NVCC SHAPE
     timeout "$STEP_SECONDS" bash -c "$1" >"$RESULTS/$1.log" 2>&1
     status=$?
     case $status in
@@ -92,9 +117,9 @@ step() {
     return 0
 }
 
-[ $# -eq 0 ] && set -- build kernels sanitize bench text budgets
+[ $# -eq 0 ] && set -- build kernels sanitize bench text budgets peers
 for name in "$@"; do
-    case " build kernels sanitize bench text budgets " in
+    case " build kernels sanitize bench text budgets peers " in
     *" $name "*) step "$name" ;;
     *) echo "run.sh: unknown step $name" >&2 && exit 2 ;;
     esac
