@@ -56,7 +56,7 @@ typedef struct lr_pass_shape {
 
 /* New rows of q, k, v: norm of each head where the family has one, rope, and into the cache.                         */
 typedef struct lr_qkv_args {
-    float *q, *k;                  /* (n, n_heads * head_dim), (n, n_kv_heads * head_dim); changed in place */
+    float *q, *k;                  /* (n, n_heads * head_dim), changed in place; (n, n_kv_heads * head_dim), perhaps too */
     const float *v;                /* (n, n_kv_heads * head_dim) */
     const float *q_norm, *k_norm;  /* (head_dim) or NULL */
     float norm_eps;

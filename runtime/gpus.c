@@ -110,8 +110,9 @@ llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, llmrun_err
 
 /* ---- opening ---- */
 
-/* Opening shows what the context and the kernels really take; graphs are still to come.                                */
-enum { GRAPHS_BYTES = 16 << 20 };
+/* Opening shows what the context takes.  Kernels are loaded when they are first used and graphs are still to come: both
+ * are in the estimate, which therefore only ever goes up.                                                             */
+enum { LATER_BYTES = 64 << 20 };
 
 llmrun_status lr_gpus_open(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     llmrun_status status = LLMRUN_OK;
@@ -123,9 +124,9 @@ llmrun_status lr_gpus_open(llmrun_engine *e, const llmrun_options *o, llmrun_err
         status = e->backend->open(&p->device, e->gpu_index[i], err);
         uint64_t used = status ? 0 : e->backend->used_bytes(p->device);
         /* Far more than expected is the arena of another engine of this process: then the estimate stays. */
-        if (!used || e->backend->clock || used > 2 * d->overhead_bytes) continue;
-        again |= used + GRAPHS_BYTES != d->overhead_bytes;
-        d->overhead_bytes = used + GRAPHS_BYTES;
+        if (!used || e->backend->clock || used > 2 * d->overhead_bytes || used + LATER_BYTES <= d->overhead_bytes) continue;
+        d->overhead_bytes = used + LATER_BYTES;
+        again = true;
     }
     if (status || !again) return status;
     lr_plan_close(&e->plan);
