@@ -55,12 +55,11 @@ llmrun_status lr_quantize_list_hf(lr_quantize *q) {
 
 /* ---- beside the weights ---- */
 
-/* What transformers must know to load nf4.                                                                            */
+/* What transformers must know to load nf4; the rest are its defaults.                                                 */
 static bool add_quantization(cJSON *config, const char *compute) {
     static const char text[] =
-        "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"load_in_8bit\": false, \"bnb_4bit_quant_type\": \"nf4\", "
-        "\"bnb_4bit_use_double_quant\": false, \"bnb_4bit_quant_storage\": \"uint8\", \"llm_int8_skip_modules\": null, "
-        "\"llm_int8_threshold\": 6.0, \"llm_int8_enable_fp32_cpu_offload\": false, \"llm_int8_has_fp16_weight\": false}";
+        "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"load_in_8bit\": false, "
+        "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": false, \"bnb_4bit_quant_storage\": \"uint8\"}";
     cJSON *added = cJSON_Parse(text);
     if (!added || !cJSON_AddStringToObject(added, "bnb_4bit_compute_dtype", compute) ||
         !cJSON_AddItemToObject(config, "quantization_config", added)) {
