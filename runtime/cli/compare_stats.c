@@ -4,30 +4,34 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { MOST_STEP = 65535 };
+enum { STEPS = 65535 };
 
 /* ---- the reference ---- */
 
 size_t kept_row_bytes(int32_t n_vocab) {
-    return (size_t)n_vocab * sizeof(uint16_t) + sizeof(float) + 2 * sizeof(int32_t) + sizeof(double);
+    return (size_t)n_vocab * sizeof(uint16_t) + 2 * sizeof(int32_t) + sizeof(double);
 }
 
 bool kept_open(kept_logits *k, int32_t n_vocab, size_t most) {
     *k = (kept_logits){ .n_vocab = n_vocab, .most = most };
     if (n_vocab < 1 || most < 1 || most > SIZE_MAX / kept_row_bytes(n_vocab)) return false;
     k->steps = malloc(most * (size_t)n_vocab * sizeof *k->steps);
-    k->scales = malloc(most * sizeof *k->scales);
+    k->ln = malloc((STEPS + 1) * sizeof *k->ln);
     k->tops = malloc(most * sizeof *k->tops);
     k->targets = malloc(most * sizeof *k->targets);
     k->target_ln = malloc(most * sizeof *k->target_ln);
-    if (k->steps && k->scales && k->tops && k->targets && k->target_ln) return true;
+    if (k->steps && k->ln && k->tops && k->targets && k->target_ln) {
+        k->ln[0] = 4 * log(0.5 / STEPS);
+        for (int i = 1; i <= STEPS; i++) k->ln[i] = 4 * log((double)i / STEPS);
+        return true;
+    }
     kept_close(k);
     return false;
 }
 
 void kept_close(kept_logits *k) {
     free(k->steps);
-    free(k->scales);
+    free(k->ln);
     free(k->tops);
     free(k->targets);
     free(k->target_ln);
@@ -36,20 +40,18 @@ void kept_close(kept_logits *k) {
 
 typedef struct row_summary {
     int32_t top;
-    double least, most, ln_sum; /* ln_sum: ln of the sum of all exp(logit) */
+    double most, ln_sum; /* ln_sum: ln of the sum of all exp(logit) */
 } row_summary;
 
 static bool summarize(const float *logits, int32_t n, row_summary *s) {
-    float least = logits[0], most = logits[0];
+    float most = logits[0];
     double sum = 0;
     s->top = 0;
     for (int32_t i = 0; i < n; i++) {
         if (!isfinite(logits[i])) return false;
         if (logits[i] > most) most = logits[i], s->top = i;
-        if (logits[i] < least) least = logits[i];
     }
     for (int32_t i = 0; i < n; i++) sum += (double)expf(logits[i] - most);
-    s->least = (double)least;
     s->most = (double)most;
     s->ln_sum = s->most + log(sum);
     return true;
@@ -59,13 +61,8 @@ bool kept_add(kept_logits *k, const float *logits, int32_t target) {
     row_summary s;
     if (k->n == k->most || !summarize(logits, k->n_vocab, &s)) return false;
     uint16_t *steps = k->steps + k->n * (size_t)k->n_vocab;
-    float scale = (float)((s.most - s.least) / ((double)MOST_STEP * MOST_STEP));
-    float most = (float)s.most, per_scale = scale > 0 ? 1 / scale : 0;
-    for (int32_t i = 0; i < k->n_vocab; i++) {
-        float step = sqrtf((most - logits[i]) * per_scale) + 0.5f;
-        steps[i] = step < MOST_STEP ? (uint16_t)step : MOST_STEP;
-    }
-    k->scales[k->n] = scale;
+    float most = (float)s.most;
+    for (int32_t i = 0; i < k->n_vocab; i++) steps[i] = (uint16_t)(STEPS * expf((logits[i] - most) / 4) + 0.5f);
     k->tops[k->n] = s.top;
     k->targets[k->n] = target;
     k->target_ln[k->n] = (double)logits[target] - s.ln_sum;
@@ -85,17 +82,15 @@ void comparison_close(comparison *c) {
     *c = (comparison){ 0 };
 }
 
-/* KL(reference || q) of one position.  With w = exp(ln p - its largest), W = sum of w, both rows' largest as origin:
- * the sum of p (ln p - ln q) is sum of w (d_p - d_q) / W - ln W - ln_q, where d are the distances from each largest.
- * expf is enough for the weights, as they are normalised by their own sum; the differences need doubles.              */
+/* KL(reference || q) of one position.  With w = p / largest p, W = sum of w, and d the distance of each logarithm from
+ * the largest of its row, the sum of p (ln p - ln q) is sum of w (d_p - d_q) / W - ln W + ln of the same sum for q.    */
 static double divergence(const kept_logits *k, size_t row, const float *logits, const row_summary *q) {
     const uint16_t *steps = k->steps + row * (size_t)k->n_vocab;
-    double scale = (double)k->scales[row], weights = 0, sum = 0;
+    double weights = 0, sum = 0;
     for (int32_t i = 0; i < k->n_vocab; i++) {
-        double d = -scale * ((double)steps[i] * (double)steps[i]);
-        double w = (double)expf((float)d);
+        double root = (double)steps[i] * (1.0 / STEPS), square = root * root, w = square * square;
         weights += w;
-        sum += w * (d - ((double)logits[i] - q->most));
+        sum += w * (k->ln[steps[i]] - ((double)logits[i] - q->most));
     }
     return sum / weights - log(weights) + (q->ln_sum - q->most);
 }

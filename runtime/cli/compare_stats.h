@@ -1,7 +1,7 @@
 /* How far the logits of one run are from those of a reference run, position by position.  The reference is kept in two
- * bytes a logit: ln p is stored as k with ln p = top - scale * k * k, so the steps are finest where p is large; a row is
- * normalised again when it is read.  That moves the KL of one position by less than 1e-5, of equal rows by less than 1e-6,
- * and the mean of many positions by less than 1e-6 (tests/test_compare.c, tests/golden/check_compare.py).
+ * bytes a logit: the fourth root of p / largest p, which has its finest steps where p is large; a row is normalised again
+ * when it is read.  That moves the KL of one position by less than 1e-5, of equal rows by less than 1e-6, and the mean of
+ * many positions by less than 1e-6 (tests/test_compare.c, tests/golden/check_compare.py).
  * All probabilities are in nats.  Needs libc alone.                                                                   */
 #ifndef COMPARE_STATS_H
 #define COMPARE_STATS_H
@@ -14,8 +14,8 @@
 typedef struct kept_logits {
     int32_t n_vocab;
     size_t n, most;
-    uint16_t *steps;                 /* (most, n_vocab) */
-    float *scales;                   /* (most) */
+    uint16_t *steps;                 /* (most, n_vocab) fourth roots; 65535 stands for 1 */
+    double *ln;                      /* (65536) ln (p / largest p) of each step */
     int32_t *tops, *targets;         /* (most) likeliest id; the id that came */
     double *target_ln;               /* (most) ln p of the id that came, exact */
 } kept_logits;
