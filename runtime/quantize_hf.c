@@ -7,9 +7,8 @@
 #include <string.h>
 
 #include "loaders/json.h"
+#include "loaders/json_scan.h"
 #include "loaders/path.h"
-
-#define MAX_CONFIG ((size_t)16 << 20)
 
 static const char *torch_name(lr_dtype dtype) {
     return dtype == LR_DT_F32 ? "float32" : dtype == LR_DT_BF16 ? "bfloat16" : "float16";
@@ -55,32 +54,36 @@ llmrun_status lr_quantize_list_hf(lr_quantize *q) {
 
 /* ---- beside the weights ---- */
 
-/* What transformers must know to load nf4; the rest are its defaults.                                                 */
-static bool add_quantization(cJSON *config, const char *compute) {
-    static const char text[] =
-        "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, \"load_in_8bit\": false, "
-        "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": false, \"bnb_4bit_quant_storage\": \"uint8\"}";
-    cJSON *added = cJSON_Parse(text);
-    if (!added || !cJSON_AddStringToObject(added, "bnb_4bit_compute_dtype", compute) ||
-        !cJSON_AddItemToObject(config, "quantization_config", added)) {
-        cJSON_Delete(added);
-        return false;
+/* config.json with another type of weights (dtype NULL: unchanged) and with members added in front.  All other text stays
+ * as it is: a number that is written 10000.0 must not become 10000.                                                  */
+static bool edit_config(lr_text *out, const lr_map *map, const char *dtype, const char *added) {
+    const char *text = (const char *)map->data, *copied;
+    lr_json_scan s = {text, text, text + map->size};
+    lr_text key = {0}, body = {0};
+    bool found = false, good = lr_json_scan_take(&s, '{');
+    copied = s.at;
+    while (good && !lr_json_scan_peek(&s, '}')) {
+        key.n = 0;
+        good = lr_json_scan_string(&s, &key) && lr_json_scan_take(&s, ':');
+        const char *value = s.at;
+        bool is_dtype = dtype && good && key.text && (!strcmp(key.text, "dtype") || !strcmp(key.text, "torch_dtype"));
+        good = good && lr_json_scan_skip(&s);
+        if (good && is_dtype) {
+            lr_text_add_bytes(&body, copied, (size_t)(value - copied));
+            lr_text_add(&body, " \"%s\"", dtype);
+            copied = s.at;
+            found = true;
+        }
+        lr_json_scan_take(&s, ',');
     }
-    return true;
-}
-
-static bool set_dtype(cJSON *config, const char *name) {
-    static const char *const keys[] = {"dtype", "torch_dtype"};
-    bool found = false, done = true;
-    for (size_t i = 0; i < LR_COUNT(keys); i++) {
-        if (!lr_json_get(config, keys[i])) continue;
-        cJSON *text = cJSON_CreateString(name);
-        found = true;
-        if (text && cJSON_ReplaceItemInObjectCaseSensitive(config, keys[i], text)) continue;
-        cJSON_Delete(text);
-        done = false;
-    }
-    return found ? done : cJSON_AddStringToObject(config, "torch_dtype", name) != NULL;
+    lr_text_add_bytes(&body, copied, (size_t)(text + map->size - copied));
+    lr_text_add(out, "{%s", added);
+    if (dtype && !found) lr_text_add(out, "\n  \"torch_dtype\": \"%s\",", dtype);
+    lr_text_add_bytes(out, body.text, body.n);
+    good = good && !out->failed && !body.failed && !key.failed;
+    lr_free(key.text);
+    lr_free(body.text);
+    return good;
 }
 
 static llmrun_status write_file(lr_output *out, const char *name, const void *bytes, uint64_t n, llmrun_error *err) {
@@ -91,19 +94,24 @@ static llmrun_status write_file(lr_output *out, const char *name, const void *by
 
 static llmrun_status write_config(const lr_quantize *q, lr_output *out) {
     const lr_checkpoint *c = &q->e->checkpoint;
-    cJSON *config = NULL;
-    char *text = NULL;
+    lr_map map = {0};
+    lr_text text = {0};
     lr_dtype type = q->e->binding.files[q->e->binding.n - 1]->dtype;
     for (size_t i = 0; i < q->e->binding.n; i++)
         if (q->e->binding.tensors[i].role == LR_WQ) type = q->e->binding.files[i]->dtype;
     const char *name = q->format == LR_F32 ? "float32" : q->format == LR_BF16 ? "bfloat16" : "float16";
-    llmrun_status status = lr_json_read(&config, c->config.path, MAX_CONFIG, MAX_CONFIG, q->err);
-    if (status) return status;
-    bool made = q->format == LR_NF4 ? add_quantization(config, torch_name(type)) : set_dtype(config, name);
-    if (made) text = cJSON_Print(config);
-    status = text ? write_file(out, "config.json", text, strlen(text), q->err) : lr_fail_nomem(q->err, "config.json", 0);
-    lr_free(text);
-    lr_json_close(config);
+    char added[300] = "";
+    if (q->format == LR_NF4) /* what transformers must know; the rest are its defaults */
+        snprintf(added, sizeof added, "\n  \"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
+                 "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": false, \"bnb_4bit_quant_storage\": \"uint8\", "
+                 "\"bnb_4bit_compute_dtype\": \"%s\"},", torch_name(type));
+    llmrun_status status = lr_map_open(&map, c->config.path, false, q->err);
+    if (!status) status = lr_json_check(map.data, map.size, c->config.path, q->err);
+    if (!status && !edit_config(&text, &map, q->format == LR_NF4 ? NULL : name, added))
+        status = lr_fail_nomem(q->err, "config.json", map.size);
+    if (!status) status = write_file(out, "config.json", text.text, text.n, q->err);
+    lr_free(text.text);
+    lr_map_close(&map);
     return status;
 }
 
