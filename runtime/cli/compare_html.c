@@ -103,7 +103,7 @@ static void print_frontier(const plot *p, FILE *to) {
 
 /* Puts each name at the first of some places around its point where it covers nothing.                                */
 static void print_names(const plot *p, FILE *to) {
-    static const struct { int side, down; } places[] = { { 1, 0 }, { -1, 0 }, { 1, -1 }, { 1, 1 }, { -1, -1 }, { -1, 1 },
+    static const struct { int side, down; } places[] = { { 1, -1 }, { 1, 0 }, { -1, 0 }, { 1, 1 }, { -1, -1 }, { -1, 1 },
                                                          { 1, -2 }, { 1, 2 }, { -1, -2 }, { -1, 2 }, { 1, -3 }, { 1, 3 },
                                                          { -1, -3 }, { -1, 3 }, { 1, -4 }, { 1, 4 }, { -1, -4 }, { -1, 4 } };
     enum { N_PLACES = sizeof places / sizeof places[0] };
