@@ -1,6 +1,7 @@
 /* The page of llmrun compare: one file that needs nothing else, light or dark as the reader's system is, with the table
  * and two plots over the size of the weights.                                                                          */
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cli/compare.h"
@@ -38,6 +39,12 @@ static double nice_step(double range) {
     return power * (share < 1.5 ? 1 : share < 3.5 ? 2 : share < 7.5 ? 5 : 10);
 }
 
+/* From the top of the page down: names are placed in this order, so that a cluster's names stand in the order of its points. */
+static int by_height(const void *a, const void *b) {
+    double x = ((const point *)a)->py, y = ((const point *)b)->py;
+    return (x > y) - (x < y);
+}
+
 static void set_axes(plot *p) {
     double x_most = 0, y_most = 0, low = 99, high = -99;
     for (int i = 0; i < p->n; i++) {
@@ -55,6 +62,7 @@ static void set_axes(plot *p) {
         q->px = LEFT + (q->x - p->x0) / (p->x1 - p->x0) * (WIDTH - LEFT - RIGHT);
         q->py = HEIGHT - BOTTOM - (y - p->y0) / (p->y1 - p->y0) * (HEIGHT - TOP - BOTTOM);
     }
+    qsort(p->points, (size_t)p->n, sizeof *p->points, by_height);
 }
 
 static void print_axes(const plot *p, FILE *to) {
