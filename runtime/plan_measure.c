@@ -153,6 +153,8 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     b[LR_BUFFER_act] = act_bytes(ok, in, w, s->host.widths, false, s->n_batch);
     if (has(kinds, ATTN)) b[LR_BUFFER_seqs] = seqs_bytes(ok, in, 1);
     b[LR_BUFFER_tokens] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)c->n_ctx);
+    /* Sampling reads logits here, wherever the head is. */
+    b[LR_BUFFER_logits] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)in->model->n_vocab);
 
     /* The callbacks multiply without checking: bound the products first.                                             */
     int64_t max_cols =

@@ -63,7 +63,7 @@ exits 2 'no prompt' run
 for word in serve; do exits 7 'not in this version' $word; done
 exits 2 'contradict' --device cpu --sim-gpus 2x1G -p x
 exits 2 'contradict' --device cpu --vram 8G -p x
-exits 2 '--sim-gpus' --sim-gpus 2y1G -p x
+exits 2 'simulated GPUs' --sim-gpus 2y1G -p x
 for value in 8Gx 8G:x 8G:1:2:3:4 99x1G ''; do exits 2 --gpu plan --gpu "$value"; done
 exits 5 "$work/none" --plan "$work/none" -p x
 exits 5 "$work/none" --model "$work/none" -p x
@@ -171,6 +171,51 @@ if [ -f $demo/model.safetensors ]; then
     fi
 else
     echo "skip - compare: $demo is not here"
+fi
+
+# ---- GPUs: simulated ones, and cards that are not there ----
+
+"$llmrun" plan --model "$shape" --gpu 1G:900:80:25 >"$work/out" 2>"$work/err"
+same "plan --gpu: exit 0" 0 $?
+for text in 'GPU 0' 'layers 0-1' 'reads 900 GB/s, computes 80.0 TFLOP/s, link 25.0 GB/s' 'decode about'; do
+    grep -qF "$text" "$work/out" && ok "plan --gpu: $text" || bad "plan --gpu: $text" "$(cat "$work/out" "$work/err")"
+done
+"$llmrun" plan --model "$shape" --gpu 2x1G --json 2>"$work/err" | "$json_check" devices layers tensors hash >/dev/null
+same "plan --gpu --json: one document" 0 "${PIPESTATUS[0]}"
+"$llmrun" devices --sim-gpus 2x512M:900:80 | grep -c 'simulated' >"$work/out"
+same "devices --sim-gpus: both are listed" 2 "$(cat "$work/out")"
+
+demo=models/demo
+gpus() { "$llmrun" run --model $demo --raw --temp 0 -n 6 -p 'Once upon a time' --no-cache -c 128 "$@" </dev/null 2>"$work/err"; }
+if [ -e $demo/model.safetensors ]; then
+    for quant in f16 q4_k; do
+        want=$(gpus --device cpu --quant $quant)
+        for set in 1x64M 2x64M 3M,5M,2M,8M 1x5M; do
+            same "$quant on $set: the CPU's text" "$want" "$(gpus --sim-gpus $set --quant $quant)"
+        done
+    done
+    same "--vram is a cap" "$(gpus --device cpu --quant f16)" "$(gpus --sim-gpus 1x64M --vram 6M --quant f16 --stats)"
+    grep -qE 'planned [0-9.]+ MB, peak [0-9.]+ MB, budget 6.3 MB' "$work/err" && grep -qE '[1-9] of 8 layers on the CPU' "$work/err" &&
+        ok "--vram: peak and layers are told" || bad "--vram: peak and layers are told" "$(cat "$work/err")"
+    "$llmrun" plan --model $demo --sim-gpus 2x64M --quant q8_0 -c 128 --no-cache --json >"$work/plan.json" 2>"$work/err"
+    same "--plan: replayed" "$(gpus --sim-gpus 2x64M --quant q8_0)" "$(gpus --sim-gpus 2x64M --plan "$work/plan.json")"
+    exits 4 'plan' --model $demo --sim-gpus 1x64M --plan "$work/plan.json" -p x
+    exits 2 'sizes for 1 GPU' --model $demo --sim-gpus 1x64M --vram 8M,8M -p x
+    gpus --sim-gpus 1x64K >"$work/out"
+    same "a GPU without room for a layer: exit 3" 3 $?
+    grep -q -- '--device cpu' "$work/err" && ok "and its remedies" || bad "and its remedies" "$(cat "$work/err")"
+fi
+tiny=$shared/models/TinyStories-656K
+if [ -e $tiny/model.safetensors ]; then
+    tiny() { "$llmrun" run --model $tiny --device sim --quant f16 -c 512 --raw --temp 0 -n 4 -p 'Once' --no-cache --stats "$@" </dev/null 2>"$work/err"; }
+    tiny --sim-gpus 1x1M >/dev/null
+    grep -q '1 of 2 layers on the CPU' "$work/err" && ok "1x1M: one of two layers on the CPU" || bad "1x1M" "$(cat "$work/err")"
+    tiny --sim-gpus 1x2M >/dev/null
+    grep -q 'stats: 0 of 2 layers on the CPU' "$work/err" && ok "1x2M: whole on the GPU" || bad "1x2M" "$(cat "$work/err")"
+    tiny --sim-gpus 1x64K >/dev/null
+    same "1x64K: exit 3" 3 $?
+else
+    echo "skip - TinyStories on simulated GPUs: $tiny is not here"
 fi
 
 # ---- text ----

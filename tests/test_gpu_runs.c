@@ -136,6 +136,39 @@ static void sessions(void **state) {
     remove_tree(dir);
 }
 
+/* ---- generating: logits come back to the host's own buffer, wherever the head is ---- */
+
+static bool collect(void *user, const char *text, size_t n) {
+    lr_text_add_bytes(user, text, n);
+    return true;
+}
+
+static void generated_text(void **state) {
+    (void)state;
+    static const char *const sets[] = { "1x64M", "2x64M", "1x5M", "1x3M" };
+    lr_text want = { 0 };
+    for (int i = -1; i < (int)LR_COUNT(sets); i++) {
+        setup s = { .model = demo, .quant = "f16", .kv = "f16", .n_batch = 8, .gpus = i < 0 ? NULL : sets[i] };
+        lr_text got = { 0 };
+        llmrun_engine *e;
+        llmrun_session *session;
+        llmrun_generate_options g;
+        EXPECT_OK(open_setup(&e, &s));
+        EXPECT_OK(llmrun_session_open(&session, e, &err));
+        llmrun_generate_options_default(&g);
+        g.sampling.temperature = 0;
+        g.max_tokens = 8;
+        g.text = collect;
+        g.user = i < 0 ? &want : &got;
+        EXPECT_OK(llmrun_generate(session, (int32_t[]){ 0, 410, 57, 300, 9 }, 5, &g, NULL, &err));
+        llmrun_session_close(session);
+        llmrun_engine_close(e);
+        if (i >= 0) assert_string_equal(got.text, want.text);
+        lr_free(got.text);
+    }
+    lr_free(want.text);
+}
+
 /* ---- faults ---- */
 
 static const struct {
@@ -210,7 +243,8 @@ static void faults_are_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(four_devices), cmocka_unit_test(streamed_layers),     cmocka_unit_test(recorded_steps),
-        cmocka_unit_test(sessions),     cmocka_unit_test(faults_are_survived),
+        cmocka_unit_test(sessions),     cmocka_unit_test(generated_text),
+        cmocka_unit_test(faults_are_survived),
     };
     return cmocka_run_group_tests(tests, load_controls, NULL);
 }
