@@ -168,8 +168,7 @@ static bool make_room(int dir_fd, const char *keep, uint64_t room, uint64_t limi
 
 /* ---- writing ---- */
 
-/* Creates the directory and its parents, for this user alone; returns it open, or -1.                                 */
-static int open_dir(const char *dir) {
+int lr_cache_open_dir(const char *dir) {
     char path[4096];
     size_t n = strlen(dir);
     if (n == 0 || n >= sizeof path) return -1;
@@ -211,7 +210,7 @@ static int write_head(const lr_cache_writer *w, const lr_format *formats) {
 void lr_cache_begin(lr_cache_writer *w, const char *dir, const lr_cache_id *id, uint64_t limit_bytes,
                     const lr_report *report) {
     uint64_t bytes = 0;
-    *w = (lr_cache_writer){ .id = id, .report = report, .dir = dir, .fd = -1, .dir_fd = open_dir(dir) };
+    *w = (lr_cache_writer){ .id = id, .report = report, .dir = dir, .fd = -1, .dir_fd = lr_cache_open_dir(dir) };
     w->error = w->dir_fd < 0 ? errno : measure(id, &w->offset, &bytes) ? 0 : EFBIG;
     if (w->error) return;
     entry_name(w->name, id_key(id));

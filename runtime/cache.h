@@ -46,4 +46,7 @@ void lr_cache_put(lr_cache_writer *w, uint64_t at, const void *bytes, uint64_t n
  * Cost: waits until all of it is on disk.                                                                             */
 void lr_cache_end(lr_cache_writer *w, const lr_format *formats);
 
+/* Creates the directory and its parents, for this user alone; returns it open, or -1 with errno set.                   */
+int lr_cache_open_dir(const char *dir);
+
 #endif

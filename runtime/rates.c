@@ -1,14 +1,13 @@
 /* See rates.h.  The file has one line a device: key, then three rates.                                                 */
 #include "runtime/rates.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "runtime/cache.h"
 #include "runtime/threads.h"
 
 #define VERSION "llmrun rates 1\n"
@@ -46,7 +45,9 @@ static void keep(const char *dir, const line *added) {
     int n = read_lines(dir, lines);
     snprintf(suffix, sizeof suffix, ".%d.tmp", (int)getpid());
     if (!path_of(path, dir, "") || !path_of(temporary, dir, suffix)) return;
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST) return;
+    int made = lr_cache_open_dir(dir);
+    if (made < 0) return;
+    close(made);
     FILE *f = fopen(temporary, "we");
     if (!f) return;
     fprintf(f, "%s", VERSION);

@@ -322,7 +322,7 @@ static void test_no_room(void **state) {
     const char *dir = root.text;
     write_hash(dir, 1, NO_LIMIT);
     lr_cache_id id = id_of(2);
-    watch w = {.stop_after = 99};
+    watch w = {.stop_after = 9999};
     lr_report report = {.log = on_log, .progress = on_progress, .user = &w};
     struct rlimit old, small;
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
