@@ -206,6 +206,8 @@ static void faults_are_survived(void **state) {
         { { .model = "qwen3", .quant = "q8_0", .kv = "f16", .n_batch = 8, .gpus = "2x64M" }, 1000, 1 },
         { { .model = "qwen2-window", .quant = "q4_k", .kv = "f16", .n_batch = 4, .gpus = "2x64M" }, 1000, 1 },
         { { .model = "llama-mha", .quant = "f16", .kv = "f16", .n_batch = 8, .gpus = "1x56K" }, 1000, 1 },
+        { { .model = "qwen3-yarn", .quant = "f16", .kv = "f16", .n_batch = 4, .gpus = "2x64M" }, 1000, 1 },
+        { { .model = "llama-tied-biases", .quant = "bf16", .kv = "f16", .n_batch = 3, .gpus = "2x64M" }, 1000, 1 },
         { { .model = "mistral-head-dim", .quant = "nf4", .kv = "f32", .n_batch = 16, .gpus = "2x64M" }, 1000, 1 },
         { streaming, 8, 29 },
     };
