@@ -152,8 +152,8 @@ static void allocations_fail(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(quadratic_pattern),
         cmocka_unit_test(shared_by_threads),
+        cmocka_unit_test(quadratic_pattern),
         FAULTS("tests/corpus/tokenizer/byte_level.json"),
         FAULTS("tests/corpus/tokenizer/sentencepiece.json"),
         FAULTS("tests/corpus/tokenizer/metaspace.json"),
@@ -182,5 +182,9 @@ int main(void) {
         LINEAR("../shared/data/tokenizers/gguf-vocab/ggml-vocab-deepseek-llm.gguf"),
         LINEAR("../shared/data/tokenizers/gguf-vocab/ggml-vocab-falcon.gguf"),
     };
+#ifdef __SANITIZE_THREAD__
+    return _cmocka_run_group_tests("threads", tests, 1, NULL, NULL); /* the others use one thread, and take minutes here */
+#else
     return cmocka_run_group_tests(tests, NULL, NULL);
+#endif
 }
