@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define LR_BACKEND_ABI 1
+#define LR_BACKEND_ABI 2
 
 typedef struct lr_device lr_device; /* an open device; its content is the backend's own */
 typedef struct lr_event lr_event;   /* a point in a queue */
@@ -58,10 +58,11 @@ typedef struct lr_pass_shape {
 typedef struct lr_qkv_args {
     float *q, *k;                  /* (n, n_heads * head_dim), changed in place; (n, n_kv_heads * head_dim), perhaps too */
     const float *v;                /* (n, n_kv_heads * head_dim) */
-    const float *q_norm, *k_norm;  /* (head_dim) or NULL */
+    const float *q_norm, *k_norm;  /* RMSNorm of each head: (head_dim); or of the row: all its heads; or NULL */
+    bool norm_rows;
     float norm_eps;
     const float *cos_sin;          /* (n, n_rot), see lr_rope_args */
-    int32_t n_heads, n_kv_heads, head_dim, n_rot;
+    int32_t n_heads, n_kv_heads, head_dim, n_rot; /* n_rot 0: no rope */
     bool rope_adjacent;
     const lr_seq *seqs;            /* in the device's memory, like every pointer here */
 } lr_qkv_args;
@@ -73,15 +74,16 @@ typedef struct lr_device_ops {
      * device has no kernel for w.                                                                                     */
     lr_act_format (*act)(const lr_device *d, lr_format w, int64_t n);
     llmrun_status (*embed)(lr_device *d, const lr_embed_args *a, int64_t n, llmrun_error *err);
-    /* a->y NULL: only out is wanted. */
-    llmrun_status (*rmsnorm)(lr_device *d, const lr_rmsnorm_args *a, int64_t rows, const lr_act *out, llmrun_error *err);
+    /* a->y NULL: only out is wanted (not with accumulate). */
+    llmrun_status (*norm)(lr_device *d, const lr_norm_args *a, int64_t rows, const lr_act *out, llmrun_error *err);
     llmrun_status (*pack)(lr_device *d, const lr_pack_args *a, llmrun_error *err); /* a->out.n rows */
     /* 1 to 3 products of the same activations m[0].x.                                                                 */
     llmrun_status (*matmul)(lr_device *d, const lr_matmul_args *m, int count, llmrun_error *err);
-    /* out = silu(m[0]) * m[1]; m[0].y and m[1].y are buffers of x.n rows that the op may use.                          */
-    llmrun_status (*matmul_swiglu)(lr_device *d, const lr_matmul_args m[2], const lr_act *out, llmrun_error *err);
+    /* out = act(m[0]) * m[1]; m[0].y and m[1].y are buffers of x.n rows that the op may use.                          */
+    llmrun_status (*matmul_glu)(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out,
+                                llmrun_error *err);
     /* Where gate and up are not one op; y may be gate or up. */
-    llmrun_status (*swiglu)(lr_device *d, const lr_swiglu_args *a, int64_t rows, const lr_act *out, llmrun_error *err);
+    llmrun_status (*glu)(lr_device *d, const lr_glu_args *a, int64_t rows, const lr_act *out, llmrun_error *err);
     llmrun_status (*qkv)(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s, llmrun_error *err);
     /* a->out, the rows as floats, may be NULL where out is given; a->partial as the shape needs. */
     llmrun_status (*attention)(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out,

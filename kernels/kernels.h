@@ -40,22 +40,27 @@ lr_act lr_act_at(lr_act_format format, int64_t n, int64_t cols, void *base);
 
 /* ---- argument structs, in the order of ops.def ---- */
 
-/* x[t] = row ids[t] of table, decoded, times scale.                                   item: token t                   */
+/* x[t] (+)= row ids[t] of table, decoded, times scale.                                item: token t                   */
 typedef struct lr_embed_args {
     float *x;            /* (n, table.cols) */
-    const int32_t *ids;  /* (n) */
+    const int32_t *ids;  /* (n) tokens, or positions where they have a table of their own */
     lr_matrix table;     /* (n_vocab, dim) */
     float scale;
+    bool accumulate;     /* adds to x */
 } lr_embed_args;
 
-/* y = x * rsqrt(mean(x^2) + eps) * w, statistics in f32.  y may be x.                 item: row                       */
-typedef struct lr_rmsnorm_args {
+/* RMSNorm: y (+)= x * rsqrt(mean(x^2) + eps) * w.  LayerNorm (center): the same of x - mean(x), then + b.
+ * Statistics in f32.  y may be x.                                                     item: row                       */
+typedef struct lr_norm_args {
     float *y;            /* rows of dim values, y_stride apart */
     const float *x;      /* rows of dim values, x_stride apart */
     const float *w;      /* (dim) */
+    const float *b;      /* (dim) or NULL */
     int64_t dim, x_stride, y_stride;
     float eps;
-} lr_rmsnorm_args;
+    bool center;
+    bool accumulate;     /* adds to y: norms behind a block.  y is not x then */
+} lr_norm_args;
 
 /* Packs float rows into the activation format of `out`.                               item: row                       */
 typedef struct lr_pack_args {
@@ -131,6 +136,8 @@ typedef struct lr_attention_args {
     const lr_seq *seqs;
     int32_t n_seqs, n_heads, head_dim, window;
     float scale;           /* of the scores, head_dim^-0.5 */
+    float softcap;         /* scores become softcap * tanh(score / softcap); 0: they stay */
+    const float *sinks;    /* (n_heads) or NULL: one more score of each head, whose value is zero */
     int32_t n_kv_heads;    /* of every cache in seqs, and their format.  GPU backends choose kernels by these, for */
     lr_format kv_format;   /* there seqs lies in the device's memory; CPU kernels do not read them */
     float *partial;        /* lr_attention_partial_bytes, or NULL when that is 0 */
@@ -142,12 +149,29 @@ bool lr_attention_is_split(const lr_attention_args *a);
 /* Upper bound for any pass of at most n rows over contexts of at most n_ctx.                                          */
 size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t head_dim);
 
-/* y[i] = silu(gate[i]) * up[i].  y may be gate or up.                                 item: row                       */
-typedef struct lr_swiglu_args {
+/* Activations of feed-forward blocks.                                                                                 */
+typedef enum lr_glu_act {
+    LR_GLU_SILU,      /* x / (1 + exp(-x)) */
+    LR_GLU_GELU,      /* x * Phi(x), by erf */
+    LR_GLU_GELU_TANH, /* its approximation: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
+    LR_GLU_OAI,       /* gpt-oss: g = min(gate, 7), u = clamp(up, -7, 7): g / (1 + exp(-1.702 g)) * (u + 1) */
+    LR_N_GLU_ACTS
+} lr_glu_act;
+
+/* y[i] = act(gate[i]) * up[i]; without up, act(gate[i]).  y may be gate or up.        item: row                       */
+typedef struct lr_glu_args {
     float *y;
-    const float *gate, *up;
+    const float *gate, *up; /* up may be NULL, but for LR_GLU_OAI */
     int64_t dim, y_stride, in_stride;
-} lr_swiglu_args;
+    lr_glu_act act;
+} lr_glu_args;
+
+/* x[i] = cap * tanh(x[i] / cap)                                                       item: row                       */
+typedef struct lr_softcap_args {
+    float *x;            /* (rows, dim) */
+    int64_t dim;
+    float cap;
+} lr_softcap_args;
 
 /* ---- the table ---- */
 

@@ -32,10 +32,10 @@ static llmrun_status embed(lr_device *d, const lr_embed_args *a, int64_t n, llmr
     return LLMRUN_OK;
 }
 
-static llmrun_status rmsnorm(lr_device *d, const lr_rmsnorm_args *a, int64_t rows, const lr_act *out,
+static llmrun_status norm(lr_device *d, const lr_norm_args *a, int64_t rows, const lr_act *out,
                              llmrun_error *err) {
     (void)err;
-    run(d, cpu_of(d)->ops->rmsnorm, a, rows, 1);
+    run(d, cpu_of(d)->ops->norm, a, rows, 1);
     pack_rows(d, a->y, out);
     return LLMRUN_OK;
 }
@@ -46,10 +46,10 @@ static llmrun_status pack(lr_device *d, const lr_pack_args *a, llmrun_error *err
     return LLMRUN_OK;
 }
 
-static llmrun_status swiglu(lr_device *d, const lr_swiglu_args *a, int64_t rows, const lr_act *out,
+static llmrun_status glu(lr_device *d, const lr_glu_args *a, int64_t rows, const lr_act *out,
                             llmrun_error *err) {
     (void)err;
-    run(d, cpu_of(d)->ops->swiglu, a, rows, 1);
+    run(d, cpu_of(d)->ops->glu, a, rows, 1);
     pack_rows(d, a->y, out);
     return LLMRUN_OK;
 }
@@ -90,23 +90,25 @@ static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int count, ll
     return LLMRUN_OK;
 }
 
-static llmrun_status matmul_swiglu(lr_device *d, const lr_matmul_args m[2], const lr_act *out, llmrun_error *err) {
+static llmrun_status matmul_glu(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out,
+                                llmrun_error *err) {
     llmrun_status status = matmul(d, m, 2, err);
-    lr_swiglu_args a = { .y = m[0].y, .gate = m[0].y, .up = m[1].y, .dim = m[0].w.rows, .y_stride = m[0].y_stride,
-                         .in_stride = m[0].y_stride };
-    return status ? status : swiglu(d, &a, m[0].x.n, out, err);
+    lr_glu_args a = { .y = m[0].y, .gate = m[0].y, .up = m[1].y, .dim = m[0].w.rows, .y_stride = m[0].y_stride,
+                      .in_stride = m[0].y_stride, .act = act };
+    return status ? status : glu(d, &a, m[0].x.n, out, err);
 }
 
 /* ---- attention ---- */
 
-static void norm_heads(lr_device *d, float *x, const float *w, int64_t rows, const lr_qkv_args *a) {
+static void norm_heads(lr_device *d, float *x, const float *w, int64_t n, int32_t n_heads, const lr_qkv_args *a) {
     if (!w) return;
-    lr_rmsnorm_args norm = { .y = x, .x = x, .w = w, .dim = a->head_dim, .x_stride = a->head_dim,
-                             .y_stride = a->head_dim, .eps = a->norm_eps };
-    run(d, cpu_of(d)->ops->rmsnorm, &norm, rows, 1);
+    int64_t dim = a->norm_rows ? (int64_t)n_heads * a->head_dim : a->head_dim, rows = a->norm_rows ? n : n * n_heads;
+    lr_norm_args norm = { .y = x, .x = x, .w = w, .dim = dim, .x_stride = dim, .y_stride = dim, .eps = a->norm_eps };
+    run(d, cpu_of(d)->ops->norm, &norm, rows, 1);
 }
 
 static void rotate(lr_device *d, float *x, int32_t n_heads, int64_t n, const lr_qkv_args *a) {
+    if (a->n_rot == 0) return;
     lr_rope_args rope = { .x = x, .x_stride = (int64_t)n_heads * a->head_dim, .cos_sin = a->cos_sin,
                           .n_heads = n_heads, .head_dim = a->head_dim, .n_rot = a->n_rot, .adjacent = a->rope_adjacent };
     run(d, cpu_of(d)->ops->rope, &rope, n, 1);
@@ -114,8 +116,8 @@ static void rotate(lr_device *d, float *x, int32_t n_heads, int64_t n, const lr_
 
 static llmrun_status qkv(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s, llmrun_error *err) {
     (void)err;
-    norm_heads(d, a->q, a->q_norm, s->n * a->n_heads, a);
-    norm_heads(d, a->k, a->k_norm, s->n * a->n_kv_heads, a);
+    norm_heads(d, a->q, a->q_norm, s->n, a->n_heads, a);
+    norm_heads(d, a->k, a->k_norm, s->n, a->n_kv_heads, a);
     rotate(d, a->q, a->n_heads, s->n, a);
     rotate(d, a->k, a->n_kv_heads, s->n, a);
     int64_t kv_dim = (int64_t)a->n_kv_heads * a->head_dim;
@@ -150,11 +152,11 @@ static llmrun_status attention(lr_device *d, const lr_attention_args *a, const l
 
 const lr_device_ops lr_cpu_device_ops = { .act = act,
                                           .embed = embed,
-                                          .rmsnorm = rmsnorm,
+                                          .norm = norm,
                                           .pack = pack,
                                           .matmul = matmul,
-                                          .matmul_swiglu = matmul_swiglu,
-                                          .swiglu = swiglu,
+                                          .matmul_glu = matmul_glu,
+                                          .glu = glu,
                                           .qkv = qkv,
                                           .attention = attention };
 

@@ -146,9 +146,9 @@ static lr_act_format common_format(const lr_place *p, const lr_matrix *const *m,
 
 /* Runs the norm, into `out` alone where the place can.                                                                 */
 static llmrun_status norm(const work *w, lr_place *p, const input *in, const lr_act *out) {
-    lr_rmsnorm_args a = { .y = p->backend && out ? NULL : in->y, .x = in->x, .w = in->norm, .dim = in->cols,
+    lr_norm_args a = { .y = p->backend && out ? NULL : in->y, .x = in->x, .w = in->norm, .dim = in->cols,
                           .x_stride = in->cols, .y_stride = in->cols, .eps = w->e->binding.hparams.norm_eps };
-    return p->ops->rmsnorm(p->device, &a, in->n, out, w->err);
+    return p->ops->norm(p->device, &a, in->n, out, w->err);
 }
 
 static lr_act act_at(const lr_place *p, const input *in, lr_act_format format) {
@@ -234,9 +234,9 @@ static llmrun_status gate_up(const work *w, lr_place *p, const lr_layer *l, lr_a
     lr_act_format all = common_format(p, m, 2, n);
     if (all == LR_ACT_NONE) {
         TRY(products(w, p, &in, m, (float *const[]){ gate, up }, (const float *const[]){ l->b_gate, l->b_up }, 2, false));
-        lr_swiglu_args glu = { .y = gate, .gate = gate, .up = up, .dim = h->hidden_dim, .y_stride = h->hidden_dim,
+        lr_glu_args glu = { .y = gate, .gate = gate, .up = up, .dim = h->hidden_dim, .y_stride = h->hidden_dim,
                                .in_stride = h->hidden_dim };
-        return p->ops->swiglu(p->device, &glu, n, &out, w->err);
+        return p->ops->glu(p->device, &glu, n, &out, w->err);
     }
     lr_act act = act_at(p, &in, all);
     if (all == LR_ACT_F32) act.values = in.y;
@@ -245,7 +245,7 @@ static llmrun_status gate_up(const work *w, lr_place *p, const lr_layer *l, lr_a
         { .y = gate, .y_stride = h->hidden_dim, .w = l->w_gate, .x = act, .bias = l->b_gate },
         { .y = up, .y_stride = h->hidden_dim, .w = l->w_up, .x = act, .bias = l->b_up },
     };
-    return p->ops->matmul_swiglu(p->device, args, &out, w->err);
+    return p->ops->matmul_glu(p->device, args, LR_GLU_SILU, &out, w->err);
 }
 
 static llmrun_status down(const work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there) {

@@ -19,7 +19,7 @@
 /* ---- planted kernels: right but for one defect ---- */
 
 static struct {
-    lr_kernel swiglu, matmul;
+    lr_kernel glu, matmul;
     const char *kind;
 } planted;
 
@@ -32,9 +32,9 @@ static void spoil(float *y, int64_t cols, int64_t stride, int64_t row, bool firs
     if (strcmp(planted.kind, "split") == 0 && !first_range) *at = nextafterf(*at, INFINITY);
 }
 
-static void swiglu_planted(const void *args, int64_t i0, int64_t i1, void *scratch) {
-    const lr_swiglu_args *a = args;
-    planted.swiglu(args, i0, i1, scratch);
+static void glu_planted(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    const lr_glu_args *a = args;
+    planted.glu(args, i0, i1, scratch);
     if (i1 > i0) spoil(a->y, a->dim, a->y_stride, i1 - 1, i0 == 0);
 }
 
@@ -45,10 +45,10 @@ static void matmul_planted(const void *args, int64_t i0, int64_t i1, void *scrat
 }
 
 static void plant(lr_ops *ops) {
-    planted.swiglu = ops->swiglu;
+    planted.glu = ops->glu;
     planted.matmul = ops->matmul_few[LR_Q8_0].run;
-    ops->swiglu = swiglu_planted;
-    ops->swiglu_kernel = "swiglu_planted";
+    ops->glu = glu_planted;
+    ops->glu_kernel = "glu_planted";
     ops->matmul_few[LR_Q8_0].run = matmul_planted;
     ops->matmul_few[LR_Q8_0].name = "matmul_q8_0_planted";
 }
@@ -107,11 +107,11 @@ static void check_level(const lr_ops *ops, const lr_ops *below, const lr_ops *c)
         else test(ops, c), end();                                                                                     \
     }
     CHECK_OP(embed, check_embed, bench_embed)
-    CHECK_OP(rmsnorm, check_rmsnorm, bench_rmsnorm)
+    CHECK_OP(norm, check_norm, bench_norm)
     CHECK_OP(pack, check_pack, bench_pack)
     CHECK_OP(rope, check_rope, bench_rope)
     CHECK_OP(kv_write, check_kv_write, bench_kv_write)
-    CHECK_OP(swiglu, check_swiglu, bench_swiglu)
+    CHECK_OP(glu, check_glu, bench_glu)
     CHECK_OP(attention, check_attention, bench_attention)
     CHECK_OP(attention_merge, check_attention, bench_nothing)
 #undef CHECK_OP
@@ -135,9 +135,9 @@ static void check_device(const lr_ops *c) {
     }
     snprintf(part, sizeof part, ".embed%s", planted_word);
     if (begin(gpu.b->name, part)) check_device_embed(c), end();
-    if (begin(gpu.b->name, ".rmsnorm")) check_device_rmsnorm(c), end();
+    if (begin(gpu.b->name, ".norm")) check_device_norm(c), end();
     if (begin(gpu.b->name, ".pack")) check_device_pack(c), end();
-    if (begin(gpu.b->name, ".swiglu")) check_device_swiglu(c), end();
+    if (begin(gpu.b->name, ".glu")) check_device_glu(c), end();
     if (begin(gpu.b->name, ".qkv")) check_device_qkv(c), end();
     for (int many = 0; many < 2; many++) {
         const char *passes = many ? "many" : "few";
@@ -148,8 +148,8 @@ static void check_device(const lr_ops *c) {
                 continue;
             snprintf(part, sizeof part, ".matmul_%s.%s%s", lr_formats[f].name, passes, planted_word);
             if (begin(gpu.b->name, part)) check_device_matmul(c, (lr_format)f, many), end();
-            snprintf(part, sizeof part, ".matmul_swiglu_%s.%s", lr_formats[f].name, passes);
-            if (begin(gpu.b->name, part)) check_device_matmul_swiglu(c, (lr_format)f, many), end();
+            snprintf(part, sizeof part, ".matmul_glu_%s.%s", lr_formats[f].name, passes);
+            if (begin(gpu.b->name, part)) check_device_matmul_glu(c, (lr_format)f, many), end();
         }
     }
     gpu.library = true;

@@ -27,10 +27,10 @@ static const struct tolerance {
 } tolerances[] = {
     {"matmul", 3, 0.25},    /* scale, bias and accumulation round once each; partial sums walk */
     {"embed", 0, 0},        /* exact: decode, then one product */
-    {"rmsnorm", 4, 0.25},   /* sum, division, root and two products */
+    {"norm", 4, 0.25},   /* sum, division, root and two products */
     {"rope", 2, 0},         /* two products and a sum, relative to the length of the pair */
     {"attention", 8, 0.5},  /* weights, sum, division; scores walk too, see check_attention */
-    {"swiglu", 6, 0},       /* exponential (2 ulp), sum, division, product */
+    {"glu", 6, 0},       /* exponential (2 ulp), sum, division, product */
 };
 
 static double allowed_error(const char *op, double plain, double terms) {

@@ -65,7 +65,7 @@ static void rotate_exactly(const lr_qkv_args *a, const float *x, const float *no
 }
 
 static double rotation_error(const lr_qkv_args *a, const float *norm) {
-    return allowed_error("rope", 0, 0) + (norm ? allowed_error("rmsnorm", 0, a->head_dim) : 0);
+    return allowed_error("rope", 0, 0) + (norm ? allowed_error("norm", 0, a->head_dim) : 0);
 }
 
 static void expect_rotated(const lr_qkv_args *a, const float *before, const float *after, const float *norm,

@@ -9,10 +9,10 @@
 /* One call of an op with all it takes.                                                                               */
 typedef struct op_call {
     lr_embed_args embed;
-    lr_rmsnorm_args rmsnorm;
+    lr_norm_args norm;
     lr_pack_args pack;
     lr_matmul_args matmul[3];
-    lr_swiglu_args swiglu;
+    lr_glu_args glu;
     lr_qkv_args qkv;
     lr_attention_args attention;
     lr_pass_shape shape;
@@ -30,11 +30,11 @@ typedef struct op_call {
         return gpu.ops.name(gpu.d, __VA_ARGS__, err);                                                                 \
     }
 DEFINE_CALL(embed, &c->embed, c->n)
-DEFINE_CALL(rmsnorm, &c->rmsnorm, c->n, out)
+DEFINE_CALL(norm, &c->norm, c->n, out)
 DEFINE_CALL(pack, &c->pack)
 DEFINE_CALL(matmul, c->matmul, c->count)
-DEFINE_CALL(matmul_swiglu, c->matmul, out)
-DEFINE_CALL(swiglu, &c->swiglu, c->n, out)
+DEFINE_CALL(matmul_glu, c->matmul, c->glu.act, out)
+DEFINE_CALL(glu, &c->glu, c->n, out)
 DEFINE_CALL(qkv, &c->qkv, &c->shape)
 DEFINE_CALL(attention, &c->attention, &c->shape, out)
 #undef DEFINE_CALL
@@ -168,7 +168,7 @@ static void check_device_matmul(const lr_ops *c, lr_format format, bool many) {
 }
 
 /* silu(gate) * up, where gate and up have errors of their own: the derivative carries them.                          */
-static void check_device_matmul_swiglu(const lr_ops *c, lr_format format, bool many) {
+static void check_device_matmul_glu(const lr_ops *c, lr_format format, bool many) {
     for (int round = 0; round < check.rounds && !check.kernel_failed; round++) {
         int64_t n = pick_tokens(many), cols = pick_cols_for(format, n), rows = PICK(1, 5, 16, 32, 64, 96, 160);
         pattern p = round % 2 ? P_RANDOM : P_ZEROS;
@@ -187,7 +187,7 @@ static void check_device_matmul_swiglu(const lr_ops *c, lr_format format, bool m
             m[i].before = NULL;
             call.matmul[i] = m[i].args;
         }
-        gpu_run(call_matmul_swiglu, &call);
+        gpu_run(call_matmul_glu, &call);
         lr_act out = act_seen(&call.out, in_result);
         for (int64_t t = 0; t < n; t++)
             for (int64_t r = 0; r < rows; r++) {
@@ -201,7 +201,7 @@ static void check_device_matmul_swiglu(const lr_ops *c, lr_format format, bool m
                 double sigmoid = 1 / (1 + exp(-v[0])), exact = v[0] * sigmoid * v[1];
                 double slope = fabs(sigmoid * (1 + v[0] * (1 - sigmoid)));
                 double allowed = e[0] * (slope + e[0]) * (fabs(v[1]) + e[1]) + e[1] * fabs(v[0] * sigmoid) +
-                                 fabs(exact) * allowed_error("swiglu", 0, 0);
+                                 fabs(exact) * allowed_error("glu", 0, 0);
                 double step = out.format == LR_ACT_Q8     ? 0.51 * out.d[(t * rows + r) / 32]
                               : out.format == LR_ACT_BF16 ? 0x1.01p-8 * fabs(exact)
                               : out.format == LR_ACT_F16  ? 0x1.01p-11 * fabs(exact) + 0x1p-24
@@ -215,7 +215,7 @@ static void check_device_matmul_swiglu(const lr_ops *c, lr_format format, bool m
     }
 }
 
-/* ---- embed, rmsnorm, pack, swiglu ---- */
+/* ---- embed, norm, pack, glu ---- */
 
 static void check_device_embed(const lr_ops *c) {
     (void)c;
@@ -240,7 +240,7 @@ static void check_device_embed(const lr_ops *c) {
     }
 }
 
-static void check_device_rmsnorm(const lr_ops *c) {
+static void check_device_norm(const lr_ops *c) {
     for (int round = 0; round < 2 * check.rounds && !check.kernel_failed; round++) {
         int64_t dim = pick_dim(), n = pick_n(), stride = dim + random_below(20);
         pattern p = (pattern)(round % N_PATTERNS);
@@ -250,34 +250,34 @@ static void check_device_rmsnorm(const lr_ops *c) {
                  in_place ? " in place" : "");
         float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM);
         op_call call = {.n = n, .packs = wants & 2};
-        call.rmsnorm = (lr_rmsnorm_args){.w = gpu_floats(w, dim), .dim = dim, .x_stride = dim, .y_stride = stride,
+        call.norm = (lr_norm_args){.w = gpu_floats(w, dim), .dim = dim, .x_stride = dim, .y_stride = stride,
                                          .eps = random_below(2) ? 1e-5f : 1e-6f};
-        if (wants & 1) call.rmsnorm.y = gpu_output(n, dim, stride);
+        if (wants & 1) call.norm.y = gpu_output(n, dim, stride);
         if (in_place) {
             for (int64_t t = 0; t < n; t++)
-                memcpy((float *)in_image(call.rmsnorm.y) + t * stride, x + t * dim, (size_t)dim * sizeof *x);
-            call.rmsnorm.x = call.rmsnorm.y;
-            call.rmsnorm.x_stride = stride;
+                memcpy((float *)in_image(call.norm.y) + t * stride, x + t * dim, (size_t)dim * sizeof *x);
+            call.norm.x = call.norm.y;
+            call.norm.x_stride = stride;
         } else {
-            call.rmsnorm.x = gpu_floats(x, n * dim);
+            call.norm.x = gpu_floats(x, n * dim);
         }
         if (call.packs) call.out = gpu_act_output(pick_act(dim), n, dim);
-        gpu_run(call_rmsnorm, &call);
-        float *y = wants & 1 ? rows_of(call.rmsnorm.y, n, dim, stride) : NULL;
+        gpu_run(call_norm, &call);
+        float *y = wants & 1 ? rows_of(call.norm.y, n, dim, stride) : NULL;
         if (y && call.packs) expect_packed(c, &call.out, y);
         lr_act out = act_seen(&call.out, in_result);
         double worst = 0;
         for (int64_t t = 0; t < n; t++) {
             double sum = 0;
             for (int64_t i = t * dim; i < (t + 1) * dim; i++) sum += (double)x[i] * (double)x[i];
-            double scale = 1 / sqrt(sum / (double)dim + (double)call.rmsnorm.eps);
+            double scale = 1 / sqrt(sum / (double)dim + (double)call.norm.eps);
             for (int64_t i = t * dim; i < (t + 1) * dim; i++) {
                 double exact = (double)x[i] * scale * (double)w[i % dim];
                 if (y || out.format == LR_ACT_F32)
                     worst = fmax(worst, error_of(y ? y[i] : act_value(&out, i), exact, fabs(exact)));
             }
         }
-        expect_error("rmsnorm", worst, 0, (double)dim);
+        expect_error("norm", worst, 0, (double)dim);
         gpu_clear();
     }
 }
@@ -297,7 +297,7 @@ static void check_device_pack(const lr_ops *c) {
     }
 }
 
-static void check_device_swiglu(const lr_ops *c) {
+static void check_device_glu(const lr_ops *c) {
     for (int round = 0; round < 2 * check.rounds && !check.kernel_failed; round++) {
         int64_t dim = pick_dim(), n = pick_n(), stride = dim + random_below(20);
         pattern p = (pattern)(round % N_PATTERNS);
@@ -308,18 +308,18 @@ static void check_device_swiglu(const lr_ops *c) {
         float *gate = filled(n * stride, p), *up = filled(n * stride, P_RANDOM);
         for (int64_t i = 0; p == P_RANDOM && i < n * stride; i++) gate[i] *= 120; /* beyond exp's range, both ways */
         op_call call = {.n = n, .packs = wants & 2};
-        call.swiglu = (lr_swiglu_args){.up = gpu_floats(up, n * stride), .dim = dim, .y_stride = stride,
+        call.glu = (lr_glu_args){.up = gpu_floats(up, n * stride), .dim = dim, .y_stride = stride,
                                        .in_stride = stride};
-        if (wants & 1) call.swiglu.y = gpu_output(n, dim, stride);
+        if (wants & 1) call.glu.y = gpu_output(n, dim, stride);
         if (in_place) {
-            memcpy(in_image(call.swiglu.y), gate, (size_t)((n - 1) * stride + dim) * sizeof *gate);
-            call.swiglu.gate = call.swiglu.y;
+            memcpy(in_image(call.glu.y), gate, (size_t)((n - 1) * stride + dim) * sizeof *gate);
+            call.glu.gate = call.glu.y;
         } else {
-            call.swiglu.gate = gpu_floats(gate, n * stride);
+            call.glu.gate = gpu_floats(gate, n * stride);
         }
         if (call.packs) call.out = gpu_act_output(pick_act(dim), n, dim);
-        gpu_run(call_swiglu, &call);
-        float *y = wants & 1 ? rows_of(call.swiglu.y, n, dim, stride) : NULL;
+        gpu_run(call_glu, &call);
+        float *y = wants & 1 ? rows_of(call.glu.y, n, dim, stride) : NULL;
         if (y && call.packs) expect_packed(c, &call.out, y);
         lr_act out = act_seen(&call.out, in_result);
         double worst = 0;
@@ -329,7 +329,7 @@ static void check_device_swiglu(const lr_ops *c) {
             if (y || out.format == LR_ACT_F32)
                 worst = fmax(worst, error_of(y ? y[i] : act_value(&out, i), exact, fabs(exact) + 1e-30));
         }
-        expect_error("swiglu", worst, 0, 0);
+        expect_error("glu", worst, 0, 0);
         gpu_clear();
     }
 }

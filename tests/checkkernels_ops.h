@@ -1,4 +1,4 @@
-/* Checks of the ops that work row by row: embed, rmsnorm, pack, rope, kv_write, swiglu.  See checkkernels.c.         */
+/* Checks of the ops that work row by row: embed, norm, pack, rope, kv_write, glu.  See checkkernels.c.         */
 #ifndef CHECKKERNELS_OPS_H
 #define CHECKKERNELS_OPS_H
 
@@ -43,9 +43,9 @@ static void check_embed(const lr_ops *ops, const lr_ops *c) {
     }
 }
 
-/* ---- rmsnorm ---- */
+/* ---- norm ---- */
 
-static void check_rmsnorm(const lr_ops *ops, const lr_ops *c) {
+static void check_norm(const lr_ops *ops, const lr_ops *c) {
     (void)c;
     for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
         int64_t dim = pick_dim(), n = pick_n(), gap = random_below(20);
@@ -56,16 +56,16 @@ static void check_rmsnorm(const lr_ops *ops, const lr_ops *c) {
                  in_place ? " in place" : "");
         float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM);
         output y = make_output(n, dim, gap), y_split = make_output(n, dim, gap);
-        lr_rmsnorm_args args = {
+        lr_norm_args args = {
             .y = y.y, .x = x, .w = w, .dim = dim, .x_stride = dim, .y_stride = y.stride, .eps = eps};
-        ops->rmsnorm(&args, 0, n, NULL);
+        ops->norm(&args, 0, n, NULL);
         args.y = y_split.y;
         if (in_place) {
             for (int64_t t = 0; t < n; t++) memcpy(y_split.y + t * y.stride, x + t * dim, (size_t)dim * sizeof *x);
             args.x = y_split.y;
             args.x_stride = y.stride;
         }
-        run_split(ops->rmsnorm, &args, n, 1, NULL);
+        run_split(ops->norm, &args, n, 1, NULL);
         expect_margins(&y);
         expect_same(&y, &y_split);
         double worst = 0, plain_worst = 0;
@@ -85,7 +85,7 @@ static void check_rmsnorm(const lr_ops *ops, const lr_ops *c) {
                 plain_worst = fmax(plain_worst, error_of(x[t * dim + i] * plain_scale * w[i], exact, fabs(exact)));
             }
         }
-        expect_error("rmsnorm", worst, plain_worst, (double)dim);
+        expect_error("norm", worst, plain_worst, (double)dim);
         release_all();
     }
 }
@@ -192,9 +192,9 @@ static void check_rope(const lr_ops *ops, const lr_ops *c) {
     }
 }
 
-/* ---- swiglu ---- */
+/* ---- glu ---- */
 
-static void check_swiglu(const lr_ops *ops, const lr_ops *c) {
+static void check_glu(const lr_ops *ops, const lr_ops *c) {
     (void)c;
     for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
         int64_t dim = pick_dim(), n = pick_n(), gap = random_below(20);
@@ -206,16 +206,16 @@ static void check_swiglu(const lr_ops *ops, const lr_ops *c) {
         float *gate = filled(n * y.stride, p), *up = filled(n * y.stride, P_RANDOM);
         for (int64_t i = 0; p == P_RANDOM && i < n * y.stride; i++)
             gate[i] *= 120; /* beyond the range of exp, both ways */
-        lr_swiglu_args args = {
+        lr_glu_args args = {
             .y = y.y, .gate = gate, .up = up, .dim = dim, .y_stride = y.stride, .in_stride = y.stride};
-        ops->swiglu(&args, 0, n, NULL);
+        ops->glu(&args, 0, n, NULL);
         args.y = y_split.y;
         if (in_place) {
             for (int64_t t = 0; t < n; t++)
                 memcpy(y_split.y + t * y.stride, gate + t * y.stride, (size_t)dim * sizeof *gate);
             args.gate = y_split.y;
         }
-        run_split(ops->swiglu, &args, n, 1, NULL);
+        run_split(ops->glu, &args, n, 1, NULL);
         expect_margins(&y);
         expect_same(&y, &y_split);
         double worst = 0, plain_worst = 0;
@@ -226,7 +226,7 @@ static void check_swiglu(const lr_ops *ops, const lr_ops *c) {
                 worst = fmax(worst, error_of(y.y[i], exact, fabs(exact) + 1e-30));
                 plain_worst = fmax(plain_worst, error_of(plain, exact, fabs(exact) + 1e-30));
             }
-        expect_error("swiglu", worst, plain_worst, 0);
+        expect_error("glu", worst, plain_worst, 0);
         release_all();
     }
 }
@@ -247,11 +247,11 @@ static void bench_embed(const lr_ops *ops, const lr_ops *c) {
     print_bench(ops->embed_kernel, seconds_of(ops->embed, &args, 64, NULL), 64 * 2048 * 6);
 }
 
-static void bench_rmsnorm(const lr_ops *ops, const lr_ops *c) {
+static void bench_norm(const lr_ops *ops, const lr_ops *c) {
     (void)c;
-    lr_rmsnorm_args args = {.y = floats(64 * 2048), .x = filled(64 * 2048, P_RANDOM), .w = filled(2048, P_RANDOM),
+    lr_norm_args args = {.y = floats(64 * 2048), .x = filled(64 * 2048, P_RANDOM), .w = filled(2048, P_RANDOM),
                             .dim = 2048, .x_stride = 2048, .y_stride = 2048, .eps = 1e-5f};
-    print_bench(ops->rmsnorm_kernel, seconds_of(ops->rmsnorm, &args, 64, NULL), 64 * 2048 * 8);
+    print_bench(ops->norm_kernel, seconds_of(ops->norm, &args, 64, NULL), 64 * 2048 * 8);
 }
 
 static void bench_pack(const lr_ops *ops, const lr_ops *c) {
@@ -278,15 +278,15 @@ static void bench_rope(const lr_ops *ops, const lr_ops *c) {
     }
 }
 
-static void bench_swiglu(const lr_ops *ops, const lr_ops *c) {
+static void bench_glu(const lr_ops *ops, const lr_ops *c) {
     (void)c;
-    lr_swiglu_args args = {.y = floats(64 * 5632),
+    lr_glu_args args = {.y = floats(64 * 5632),
                            .gate = filled(64 * 5632, P_RANDOM),
                            .up = filled(64 * 5632, P_RANDOM),
                            .dim = 5632,
                            .y_stride = 5632,
                            .in_stride = 5632};
-    print_bench(ops->swiglu_kernel, seconds_of(ops->swiglu, &args, 64, NULL), 64.0 * 5632 * 12);
+    print_bench(ops->glu_kernel, seconds_of(ops->glu, &args, 64, NULL), 64.0 * 5632 * 12);
 }
 
 #endif

@@ -233,8 +233,8 @@ static void devices_copy_to_each_other(void **state) {
 /* ---- time ---- */
 
 /* x of 64 rows of 1024, w after it, y after that.                                                                     */
-static lr_rmsnorm_args norm_of(const bench *t) {
-    return (lr_rmsnorm_args){.x = t->arena, .w = t->arena + 65536, .y = t->arena + 66560, .dim = 1024, .x_stride = 1024,
+static lr_norm_args norm_of(const bench *t) {
+    return (lr_norm_args){.x = t->arena, .w = t->arena + 65536, .y = t->arena + 66560, .dim = 1024, .x_stride = 1024,
                              .y_stride = 1024, .eps = 1e-5f};
 }
 enum { NORM_FLOATS = 66560 + 65536 };
@@ -245,19 +245,19 @@ static void copies_overlap_compute(void **state) {
     bench t;
     open_bench(&t, load("4M:1:1:1"), 0, NORM_FLOATS + 200000);
     const lr_backend *b = t.b;
-    lr_rmsnorm_args norm = norm_of(&t);
+    lr_norm_args norm = norm_of(&t);
     lr_event *done;
     EXPECT_OK(b->event_open(t.d, &done, &err));
     EXPECT_OK(b->event_wait(t.d, LR_QUEUE_COPY, done, &err)); /* never recorded: passed */
     EXPECT_OK(b->event_sync(t.d, done, &err));
     double start = b->clock();
-    EXPECT_OK(b->ops.rmsnorm(t.d, &norm, 64, NULL, &err));
+    EXPECT_OK(b->ops.norm(t.d, &norm, 64, NULL, &err));
     EXPECT_OK(b->sync(t.d, &err));
     double kernel = b->clock() - start, copy = 800000 / 1e9;
     assert_true(kernel > 0.3e-3 && kernel < 0.8e-3); /* reads and writes 256 KiB at 1 GB/s */
     for (int chained = 0; chained < 2; chained++) {
         start = b->clock();
-        EXPECT_OK(b->ops.rmsnorm(t.d, &norm, 64, NULL, &err));
+        EXPECT_OK(b->ops.norm(t.d, &norm, 64, NULL, &err));
         EXPECT_OK(b->event_record(t.d, LR_QUEUE_COMPUTE, done, &err));
         if (chained) EXPECT_OK(b->event_wait(t.d, LR_QUEUE_COPY, done, &err));
         EXPECT_OK(b->copy_in(t.d, LR_QUEUE_COPY, t.arena + NORM_FLOATS, 0, t.pinned, 0, 800000, 1, &err));
@@ -279,19 +279,19 @@ static void graphs_replay_what_was_queued(void **state) {
     bench t;
     open_bench(&t, load("4M"), 0, NORM_FLOATS);
     const lr_backend *b = t.b;
-    lr_rmsnorm_args norm = norm_of(&t);
+    lr_norm_args norm = norm_of(&t);
     lr_graph *g, *none;
     size_t bytes = NORM_FLOATS * sizeof(float);
     float *direct = malloc(bytes);
     assert_non_null(direct);
     EXPECT_OK(b->graph_begin(t.d, &err));
-    EXPECT_OK(b->ops.rmsnorm(t.d, &norm, 64, NULL, &err));
+    EXPECT_OK(b->ops.norm(t.d, &norm, 64, NULL, &err));
     EXPECT_OK(b->graph_end(t.d, &g, &err));
     for (int round = 0; round < 3; round++) {
         for (int replay = 0; replay < 2; replay++) {
             for (int i = 0; i < NORM_FLOATS; i++) t.pinned[i] = (float)((i * 37 + round) % 101) - 50;
             EXPECT_OK(b->copy_in(t.d, LR_QUEUE_COMPUTE, t.arena, 0, t.pinned, 0, bytes, 1, &err));
-            EXPECT_OK(replay ? b->graph_launch(t.d, g, &err) : b->ops.rmsnorm(t.d, &norm, 64, NULL, &err));
+            EXPECT_OK(replay ? b->graph_launch(t.d, g, &err) : b->ops.norm(t.d, &norm, 64, NULL, &err));
             EXPECT_OK(b->sync(t.d, &err));
             EXPECT_OK(b->copy_out(t.d, LR_QUEUE_COMPUTE, t.pinned, 0, t.arena, 0, bytes, 1, &err));
             EXPECT_OK(b->sync(t.d, &err));
@@ -336,10 +336,10 @@ static llmrun_status use_all(const lr_backend *b) {
     if (!s) s = b->event_wait(d, LR_QUEUE_COMPUTE, e, &err);
     if (!s) {
         bench t = {.b = b, .d = d, .arena = arena};
-        lr_rmsnorm_args norm = norm_of(&t);
-        s = b->ops.rmsnorm(d, &norm, 64, NULL, &err);
+        lr_norm_args norm = norm_of(&t);
+        s = b->ops.norm(d, &norm, 64, NULL, &err);
         if (!s) s = b->graph_begin(d, &err);
-        if (!s) s = b->ops.rmsnorm(d, &norm, 64, NULL, &err);
+        if (!s) s = b->ops.norm(d, &norm, 64, NULL, &err);
         if (!s) s = b->graph_end(d, &g, &err);
     }
     if (!s) s = b->graph_launch(d, g, &err);

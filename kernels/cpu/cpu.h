@@ -8,7 +8,7 @@
 
 #include "kernels/kernels.h"
 
-/* embed, rmsnorm, pack, rope, kv_write, swiglu */
+/* embed, norm, pack, rope, kv_write, glu, softcap */
 void lr_elementwise_fill_c(lr_ops *ops);
 void lr_elementwise_fill_avx2(lr_ops *ops);
 void lr_elementwise_fill_avx512(lr_ops *ops);

@@ -3,11 +3,12 @@
 
 void lr_elementwise_fill_c(lr_ops *ops) {
     LR_SET_OP(ops, embed, c);
-    LR_SET_OP(ops, rmsnorm, c);
+    LR_SET_OP(ops, norm, c);
     LR_SET_OP(ops, pack, c);
     LR_SET_OP(ops, rope, c);
     LR_SET_OP(ops, kv_write, c);
-    LR_SET_OP(ops, swiglu, c);
+    LR_SET_OP(ops, glu, c);
+    LR_SET_OP(ops, softcap, c);
 }
 
 size_t lr_elementwise_scratch_bytes(int64_t max_cols, int64_t n) {

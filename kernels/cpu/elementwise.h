@@ -1,5 +1,5 @@
-/* The CPU's kernels other than matmul: portable C of every op.  A kernel rmsnorm of
- * level avx512 is called "rmsnorm_avx512" in lists and lr_rmsnorm_avx512 here.                             */
+/* The CPU's kernels other than matmul: portable C of every op.  A kernel norm of
+ * level avx512 is called "norm_avx512" in lists and lr_norm_avx512 here.                             */
 #ifndef LR_ELEMENTWISE_H
 #define LR_ELEMENTWISE_H
 

@@ -3,8 +3,8 @@
 #include "kernels/cpu/elementwise_body.h"
 
 void lr_elementwise_fill_avx2(lr_ops *ops) {
-    LR_SET_OP(ops, rmsnorm, avx2);
+    LR_SET_OP(ops, norm, avx2);
     LR_SET_OP(ops, pack, avx2);
     LR_SET_OP(ops, rope, avx2);
-    LR_SET_OP(ops, swiglu, avx2);
+    LR_SET_OP(ops, glu, avx2);
 }

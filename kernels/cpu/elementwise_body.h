@@ -1,13 +1,16 @@
-/* rmsnorm, pack, rope and swiglu on vectors; included once per instruction set, which defines LEVEL(op) as the name of
+/* norm, pack, rope and glu on vectors; included once per instruction set, which defines LEVEL(op) as the name of
  * the kernel.                                                                                                        */
 #include "kernels/cpu/elementwise.h"
 #include "kernels/cpu/vec.h"
 
-static void LEVEL(rmsnorm)(const void *args, int64_t i0, int64_t i1, void *scratch) {
-    const lr_rmsnorm_args *a = args;
+static void LEVEL(norm)(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    const lr_norm_args *a = args;
     int64_t body = a->dim / W * W;
     int tail = (int)(a->dim - body);
-    (void)scratch;
+    if (a->center || a->b || a->accumulate) {
+        lr_norm_c(args, i0, i1, scratch);
+        return;
+    }
     for (int64_t t = i0; t < i1; t++) {
         const float *x = a->x + t * a->x_stride;
         float *y = a->y + t * a->y_stride;
@@ -107,9 +110,12 @@ static void LEVEL(rope)(const void *args, int64_t i0, int64_t i1, void *scratch)
         }
 }
 
-static void LEVEL(swiglu)(const void *args, int64_t i0, int64_t i1, void *scratch) {
-    const lr_swiglu_args *a = args;
-    (void)scratch;
+static void LEVEL(glu)(const void *args, int64_t i0, int64_t i1, void *scratch) {
+    const lr_glu_args *a = args;
+    if (a->act != LR_GLU_SILU || !a->up) {
+        lr_glu_c(args, i0, i1, scratch);
+        return;
+    }
     for (int64_t t = i0; t < i1; t++) {
         const float *gate = a->gate + t * a->in_stride, *up = a->up + t * a->in_stride;
         float *y = a->y + t * a->y_stride;

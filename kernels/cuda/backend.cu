@@ -120,11 +120,11 @@ static llmrun_status embed(lr_device *d, const lr_embed_args *a, int64_t n, llmr
     return gpu_status(d, e, "embed", err);
 }
 
-static llmrun_status rmsnorm(lr_device *d, const lr_rmsnorm_args *a, int64_t rows, const lr_act *out,
+static llmrun_status norm(lr_device *d, const lr_norm_args *a, int64_t rows, const lr_act *out,
                              llmrun_error *err) {
     cudaError_t e = cudaSetDevice(d->index);
-    if (e == cudaSuccess) e = gpu_rmsnorm(d, a, rows, out);
-    return gpu_status(d, e, "rmsnorm", err);
+    if (e == cudaSuccess) e = gpu_norm(d, a, rows, out);
+    return gpu_status(d, e, "norm", err);
 }
 
 static llmrun_status pack(lr_device *d, const lr_pack_args *a, llmrun_error *err) {
@@ -139,29 +139,31 @@ static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int n, llmrun
     return gpu_status(d, e, "matmul", err);
 }
 
-static cudaError_t long_matmul_swiglu(lr_device *d, const lr_matmul_args m[2], const lr_act *out) {
+static cudaError_t long_matmul_glu(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out) {
     cudaError_t e = gpu_gemm(d, m, 2);
     if (e != cudaSuccess) return e;
-    lr_swiglu_args a = {};
+    lr_glu_args a = {};
     a.y = m[0].y;
     a.gate = m[0].y;
     a.up = m[1].y;
     a.dim = m[0].w.rows;
     a.y_stride = a.in_stride = m[0].y_stride;
-    return gpu_swiglu(d, &a, m[0].x.n, out);
+    a.act = act;
+    return gpu_glu(d, &a, m[0].x.n, out);
 }
 
-static llmrun_status matmul_swiglu(lr_device *d, const lr_matmul_args m[2], const lr_act *out, llmrun_error *err) {
+static llmrun_status matmul_glu(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out,
+                                llmrun_error *err) {
     cudaError_t e = cudaSetDevice(d->index);
-    if (e == cudaSuccess) e = m->x.n <= LR_GPU_FEW ? gpu_gemv_swiglu(d, m, out) : long_matmul_swiglu(d, m, out);
-    return gpu_status(d, e, "matmul and swiglu", err);
+    if (e == cudaSuccess) e = m->x.n <= LR_GPU_FEW ? gpu_gemv_glu(d, m, act, out) : long_matmul_glu(d, m, act, out);
+    return gpu_status(d, e, "matmul and glu", err);
 }
 
-static llmrun_status swiglu(lr_device *d, const lr_swiglu_args *a, int64_t rows, const lr_act *out,
+static llmrun_status glu(lr_device *d, const lr_glu_args *a, int64_t rows, const lr_act *out,
                             llmrun_error *err) {
     cudaError_t e = cudaSetDevice(d->index);
-    if (e == cudaSuccess) e = gpu_swiglu(d, a, rows, out);
-    return gpu_status(d, e, "swiglu", err);
+    if (e == cudaSuccess) e = gpu_glu(d, a, rows, out);
+    return gpu_status(d, e, "glu", err);
 }
 
 static llmrun_status qkv(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s, llmrun_error *err) {
@@ -185,7 +187,7 @@ static lr_backend backend; /* filled once below: C++17 has no designators */
 static void fill_table(lr_backend *b) {
     b->abi = LR_BACKEND_ABI;
     b->name = platform_name;
-    b->ops = { act, embed, rmsnorm, pack, matmul, matmul_swiglu, swiglu, qkv, attention };
+    b->ops = { act, embed, norm, pack, matmul, matmul_glu, glu, qkv, attention };
     b->count = count;
     b->info = info;
     b->open = open_device;

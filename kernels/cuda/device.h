@@ -22,14 +22,14 @@ struct lr_device {
 };
 
 cudaError_t gpu_embed(lr_device *d, const lr_embed_args *a, int64_t n);
-cudaError_t gpu_rmsnorm(lr_device *d, const lr_rmsnorm_args *a, int64_t rows, const lr_act *out);
+cudaError_t gpu_norm(lr_device *d, const lr_norm_args *a, int64_t rows, const lr_act *out);
 cudaError_t gpu_pack(lr_device *d, const lr_pack_args *a);
 /* Passes of at most LR_GPU_FEW rows: the weights are read once (gemv*.cu).                                            */
 cudaError_t gpu_gemv(lr_device *d, const lr_matmul_args *m, int count);
-cudaError_t gpu_gemv_swiglu(lr_device *d, const lr_matmul_args m[2], const lr_act *out);
+cudaError_t gpu_gemv_glu(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out);
 /* Longer passes: tiles on tensor cores (gemm*.cu).                                                                    */
 cudaError_t gpu_gemm(lr_device *d, const lr_matmul_args *m, int count);
-cudaError_t gpu_swiglu(lr_device *d, const lr_swiglu_args *a, int64_t rows, const lr_act *out);
+cudaError_t gpu_glu(lr_device *d, const lr_glu_args *a, int64_t rows, const lr_act *out);
 cudaError_t gpu_qkv(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s);
 /* Few rows of each sequence: the context is split (attention_few.cu).  Many: flash attention (attention_many.cu).     */
 cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out);

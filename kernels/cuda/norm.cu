@@ -14,7 +14,7 @@ struct norm_row {
     __device__ __forceinline__ float at(int64_t t, int64_t i) const { return x[t * stride + i] * scale * w[i]; }
 };
 
-cudaError_t gpu_rmsnorm(lr_device *d, const lr_rmsnorm_args *a, int64_t rows, const lr_act *out) {
+cudaError_t gpu_norm(lr_device *d, const lr_norm_args *a, int64_t rows, const lr_act *out) {
     norm_row row = { a->x, a->w, a->x_stride, a->eps, 0 };
     double bytes_read = 4.0 * (double)a->dim * (double)(rows + 1);
     return launch_rows(d, row, true, bytes_read, a->y, a->y_stride, out, rows, a->dim);

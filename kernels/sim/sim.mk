@@ -54,7 +54,7 @@ $(BUILD)/tests/test_sim_%: tests/sim/test_sim_%.cpp $(BUILD)/tests/sim/kernels.c
 $(BUILD)/tests/test_sim_gemm: $(addprefix $(BUILD)/kernels/cuda/,gemm.cu.o gemm_fma.cu.o cublas.cu.o) $(BUILD)/libllmrun.a
 $(BUILD)/tests/test_sim_attention: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,attention_few attention_many \
     attention_plain qkv elementwise) $(BUILD)/libllmrun.a
-$(BUILD)/tests/test_sim_gemv: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,gemv gemv_swiglu norm elementwise embed) \
+$(BUILD)/tests/test_sim_gemv: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,gemv gemv_glu norm elementwise embed) \
     $(BUILD)/libllmrun.a
 
 sim: $(SIM_LIB) $(BUILD)/tests/libllmrun-sim.so

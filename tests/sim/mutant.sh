@@ -20,5 +20,5 @@ done
     "${objects[@]}" -lpthread -lm || exit 1
 cp "$build/tests/checkkernels" "$mutant/" || exit 1
 "$mutant/checkkernels" --device sim --only sim.pack || { echo "the mutant breaks more than the norm" && exit 1; }
-"$mutant/checkkernels" --device sim --only sim.rmsnorm
+"$mutant/checkkernels" --device sim --only sim.norm
 [ $? -eq 1 ]

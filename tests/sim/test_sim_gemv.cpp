@@ -337,7 +337,7 @@ static void gate_and_up_are_right() {
                 }
                 lr_act out =
                     lr_act_at(out_format, n, w[0].rows, poisoned<uint8_t>(lr_act_bytes(out_format, n, w[0].rows)));
-                CHECK(gpu_gemv_swiglu(d, m, &out) == cudaSuccess);
+                CHECK(gpu_gemv_glu(d, m, LR_GLU_SILU, &out) == cudaSuccess);
                 CHECK(cudaStreamSynchronize(d->queue[LR_QUEUE_COMPUTE]) == cudaSuccess);
                 std::vector<double> want(outputs), bound(outputs);
                 for (size_t i = 0; i < outputs; i++) {
@@ -363,7 +363,7 @@ static void rows_are_packed() {
     enum { ROWS = 3 };
     for (lr_act_format format : outs)
         for (int dim : { 32, 96, 2080, 1, 97, 2085 })
-            for (int op = 0; op < 3; op++) { /* pack, norm, swiglu */
+            for (int op = 0; op < 3; op++) { /* pack, norm, glu */
                 if ((format == LR_ACT_Q8 && dim % 32) || (format == LR_ACT_NONE && op == 0)) continue;
                 same_bits_in_any_order([&](lr_device *d, std::vector<float> *all) {
                     size_t n = (size_t)(ROWS * dim), cols = (size_t)dim;
@@ -387,12 +387,12 @@ static void rows_are_packed() {
                         out = lr_act_at(format, ROWS, dim, poisoned<uint8_t>(lr_act_bytes(format, ROWS, dim)));
                     bool in_place = format == LR_ACT_NONE || format == LR_ACT_F16;
                     lr_pack_args pack = { dx, out };
-                    lr_rmsnorm_args norm = { in_place ? dx : NULL, dx, dw, dim, dim, dim, 1e-5f };
-                    lr_swiglu_args glu = { in_place ? dx : NULL, dx, dw, dim, dim, dim };
+                    lr_norm_args norm = { in_place ? dx : NULL, dx, dw, NULL, dim, dim, dim, 1e-5f };
+                    lr_glu_args glu = { in_place ? dx : NULL, dx, dw, dim, dim, dim, LR_GLU_SILU };
                     const lr_act *to = format == LR_ACT_NONE ? NULL : &out;
                     cudaError_t error = op == 0   ? gpu_pack(d, &pack)
-                                        : op == 1 ? gpu_rmsnorm(d, &norm, ROWS, to)
-                                                  : gpu_swiglu(d, &glu, ROWS, to);
+                                        : op == 1 ? gpu_norm(d, &norm, ROWS, to)
+                                                  : gpu_glu(d, &glu, ROWS, to);
                     CHECK(error == cudaSuccess && cudaStreamSynchronize(d->queue[LR_QUEUE_COMPUTE]) == cudaSuccess);
                     if (to && !CHECK(packed_error(out, want, bound, all) <= 1))
                         printf("# op %d, format %d, %d\n", op, format, dim);

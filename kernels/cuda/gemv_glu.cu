@@ -1,7 +1,7 @@
 /* Gate and up projections of a few tokens, silu(gate) * up, and the result packed, in one launch.  A block makes 32
  * outputs, which are one block of int8 activations: lane o of warp t ends up with output o of token t.  See gemv.cuh.*/
 #include "kernels/cuda/gemv_tile.cuh"
-#include "kernels/cuda/swiglu.cuh"
+#include "kernels/cuda/glu.cuh"
 
 enum { OUTPUTS = 32, WARPS = 8, PAIR = GEMV_ROWS / 2 }; /* a warp makes a pair of outputs at a time */
 
@@ -19,14 +19,14 @@ GPU_FN void finish(const projection &gate, const projection &up, const lr_act &o
     if (inside && gate.bias) g += gate.bias[i];
     if (inside && up.bias) u += up.bias[i];
     if (out.format == LR_ACT_Q8)
-        put<LR_ACT_Q8>(out, t, i, swiglu(g, u), inside, 1.0f);
+        put<LR_ACT_Q8>(out, t, i, glu(g, u), inside, 1.0f);
     else
-        put<LR_ACT_F32>(out, t, i, swiglu(g, u), inside, 1.0f);
+        put<LR_ACT_F32>(out, t, i, glu(g, u), inside, 1.0f);
 }
 
 template <class Dot, int N>
 __global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
-    k_gemv_swiglu(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
+    k_gemv_glu(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
     GPU_SHARED(float, parts, [OUTPUTS / PAIR][GEMV_ROWS * N]);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
 
@@ -51,7 +51,7 @@ __global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
 /* On tensor cores: two tiles of gate, two of up.                                                                     */
 template <class Dot>
 __global__ void __launch_bounds__(TILE_WARPS * 32, 3)
-    k_gemv_swiglu_tile(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
+    k_gemv_glu_tile(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
     GPU_SHARED(float, parts, [2 * OUTPUTS / TILE_ROWS][TILE_WARPS][TILE_SUMS]);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
     for (int i = 0; i < 2 * OUTPUTS / TILE_ROWS; i++) {
@@ -81,23 +81,23 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_matmul_arg
     cudaStream_t queue = d->queue[LR_QUEUE_COMPUTE];
     dim3 grid((unsigned)((rows + OUTPUTS - 1) / OUTPUTS));
     auto by_lanes = [&](auto n) {
-        return GPU_LAUNCH_COST(bytes, flops, k_gemv_swiglu<Dot, decltype(n)::value>, grid, dim3(WARPS * 32), 0, queue,
+        return GPU_LAUNCH_COST(bytes, flops, k_gemv_glu<Dot, decltype(n)::value>, grid, dim3(WARPS * 32), 0, queue,
                                gate, up, input, units, rows, *out);
     };
     auto by_tiles = [&](auto dot) {
-        return GPU_LAUNCH_COST(bytes, flops, k_gemv_swiglu_tile<decltype(dot)>, grid, dim3(TILE_WARPS * 32), 0, queue,
+        return GPU_LAUNCH_COST(bytes, flops, k_gemv_glu_tile<decltype(dot)>, grid, dim3(TILE_WARPS * 32), 0, queue,
                                gate, up, input, units, rows, *out);
     };
     return gemv_by_tokens<Dot>(x->n, by_lanes, by_tiles);
 }
 
 /* In one launch where the formats allow it: f16 has a scale that depends on the whole row.                           */
-cudaError_t gpu_gemv_swiglu(lr_device *d, const lr_matmul_args m[2], const lr_act *out) {
+cudaError_t gpu_gemv_glu(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out) {
     if (!gemv_takes(&m[0]) || !gemv_takes(&m[1])) return cudaErrorInvalidValue;
-    if (gemv_is_alike(&m[0], &m[1]) && (out->format == LR_ACT_Q8 || out->format == LR_ACT_F32))
+    if (act == LR_GLU_SILU && gemv_is_alike(&m[0], &m[1]) && (out->format == LR_ACT_Q8 || out->format == LR_ACT_F32))
         return gemv_by_format(&m[0], [&](auto dot) { return launch<decltype(dot)>(d, m, out); });
     cudaError_t error = gpu_gemv(d, m, 2);
     if (error) return error;
-    lr_swiglu_args joined = { nullptr, m[0].y, m[1].y, m[0].w.rows, 0, m[0].y_stride };
-    return gpu_swiglu(d, &joined, m[0].x.n, out);
+    lr_glu_args joined = { nullptr, m[0].y, m[1].y, m[0].w.rows, 0, m[0].y_stride, act };
+    return gpu_glu(d, &joined, m[0].x.n, out);
 }

@@ -1,9 +1,9 @@
 /* silu(gate) * up.                                                                                                   */
-#ifndef LR_SWIGLU_CUH
-#define LR_SWIGLU_CUH
+#ifndef LR_GLU_CUH
+#define LR_GLU_CUH
 
 #include "kernels/cuda/gpu.h"
 
-GPU_FN float swiglu(float gate, float up) { return gate / (1.0f + __expf(-gate)) * up; }
+GPU_FN float glu(float gate, float up) { return gate / (1.0f + __expf(-gate)) * up; }
 
 #endif
