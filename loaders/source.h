@@ -1,0 +1,29 @@
+/* A matrix's values, wherever they lie in the files: a tensor, some rows of a fused one, columns of a transposed one.  */
+#ifndef LR_SOURCE_H
+#define LR_SOURCE_H
+
+#include "loaders/loader.h"
+
+typedef struct lr_packed lr_packed; /* weights that a quantizer packed: loaders/packed.h */
+
+/* rows x cols values (a vector: cols 1), numbered row by row.                                                         */
+typedef struct lr_source {
+    const lr_tensor *tensor;    /* NULL: there is no file, as with a bare config.json */
+    int64_t rows, cols;
+    int64_t first, run, stride; /* row r is the tensor's row first + r / run * stride + r % run */
+    int64_t pitch;              /* transposed: the tensor's columns; the matrix's rows are among them.  Else 0 */
+    float plus, times;          /* the values are (stored + plus) * times */
+    const lr_packed *packed;    /* or NULL */
+} lr_source;
+
+/* The whole tensor as rows of cols.                                                                                   */
+lr_source lr_source_of(const lr_tensor *t, int64_t rows, int64_t cols);
+
+/* Where the rows lie one after another in the file, in its element type; NULL: they do not.                           */
+const uint8_t *lr_source_bytes(const lr_source *s);
+
+/* Values [at, at + n) as floats; where the element type has blocks, both are multiples of a block.  False: there is no
+ * conversion from the element type.                                                                                   */
+LR_MUST_CHECK bool lr_source_floats(const lr_source *s, float *x, int64_t at, int64_t n);
+
+#endif
