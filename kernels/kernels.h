@@ -173,6 +173,45 @@ typedef struct lr_softcap_args {
     float cap;
 } lr_softcap_args;
 
+/* ---- mixture of experts ---- */
+
+/* The k experts that a row goes to, and the weight of each.  Ties: the lower index first; NaN counts as -infinity.
+ *                                                                                     item: row                       */
+typedef struct lr_route_args {
+    int32_t *chosen;           /* (n, k) distinct, best first */
+    float *weights;            /* (n, k) scale * softmax of the logits: over all experts, or over the chosen alone, */
+    bool among_chosen;         /* which is the same as dividing by the sum of the chosen */
+    float scale;
+    const float *logits;       /* (n, n_experts) */
+    int32_t n_experts, k;
+    int32_t n_groups, k_groups; /* the experts are in n_groups <= 64 groups of equal size; open are those of the */
+} lr_route_args;               /* k_groups whose best expert is best.  n_groups 0: all are open */
+
+/* x[t] *= 1 / (1 + exp(-gate[t]))                                                     item: row                       */
+typedef struct lr_gate_rows_args {
+    float *x;                  /* (n, dim) */
+    const float *gate;         /* (n) */
+    int64_t dim;
+} lr_gate_rows_args;
+
+/* x[t] += sum over the chosen experts e of weight * (down_e (act(gate_e h[t]) * up_e h[t])), biases where there are.
+ * Several steps for the CPU: see kernels/experts.h.                                                                   */
+typedef struct lr_experts_args {
+    float *x;                  /* (n, dim) */
+    const float *h;            /* (n, dim) */
+    int64_t n;
+    const int32_t *chosen;     /* (n, k) of lr_route_args */
+    const float *weights;      /* (n, k) */
+    const lr_matrix *gate, *up, *down;   /* (n_experts): (hidden, dim), (hidden, dim), (dim, hidden) */
+    const float *b_gate, *b_up, *b_down; /* (n_experts, rows) or NULL */
+    int32_t n_experts, k;
+    lr_glu_act act;
+    void *work;                /* lr_experts_bytes, aligned to LR_ALIGN */
+} lr_experts_args;
+
+/* What lr_experts_args.work needs for passes of at most n tokens: grows with n + k, not with n * k.                   */
+size_t lr_experts_bytes(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden);
+
 /* ---- the table ---- */
 
 typedef struct lr_matmul_kernel {
