@@ -2,28 +2,51 @@
 """Tiny seeded checkpoints of every family, saved by Hugging Face transformers, and the logits it computes from them.
 
     pip install torch transformers safetensors
-    python3 tests/golden/make_model_golden.py
+    python3 tests/golden/make_model_golden.py [--out DIR] [NAME ...]
 
 Writes tests/golden/models/NAME/{config.json,model.safetensors,tokens.i32,logits.f32}: float16 weights as
 save_pretrained writes them, N_TOKENS ids, and float32 logits (N_TOKENS, n_vocab) computed in float32 on those weights.
 Weights are drawn wide enough that attention is far from uniform and every norm, bias and rope setting shows; what is
 added to the residual stream is about half of it, as in trained models, so that rounding does not grow by chaos.
+Names that end in -v4 get the config.json that transformers 4 wrote, as most published models have it.
 """
+import argparse
+import json
 import pathlib
 import shutil
 
 import numpy as np
 import torch
 import transformers
-from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
+from transformers import (DeepseekV2Config, Gemma2Config, Gemma3Config, Gemma3TextConfig, GemmaConfig, GPT2Config,
+                          GPTNeoXConfig, GptOssConfig, GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig,
+                          Olmo2Config, Phi3Config, PhiConfig, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig,
+                          SiglipVisionConfig, SmolLM3Config, StableLmConfig)
 
 N_TOKENS = 40
 ROOT = pathlib.Path(__file__).parent / "models"
+IDS = dict(vocab_size=96, bos_token_id=1, eos_token_id=2, pad_token_id=None, torch_dtype="float16")
 BASE = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-            vocab_size=96, max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=False,
-            bos_token_id=1, eos_token_id=2, pad_token_id=None, torch_dtype="float16")
+            max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=False, **IDS)
+WIDE = {**BASE, "intermediate_size": 64, "head_dim": 16}
+SQUARE = {**BASE, "intermediate_size": 64, "num_attention_heads": 2, "num_key_value_heads": 2}  # no head_dim of their own
+LAYER_NORM = {**{k: v for k, v in SQUARE.items() if k != "rms_norm_eps"}, "layer_norm_eps": 1e-5}
+GEMMA = {**WIDE, "tie_word_embeddings": True}
+GEMMA3 = {**GEMMA, "num_hidden_layers": 7, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 32,
+          "query_pre_attn_scalar": 16, "sliding_window": 8}
 LLAMA3 = dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=16)
+TWO_ROPES = dict(full_attention=dict(rope_type="linear", rope_theta=1e5, factor=4.0),
+                 sliding_attention=dict(rope_type="default", rope_theta=1e2))
+LONG = dict(rope_type="longrope", rope_theta=1e4, short_factor=[1.0, 1.1, 1.3, 1.4, 1.6, 1.9, 2.0, 2.5],
+            long_factor=[1.0, 1.5, 2.5, 4.0, 6.0, 7.0, 9.0, 12.0])
+EXPERTS = {**WIDE, "intermediate_size": 32, "num_experts_per_tok": 2}
+QWEN_MOE = {**EXPERTS, "intermediate_size": 64, "moe_intermediate_size": 32, "num_experts": 6}
+MLA = {**EXPERTS, "intermediate_size": 64, "num_attention_heads": 2, "moe_intermediate_size": 32, "n_routed_experts": 8,
+       "n_shared_experts": 2, "first_k_dense_replace": 1, "kv_lora_rank": 32, "qk_nope_head_dim": 16,
+       "qk_rope_head_dim": 16, "v_head_dim": 16}
+del MLA["head_dim"]
+YARN = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)
 MODELS = {
     "llama-mha": LlamaConfig(**{**BASE, "num_key_value_heads": 4}),
     "llama-tied-biases": LlamaConfig(**{**BASE, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}),
@@ -34,39 +57,155 @@ MODELS = {
     "qwen2-tied": Qwen2Config(**{**BASE, "tie_word_embeddings": True}),
     "qwen2-window": Qwen2Config(**BASE, use_sliding_window=True, sliding_window=6, max_window_layers=1),
     "qwen3": Qwen3Config(**BASE, head_dim=16),
-    "qwen3-yarn": Qwen3Config(**BASE, head_dim=16, rope_parameters=dict(
-        rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)),
+    "qwen3-yarn": Qwen3Config(**BASE, head_dim=16, rope_parameters=YARN),
+    "gemma": GemmaConfig(**{**GEMMA, "num_key_value_heads": 1}),
+    "gemma2": Gemma2Config(**GEMMA, query_pre_attn_scalar=16, sliding_window=8, attn_logit_softcapping=2.0,
+                           final_logit_softcapping=4.0),
+    "gemma2-scale": Gemma2Config(**GEMMA, query_pre_attn_scalar=30, sliding_window=8, attn_logit_softcapping=None,
+                                 final_logit_softcapping=None),
+    "gemma3-v4": Gemma3TextConfig(**GEMMA3, rope_parameters=TWO_ROPES),
+    "gemma3-vision": Gemma3Config(
+        text_config=Gemma3TextConfig(**{**GEMMA3, "num_hidden_layers": 3}, rope_parameters=TWO_ROPES,
+                                     layer_types=["sliding_attention", "full_attention", "sliding_attention"]),
+        vision_config=SiglipVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+                                         image_size=8, patch_size=4), torch_dtype="float16"),
+    "phi3": Phi3Config(**SQUARE, sliding_window=9),
+    "phi3-long-v4": Phi3Config(**SQUARE, original_max_position_embeddings=16, rope_parameters=LONG),
+    "phi3-short": Phi3Config(**{**SQUARE, "tie_word_embeddings": True, "max_position_embeddings": 256},
+                             original_max_position_embeddings=64, rope_parameters={
+        **LONG, "partial_rotary_factor": 0.75, "short_factor": LONG["short_factor"][:6],
+        "long_factor": LONG["long_factor"][:6]}),
+    "phi": PhiConfig(**LAYER_NORM, rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.5)),
+    "gpt2": GPT2Config(n_embd=32, n_head=2, n_layer=2, n_positions=64, **IDS),
+    "neox-parallel-v4": GPTNeoXConfig(**{k: v for k, v in LAYER_NORM.items() if k != "num_key_value_heads"},
+                                      rope_parameters=dict(rope_theta=1e3, partial_rotary_factor=0.25)),
+    "neox-serial": GPTNeoXConfig(**{k: v for k, v in LAYER_NORM.items() if k != "num_key_value_heads"},
+                                 use_parallel_residual=False, attention_bias=False,
+                                 rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.5)),
+    "olmo2": Olmo2Config(**{**SQUARE, "num_key_value_heads": 1}),
+    "smollm3": SmolLM3Config(**{**SQUARE, "num_hidden_layers": 3, "tie_word_embeddings": True}, no_rope_layers=[0, 1, 1]),
+    "smollm3-interval-v4": SmolLM3Config(**{**SQUARE, "num_hidden_layers": 4, "intermediate_size": 32},
+                                         no_rope_layer_interval=2),
+    "stablelm": StableLmConfig(**LAYER_NORM, use_qkv_bias=True),
+    "stablelm-parallel-v4": StableLmConfig(**LAYER_NORM, use_parallel_residual=True,
+                                           rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.5)),
+    "granite": GraniteConfig(**{**SQUARE, "num_key_value_heads": 1, "tie_word_embeddings": True}, embedding_multiplier=3.0,
+                             logits_scaling=4.0, residual_multiplier=0.6, attention_multiplier=0.4),
+    "mixtral": MixtralConfig(**EXPERTS, num_local_experts=4),
+    "qwen2-moe": Qwen2MoeConfig(**{k: v for k, v in QWEN_MOE.items() if k != "head_dim"}, mlp_only_layers=[0],
+                                shared_expert_intermediate_size=32),
+    "qwen3-moe": Qwen3MoeConfig(**QWEN_MOE, norm_topk_prob=True),
+    "qwen3-moe-sparse": Qwen3MoeConfig(**QWEN_MOE, norm_topk_prob=False, decoder_sparse_step=2),
+    "deepseek-v2-lite": DeepseekV2Config(**MLA, q_lora_rank=None, rope_parameters={
+        **YARN, "mscale": 1.0, "mscale_all_dim": 0.8}),
+    "deepseek-v2-groups": DeepseekV2Config(**{**MLA, "num_experts_per_tok": 3}, q_lora_rank=32, n_group=4, topk_group=2,
+                                           topk_method="group_limited_greedy", routed_scaling_factor=2.5),
+    "gpt-oss": GptOssConfig(**EXPERTS, num_local_experts=4, sliding_window=8, swiglu_limit=1.5,
+                            rope_parameters={**YARN, "rope_theta": 20.0, "truncate": False}),
 }
+BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_proj")
+
+
+def draw(model, config):
+    """Fills the parameters."""
+    one_plus = config.model_type.startswith("gemma")
+    for key, p in model.named_parameters():
+        noise = torch.randn_like(p)
+        if key.endswith(("bias", "sinks")):
+            p.copy_(0.3 * noise)
+        elif "norm" in key or "ln_" in key:
+            p.copy_((0 if one_plus else 1) + 0.3 * noise)
+        elif "embed" in key or "wte" in key or "wpe" in key:
+            p.copy_(noise)
+        else:
+            transposed = config.model_type == "gpt2" or "experts" in key and config.model_type == "gpt_oss"
+            router = key.endswith(("mlp.gate.weight", "router.weight"))
+            scale = 0.5 if any(b in key for b in BRANCHES) else 2.0 if router else 1.0
+            p.copy_(noise * scale * p.shape[-2 if transposed else -1] ** -0.5)
+
+
+def older(c):
+    """Rewrites the keys of a config.json as transformers 4 named them."""
+    for key in ("layer_types", "no_rope_layers", "_sliding_window_pattern"):
+        c.pop(key, None)
+    c["torch_dtype"] = c.pop("dtype")
+    rope = c.pop("rope_parameters")
+    if "full_attention" in rope:
+        c["rope_local_base_freq"] = rope["sliding_attention"]["rope_theta"]
+        rope = rope["full_attention"]
+    neox = c["model_type"] == "gpt_neox"
+    c["rotary_emb_base" if neox else "rope_theta"] = rope.pop("rope_theta")
+    if "partial_rotary_factor" in rope:
+        c["rotary_pct" if neox else "partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+    kind = rope.pop("rope_type")
+    rope.pop("original_max_position_embeddings", None)
+    c["rope_scaling"] = None if kind == "default" else {"type" if c["model_type"] == "phi3" else "rope_type": kind, **rope}
+    return c
+
+
+def closest_choice(model, ids):
+    """Smallest distance between router logits of an expert that was chosen and one that was not: rounding must not
+    change the choice.  Group-limited routing also counts the groups."""
+    gaps = [float("inf")]
+
+    def hook(module, _, output):
+        logits = output[0].float()
+        k, groups = module.top_k, getattr(module, "num_group", None)
+        if groups:
+            best = logits.view(len(logits), groups, -1).amax(-1)
+            top = best.sort(-1, descending=True).values
+            gaps.append((top[:, module.topk_group - 1] - top[:, module.topk_group]).min().item())
+            kept = best >= top[:, module.topk_group - 1:module.topk_group]
+            logits = logits.masked_fill(~kept.repeat_interleave(logits.shape[-1] // groups, -1), -1e9)
+        top = logits.sort(-1, descending=True).values
+        gaps.append((top[:, k - 1] - top[:, k]).min().item())
+
+    hooks = [m.register_forward_hook(hook) for m in model.modules() if type(m).__name__.lower().endswith("topkrouter")]
+    with torch.no_grad():
+        logits = model(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].float().numpy()
+    for h in hooks:
+        h.remove()
+    return min(gaps), logits
+
+
+def make(name, number, out):
+    config = MODELS[name]
+    torch.manual_seed(1000 + number)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
+    with torch.no_grad():
+        draw(model, config)
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    model.half().save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if name.endswith("-v4"):
+        path = folder / "config.json"
+        path.write_text(json.dumps(older(json.loads(path.read_text())), indent=2, sort_keys=True) + "\n")
+    # Loaded again: half() also rounds the rope frequencies, which are no part of the file.
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", torch_dtype=torch.float32).eval()
+    best, n_vocab = -1.0, config.get_text_config().vocab_size
+    for attempt in range(200):
+        ids = np.random.default_rng(number + 1000 * attempt).integers(3, n_vocab, N_TOKENS).astype(np.int32)
+        gap, logits = closest_choice(model, ids)
+        if gap > best:
+            best, chosen, values = gap, ids, logits
+        if gap > 0.05:
+            break
+    chosen.tofile(folder / "tokens.i32")
+    values.astype(np.float32).tofile(folder / "logits.f32")
+    size = (folder / "model.safetensors").stat().st_size
+    print(f"{name:20} {size:7} bytes  max |logit| {np.abs(values).max():.2f}" +
+          (f"  closest choice of experts {best:.3f}" if best < float("inf") else ""))
 
 
 def main():
-    for number, (name, config) in enumerate(MODELS.items()):
-        torch.manual_seed(1000 + number)
-        model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
-        with torch.no_grad():
-            for key, p in model.named_parameters():
-                if "norm" in key:
-                    p.copy_(1 + 0.3 * torch.randn_like(p))
-                elif key.endswith("bias"):
-                    p.copy_(0.3 * torch.randn_like(p))
-                elif "embed" in key:
-                    p.copy_(torch.randn_like(p))
-                else:
-                    branch = "o_proj" in key or "down_proj" in key
-                    p.copy_(torch.randn_like(p) * (0.5 if branch else 1.0) * p.shape[-1] ** -0.5)
-        folder = ROOT / name
-        shutil.rmtree(folder, ignore_errors=True)
-        model.half().save_pretrained(folder)
-        (folder / "generation_config.json").unlink(missing_ok=True)
-        # Loaded again: half() also rounds the rope frequencies, which are no part of the file.
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", torch_dtype=torch.float32).eval()
-        rng = np.random.default_rng(number)
-        ids = rng.integers(3, config.vocab_size, N_TOKENS).astype(np.int32)
-        with torch.no_grad():
-            logits = model(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].float().numpy()
-        ids.tofile(folder / "tokens.i32")
-        logits.astype(np.float32).tofile(folder / "logits.f32")
-        print(f"{name:20} max |logit| {np.abs(logits).max():.2f}")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT)
+    parser.add_argument("names", nargs="*")
+    options = parser.parse_args()
+    for number, name in enumerate(MODELS):
+        if not options.names or name in options.names:
+            make(name, number, options.out)
 
 
 if __name__ == "__main__":
