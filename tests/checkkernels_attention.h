@@ -1,25 +1,28 @@
-/* Checks of the KV cache and of attention: formats, grouped heads, windows, rings, pages, splits, several sequences.
- * See checkkernels.c.                                                                                                */
+/* Checks of the KV cache and of attention: formats, grouped heads, windows, rings, pages, splits, several sequences,
+ * softcaps, sinks.  See checkkernels.c.                                                                              */
 #ifndef CHECKKERNELS_ATTENTION_H
 #define CHECKKERNELS_ATTENTION_H
 
 #include "tests/checkkernels.h"
 
-enum { MAX_SEQS = 5 };
+enum { MAX_SEQS = 5, MAX_HEAD_DIM = 256 };
 
 /* A pass over several sequences whose caches hold everything up to each sequence's last row.                         */
 typedef struct pass {
     lr_format format;
     int32_t n_heads, n_kv_heads, head_dim, window, n_seqs;
+    float softcap;
+    float *sinks; /* (n_heads) or NULL */
     int64_t n_rows;
     lr_seq seqs[MAX_SEQS];
     float *k[MAX_SEQS], *v[MAX_SEQS]; /* decoded, by position: (positions, n_kv_heads, head_dim) */
 } pass;
 
 static const char *pass_text(const pass *p) {
-    static char text[120];
-    int n = snprintf(text, sizeof text, "%s heads %d/%d of %d window %d rows@position", lr_formats[p->format].name,
-                     p->n_heads, p->n_kv_heads, p->head_dim, p->window);
+    static char text[140];
+    int n = snprintf(text, sizeof text, "%s heads %d/%d of %d window %d softcap %g%s rows@position",
+                     lr_formats[p->format].name, p->n_heads, p->n_kv_heads, p->head_dim, p->window, (double)p->softcap,
+                     p->sinks ? " sinks" : "");
     for (int32_t s = 0; s < p->n_seqs && n < (int)sizeof text; s++)
         n += snprintf(text + n, sizeof text - (size_t)n, " %lld@%d", (long long)p->seqs[s].n, p->seqs[s].position);
     return text;
@@ -67,11 +70,21 @@ static void fill_cache(const lr_ops *c, pass *p, int32_t s, pattern shape) {
             }
 }
 
+/* Below all scores, among them, above them.                                                                          */
+static float *make_sinks(int32_t n_heads) {
+    float *sinks = filled(n_heads, P_RANDOM), middle = (float)PICK(0, 0, -40, 10);
+    for (int32_t h = 0; h < n_heads; h++) sinks[h] += middle;
+    return sinks;
+}
+
 static pass make_pass(const lr_ops *c, int round, bool want_long) {
     pass p = {.format = (const lr_format[]){LR_F32, LR_F16, LR_Q8_0}[round % 3], .n_kv_heads = (int32_t)PICK(1, 2, 3)};
     int64_t group = PICK(1, 2, 3, 4, 7, 8);
     p.n_heads = p.n_kv_heads * (int32_t)group;
-    p.head_dim = (int32_t)(p.format == LR_Q8_0 ? PICK(32, 64, 96, 128) : PICK(4, 8, 16, 20, 24, 64, 80, 96, 128));
+    p.head_dim = (int32_t)(p.format == LR_Q8_0 ? PICK(32, 64, 96, 128, 192, 256)
+                                                   : PICK(4, 5, 8, 16, 20, 24, 33, 64, 80, 96, 100, 128, 192, 256));
+    p.softcap = random_below(3) ? 0 : (float)PICK(1, 2, 30);
+    if (!random_below(3)) p.sinks = make_sinks(p.n_heads);
     p.window = random_below(3) ? 0 : (int32_t)PICK(1, 5, 64, 100, 600);
     p.n_seqs = want_long ? 1 + (int32_t)random_below(2) : 1 + (int32_t)random_below(MAX_SEQS);
     for (int32_t s = 0; s < p.n_seqs; s++) {
@@ -90,7 +103,7 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
 
 /* Row r of sequence s, query head h, exactly (double) or plainly (float, two passes over all scores).  Returns the
  * largest sum of the absolute terms of a score.                                                                      */
-#define DEFINE_ATTEND(name, real, real_exp)                                                                           \
+#define DEFINE_ATTEND(name, real, real_exp, real_tanh)                                                                         \
     static double name(const pass *p, int32_t s, int64_t r, int32_t h, const float *q, float scale, real *out,        \
                        double *magnitude) {                                                                           \
         const lr_seq *seq = &p->seqs[s];                                                                              \
@@ -110,9 +123,12 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
             }                                                                                                         \
             steepest = fmax(steepest, terms * (double)scale);                                                         \
             weight[i - first] = dot * (real)scale;                                                                    \
+            if (p->softcap > 0)                                                                                       \
+                weight[i - first] = (real)p->softcap * real_tanh(weight[i - first] / (real)p->softcap);               \
             if (weight[i - first] > most) most = weight[i - first];                                                   \
         }                                                                                                             \
         for (int64_t i = first; i <= last; i++) sum += weight[i - first] = real_exp(weight[i - first] - most);        \
+        if (p->sinks) sum += real_exp((real)p->sinks[h] - most);                                                      \
         for (int32_t d = 0; d < p->head_dim; d++) {                                                                   \
             out[d] = 0;                                                                                               \
             magnitude[d] = 0;                                                                                         \
@@ -125,8 +141,14 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
         }                                                                                                             \
         return steepest;                                                                                              \
     }
-DEFINE_ATTEND(attend_exactly, double, exp)
-DEFINE_ATTEND(attend_plainly, float, expf)
+DEFINE_ATTEND(attend_exactly, double, exp, tanh)
+DEFINE_ATTEND(attend_plainly, float, expf, tanhf)
+
+/* Error of a score, which becomes a factor of its weight: a dot product of terms up to `steepest`, rounded so, and the
+ * softcap (3 ulp).                                                                                                   */
+static double score_error(const pass *p, double rounding, double steepest) {
+    return rounding * 0.25 * sqrt(p->head_dim) * steepest + ROUNDING * 3 * fmin((double)p->softcap, steepest);
+}
 
 static void run_attention(const lr_ops *ops, lr_attention_args *a, int64_t n_rows, bool in_ranges, void *scratch) {
     int64_t n = lr_attention_items(a);
@@ -150,7 +172,7 @@ static void check_attention(const lr_ops *ops, const lr_ops *c) {
         output y = make_output(p.n_rows, width, gap), y_split = make_output(p.n_rows, width, gap);
         lr_attention_args args = {.out = y.y, .q = q, .out_stride = y.stride, .q_stride = width, .seqs = p.seqs,
                                   .n_seqs = p.n_seqs, .n_heads = p.n_heads, .head_dim = p.head_dim, .window = p.window,
-                                  .scale = scale};
+                                  .scale = scale, .softcap = p.softcap, .sinks = p.sinks};
         size_t partial_bytes = lr_attention_partial_bytes((int32_t)p.n_rows, n_ctx, p.n_heads, p.head_dim);
         if (lr_attention_is_split(&args) && partial_bytes == 0) fail("split without room for partial results");
         args.partial = guarded(partial_bytes ? partial_bytes : 4, 4);
@@ -163,8 +185,9 @@ static void check_attention(const lr_ops *ops, const lr_ops *c) {
         expect_margins(&y);
         expect_same(&y, &y_split);
 
-        double exact[128], magnitude[128], plain_magnitude[128], worst = 0, plain_worst = 0, steepest = 0;
-        float plain[128];
+        double exact[MAX_HEAD_DIM], magnitude[MAX_HEAD_DIM], plain_magnitude[MAX_HEAD_DIM];
+        double worst = 0, plain_worst = 0, steepest = 0;
+        float plain[MAX_HEAD_DIM];
         for (int32_t s = 0; s < p.n_seqs; s++)
             for (int64_t r = 0; r < p.seqs[s].n; r++)
                 for (int32_t h = 0; h < p.n_heads; h++) {
@@ -178,9 +201,8 @@ static void check_attention(const lr_ops *ops, const lr_ops *c) {
                         plain_worst = fmax(plain_worst, error_of(plain[d], exact[d], magnitude[d]));
                     }
                 }
-        /* a score's error becomes a factor of its weight */
-        double score_error = ROUNDING * 0.25 * sqrt(p.head_dim) * steepest;
-        double allowed = allowed_error("attention", fmax(plain_worst, score_error), n_ctx);
+        double plain_error = fmax(plain_worst, score_error(&p, ROUNDING, steepest));
+        double allowed = allowed_error("attention", plain_error, n_ctx);
         if (!(worst <= allowed)) fail("error %.3g, allowed %.3g (plain f32 %.3g)", worst, allowed, plain_worst);
         release_all();
     }

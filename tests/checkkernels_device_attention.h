@@ -47,7 +47,7 @@ static device_pass make_device_pass(const lr_ops *c, int round, bool want_long) 
 /* Norm of the head, then rope, exactly; size: of what is added for value i.                                           */
 static void rotate_exactly(const lr_qkv_args *a, const float *x, const float *norm, const float *cos_sin, double *y,
                            double *size) {
-    double v[256], sum = 0;
+    double v[MAX_HEAD_DIM], sum = 0;
     for (int32_t i = 0; i < a->head_dim; i++) sum += (double)x[i] * (double)x[i];
     double scale = norm ? 1 / sqrt(sum / a->head_dim + (double)a->norm_eps) : 1;
     for (int32_t i = 0; i < a->head_dim; i++) v[i] = x[i] * scale * (norm ? (double)norm[i] : 1);
@@ -70,7 +70,7 @@ static double rotation_error(const lr_qkv_args *a, const float *norm) {
 
 static void expect_rotated(const lr_qkv_args *a, const float *before, const float *after, const float *norm,
                            const float *cos_sin, int64_t n) {
-    double y[256], size[256], worst = 0;
+    double y[MAX_HEAD_DIM], size[MAX_HEAD_DIM], worst = 0;
     for (int64_t t = 0; t < n; t++)
         for (int32_t h = 0; h < a->n_heads; h++) {
             int64_t at = (t * a->n_heads + h) * a->head_dim;
@@ -84,8 +84,8 @@ static void expect_rotated(const lr_qkv_args *a, const float *before, const floa
 /* A K row of the cache: the rotated k, off by its own error and by half a step of the format.                         */
 static void expect_k(const lr_qkv_args *a, lr_format format, const void *quants, const void *scales, const float *k,
                      const float *norm, const float *cos_sin) {
-    double y[256], size[256];
-    float got[256];
+    double y[MAX_HEAD_DIM], size[MAX_HEAD_DIM];
+    float got[MAX_HEAD_DIM];
     rotate_exactly(a, k, norm, cos_sin, y, size);
     lr_formats[format].decode(got, quants, scales, a->head_dim);
     for (int32_t i = 0; i < a->head_dim; i++) {
@@ -177,10 +177,11 @@ static void attend_in_half(const pass *p, int32_t s, int64_t r, int32_t h, const
     for (int64_t i = first; i <= last; i++) {
         float dot = 0;
         for (int32_t d = 0; d < p->head_dim; d++) dot += as_half(q[d]) * as_half(p->k[s][i * width + at + d]);
-        weight[i - first] = dot * scale;
+        weight[i - first] = p->softcap > 0 ? p->softcap * tanhf(dot * scale / p->softcap) : dot * scale;
         most = fmaxf(most, weight[i - first]);
     }
     for (int64_t i = 0; i <= last - first; i++) sum += weight[i] = as_half(expf(weight[i] - most));
+    if (p->sinks) sum += expf(p->sinks[h] - most);
     for (int32_t d = 0; d < p->head_dim; d++) {
         out[d] = 0;
         for (int64_t i = first; i <= last; i++) out[d] += weight[i - first] * as_half(p->v[s][i * width + at + d]);
@@ -190,8 +191,9 @@ static void attend_in_half(const pass *p, int32_t s, int64_t r, int32_t h, const
 
 static void expect_attended(const pass *p, const lr_pass_shape *shape, const float *q, const float *y, int64_t stride,
                             float scale) {
-    double exact[256], magnitude[256], plain_magnitude[256], worst = 0, plain_worst = 0, steepest = 0;
-    float plain[256], half[256];
+    double exact[MAX_HEAD_DIM], magnitude[MAX_HEAD_DIM], plain_magnitude[MAX_HEAD_DIM];
+    double worst = 0, plain_worst = 0, steepest = 0;
+    float plain[MAX_HEAD_DIM], half[MAX_HEAD_DIM];
     int64_t width = (int64_t)p->n_heads * p->head_dim;
     bool in_half = p->format != LR_F32; /* tensor cores */
     for (int32_t s = 0; s < p->n_seqs; s++)
@@ -209,8 +211,8 @@ static void expect_attended(const pass *p, const lr_pass_shape *shape, const flo
                     if (in_half) plain_worst = fmax(plain_worst, error_of(half[d], exact[d], magnitude[d]));
                 }
             }
-    double score_error = (in_half ? 0x1p-12 : ROUNDING) * 0.25 * sqrt(p->head_dim) * steepest;
-    double allowed = allowed_error("attention", fmax(plain_worst, score_error), shape->n_ctx);
+    double plain_error = fmax(plain_worst, score_error(p, in_half ? 0x1p-12 : ROUNDING, steepest));
+    double allowed = allowed_error("attention", plain_error, shape->n_ctx);
     if (!(worst <= allowed)) fail("error %.3g, allowed %.3g (plain %.3g)", worst, allowed, plain_worst);
 }
 
@@ -229,7 +231,9 @@ static void check_device_attention(const lr_ops *c, bool many) {
         call.attention = (lr_attention_args){.q = gpu_floats(q, n * width), .out_stride = stride, .q_stride = width,
                                              .seqs = d.seqs, .n_seqs = d.p.n_seqs, .n_heads = d.p.n_heads,
                                              .head_dim = d.p.head_dim, .window = d.p.window, .scale = scale,
-                                             .n_kv_heads = d.p.n_kv_heads, .kv_format = d.p.format};
+                                             .softcap = d.p.softcap, .n_kv_heads = d.p.n_kv_heads,
+                                             .kv_format = d.p.format};
+        if (d.p.sinks) call.attention.sinks = gpu_floats(d.p.sinks, d.p.n_heads);
         size_t partial = lr_gpu_attention_partial_bytes((int32_t)n, call.shape.n_ctx, d.p.n_heads, d.p.n_kv_heads,
                                                         d.p.head_dim);
         if (partial) {

@@ -3,8 +3,6 @@
  * the context in decode, Flash-Decoding (Dao et al., 2023).                                                          */
 #include "kernels/cpu/attention.h"
 
-#include <math.h>
-
 #include "kernels/cpu/elementwise.h"
 
 /* ---- the cut: depends on shapes alone ---- */
@@ -213,8 +211,10 @@ static void visit(const lr_attention_args *a, const lr_att_item *it, state *s, i
     f->decode(s->tile, run->k, run->k_scales, (int64_t)run->n * dim);
     for (int32_t i = 0; i < s->n_queries; i++) {
         lr_att_seen(a, it, i / it->group, p, run->n, &lo, &hi);
-        for (int32_t t = lo; t < hi; t++)
-            s->score[i * LR_ATT_TILE + t] = dot(s->q + i * dim, s->tile + t * dim, dim);
+        for (int32_t t = lo; t < hi; t++) {
+            float score = dot(s->q + i * dim, s->tile + t * dim, dim);
+            s->score[i * LR_ATT_TILE + t] = a->softcap > 0 ? a->softcap * tanhf(score / a->softcap) : score;
+        }
         if (lo < hi) soften(s, i, lo, hi);
     }
     f->decode(s->tile, run->v, run->v_scales, (int64_t)run->n * dim);
@@ -228,14 +228,15 @@ static void visit(const lr_attention_args *a, const lr_att_item *it, state *s, i
 static void finish(const lr_attention_args *a, const lr_att_item *it, const state *s) {
     for (int32_t i = 0; i < s->n_queries; i++) {
         int32_t r = i / it->group, g = i % it->group, h = it->kv_head * it->group + g;
-        float *out = a->out + (it->row + r) * a->out_stride + (int64_t)h * s->dim, scale = 1.0f / s->sum[i];
+        float *out = a->out + (it->row + r) * a->out_stride + (int64_t)h * s->dim, factor = 1.0f;
         if (it->partial) {
             out = it->partial + r * it->row_stride + g * it->head_stride;
             out[s->dim] = s->most[i];
             out[s->dim + 1] = s->sum[i];
-            scale = 1.0f;
+        } else {
+            factor = lr_att_factor(a, h, s->most[i], s->sum[i]);
         }
-        for (int32_t d = 0; d < s->dim; d++) out[d] = s->out[i * s->dim + d] * scale;
+        for (int32_t d = 0; d < s->dim; d++) out[d] = s->out[i * s->dim + d] * factor;
     }
 }
 
@@ -285,7 +286,8 @@ void lr_attention_merge_c(const void *args, int64_t i0, int64_t i1, void *scratc
             sum += weight * x[a->head_dim + 1];
             for (int32_t d = 0; d < a->head_dim; d++) out[d] += weight * x[d];
         }
-        for (int32_t d = 0; d < a->head_dim; d++) out[d] *= 1.0f / sum;
+        float factor = lr_att_factor(a, head, most, sum);
+        for (int32_t d = 0; d < a->head_dim; d++) out[d] *= factor;
     }
 }
 

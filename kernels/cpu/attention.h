@@ -5,6 +5,8 @@
 #ifndef LR_ATTENTION_H
 #define LR_ATTENTION_H
 
+#include <math.h>
+
 #include "kernels/cpu/cpu.h"
 
 enum {
@@ -44,6 +46,13 @@ static inline void lr_att_seen(const lr_attention_args *a, const lr_att_item *it
     int64_t first = a->window > 0 && p >= a->window ? p - a->window + 1 : 0;
     *lo = (int32_t)lr_min(lr_max(first - p0, 0), n);
     *hi = (int32_t)lr_max(lr_min((int64_t)p + 1 - p0, n), *lo);
+}
+
+/* What a result is multiplied with in the end: 1 / (sum of weights), the sink of the head among them.  most: the
+ * largest score, of which the sum is relative.  A context that is split meets the sink once, in the merge.           */
+static inline float lr_att_factor(const lr_attention_args *a, int64_t head, float most, float sum) {
+    if (a->sinks) sum += expf(a->sinks[head] - most);
+    return 1.0f / sum;
 }
 
 #endif

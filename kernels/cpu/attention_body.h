@@ -4,10 +4,6 @@
 
 static void LEVEL(attention)(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const lr_attention_args *a = args;
-    if (a->head_dim % 8) {
-        lr_attention_c(args, i0, i1, scratch);
-        return;
-    }
     for (int64_t i = i0; i < i1; i++) {
         lr_att_item it;
         lr_att_run run;

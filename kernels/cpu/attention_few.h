@@ -89,6 +89,7 @@ INLINE vf few_sum(int queries, vf v) {
 INLINE void few_soften(int queries, const lr_attention_args *a, const lr_att_item *it, few *f, int32_t i, int32_t p,
                        int32_t n) {
     int32_t keys = W / queries, end = (n + keys - 1) / keys * keys, lo, hi;
+    cap_scores(a, f->score, end * queries);
     for (int r = 0; r < queries; r++) {
         lr_att_seen(a, it, (i + r) / it->group, p, n, &lo, &hi);
         for (int32_t t = 0; t < lo; t++) f->score[t * queries + r] = -INFINITY;

@@ -18,7 +18,7 @@ INLINE vf load_kv(lr_format format, const uint8_t *row, const uint8_t *scales, i
     return v_load_i8((const int8_t *)row + d) * v_all(_cvtsh_ss(scale)); /* q8_0: whole blocks of 32 */
 }
 
-/* n values (a multiple of 8) of neighbouring rows to floats; f32 stays where it is.                                  */
+/* n values of neighbouring rows to floats; f32 stays where it is.                                  */
 static const float *to_floats(lr_format format, float *tile, const uint8_t *quants, const uint8_t *scales, int32_t n) {
     int32_t i = 0;
     if (format == LR_F32) return (const float *)(const void *)quants;
@@ -30,10 +30,17 @@ static const float *to_floats(lr_format format, float *tile, const uint8_t *quan
     return tile;
 }
 
+/* n scores (a multiple of W) become softcap * tanh(score / softcap).                                                 */
+static void cap_scores(const lr_attention_args *a, float *score, int32_t n) {
+    if (!(a->softcap > 0)) return;
+    vf cap = v_all(a->softcap), inverse = v_all(1.0f / a->softcap);
+    for (int32_t i = 0; i < n; i += W) v_store(score + i, cap * v_tanh(v_load(score + i) * inverse));
+}
+
 /* Where the result of query i goes, and the factor that finishes it.                                                 */
 static float *result(const lr_attention_args *a, const lr_att_item *it, int32_t i, float most, float sum,
                      float *factor) {
-    int32_t r = i / it->group, g = i % it->group;
+    int32_t r = i / it->group, g = i % it->group, head = it->kv_head * it->group + g;
     if (it->partial) {
         float *at = it->partial + r * it->row_stride + g * it->head_stride;
         at[a->head_dim] = most;
@@ -41,8 +48,8 @@ static float *result(const lr_attention_args *a, const lr_att_item *it, int32_t 
         *factor = 1.0f;
         return at;
     }
-    *factor = 1.0f / sum;
-    return a->out + (it->row + r) * a->out_stride + (int64_t)(it->kv_head * it->group + g) * a->head_dim;
+    *factor = lr_att_factor(a, head, most, sum);
+    return a->out + (it->row + r) * a->out_stride + (int64_t)head * a->head_dim;
 }
 
 #endif

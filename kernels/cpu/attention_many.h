@@ -141,6 +141,7 @@ static void many_visit(const lr_attention_args *a, const lr_att_item *it, many *
     lr_format format = it->seq->kv.format;
     const float *k = to_floats(format, m->tile, run->k, run->k_scales, run->n * m->dim);
     product_all(m->score, run->n, k, m->dim, 1, m->q, m->dim, m->lanes, NULL);
+    cap_scores(a, m->score, run->n * m->lanes);
     many_hide(a, it, m, p, run->n);
     many_soften(m, run->n);
     const float *v = to_floats(format, m->tile, run->v, run->v_scales, run->n * m->dim);

@@ -41,6 +41,10 @@ INLINE vf v_between(float t, vf lo, vf hi, vf v, vf other) {
     __mmask16 in = _mm512_cmp_ps_mask(lo, at, _CMP_LE_OQ) & _mm512_cmp_ps_mask(at, hi, _CMP_LT_OQ);
     return _mm512_mask_blend_ps(in, other, v);
 }
+/* a < b ? yes : no */
+INLINE vf v_where_less(vf a, vf b, vf yes, vf no) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
 INLINE vi v_pick_nan(vf test, vi where_nan, vi other) {
     return _mm512_mask_blend_epi32(_mm512_cmp_ps_mask(test, test, _CMP_UNORD_Q), other, where_nan);
 }
@@ -157,6 +161,7 @@ INLINE vf v_between(float t, vf lo, vf hi, vf v, vf other) {
     return _mm256_blendv_ps(other, v,
                             _mm256_and_ps(_mm256_cmp_ps(lo, at, _CMP_LE_OQ), _mm256_cmp_ps(at, hi, _CMP_LT_OQ)));
 }
+INLINE vf v_where_less(vf a, vf b, vf yes, vf no) { return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
 INLINE vi v_pick_nan(vf test, vi where_nan, vi other) {
     return _mm256_blendv_epi8(other, where_nan, _mm256_castps_si256(_mm256_cmp_ps(test, test, _CMP_UNORD_Q)));
 }
@@ -202,7 +207,9 @@ INLINE vf v_all(float x) { return VF(set1_ps)(x); }
 INLINE vf v_zero(void) { return VF(setzero_ps)(); }
 INLINE vf v_fma(vf a, vf b, vf c) { return VF(fmadd_ps)(a, b, c); }
 INLINE vf v_max(vf a, vf b) { return VF(max_ps)(a, b); } /* b where either is NaN */
+INLINE vf v_min(vf a, vf b) { return VF(min_ps)(a, b); } /* b where either is NaN */
 INLINE vf v_abs(vf a) { return VF(max_ps)(a, v_zero() - a); }
+INLINE vf v_with_sign(vf size, vf sign) { return VF(or_ps)(size, VF(and_ps)(sign, v_all(-0.0f))); }
 INLINE vi v_round(vf a) { return VF(cvtps_epi32)(a); }
 
 /* e^x, error at most 1.1 ulp; 0 from -104 down, inf from 89 up.  Polynomial: Cephes expf.                            */
@@ -217,6 +224,17 @@ INLINE vf v_exp(vf x) {
     p = v_fma(p, r, v_all(1.6666665459e-1f));
     p = v_fma(p, r, v_all(5.0000001201e-1f));
     return v_scale(v_fma(p, r * r, r) + v_all(1.0f), n);
+}
+
+/* tanh x, error at most 2 ulp.  Polynomial near 0: Cephes tanhf.                                                     */
+INLINE vf v_tanh(vf x) {
+    vf size = v_abs(x), z = x * x, far = v_all(1.0f) - v_all(2.0f) / (v_exp(size + size) + v_all(1.0f));
+    vf p = v_all(-5.70498872745e-3f);
+    p = v_fma(p, z, v_all(2.06390887954e-2f));
+    p = v_fma(p, z, v_all(-5.37397155531e-2f));
+    p = v_fma(p, z, v_all(1.33314422036e-1f));
+    p = v_fma(p, z, v_all(-3.33332819422e-1f));
+    return v_where_less(size, v_all(0.625f), v_fma(p * z, x, x), v_with_sign(far, x));
 }
 
 #endif
