@@ -3,14 +3,6 @@
 
 #include <string.h>
 
-/* FP8 E4M3 "FN": bias 7, no infinities, 0x7f and 0xff are NaN.                                                       */
-static float f8_e4m3_to_f32(uint8_t b) {
-    int exponent = b >> 3 & 15, mantissa = b & 7;
-    if ((b & 0x7f) == 0x7f) return __builtin_nanf("");
-    float x = exponent ? __builtin_ldexpf((float)(8 + mantissa), exponent - 10) : (float)mantissa * 0x1p-9f;
-    return b & 0x80 ? -x : x;
-}
-
 bool lr_dtype_to_f32(float *x, lr_dtype dtype, const void *src, int64_t n) {
     const unsigned char *p = src;
     switch (dtype) {
@@ -25,7 +17,7 @@ bool lr_dtype_to_f32(float *x, lr_dtype dtype, const void *src, int64_t n) {
         }
         return true;
     case LR_DT_F8_E4M3:
-        for (int64_t i = 0; i < n; i++) x[i] = f8_e4m3_to_f32(p[i]);
+        for (int64_t i = 0; i < n; i++) x[i] = lr_f8_e4m3_to_f32(p[i]);
         return true;
     case LR_DT_F8_E5M2: /* the upper half of an f16 */
         for (int64_t i = 0; i < n; i++) x[i] = lr_f16_to_f32((uint16_t)(p[i] << 8));

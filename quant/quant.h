@@ -101,6 +101,18 @@ static inline float lr_bf16_to_f32(uint16_t h) {
 }
 
 extern const int8_t lr_iq4_nl_values[16]; /* value of each code, times the block scale */
-extern const float lr_nf4_values[16];
+extern const float lr_nf4_values[16], lr_fp4_values[16];
+float lr_f8_e4m3_to_f32(uint8_t bits);
+
+/* Scale and zero of a block of u4 in one word: the bits of d without the lowest 8, which hold z.                      */
+static inline float lr_u4_d(uint32_t word) {
+    union { uint32_t u; float f; } v = { .u = word & ~(uint32_t)255 };
+    return v.f;
+}
+static inline int lr_u4_z(uint32_t word) { return (int)(word & 255); }
+static inline uint32_t lr_u4_scale(float d, int z) {
+    union { float f; uint32_t u; } v = { .f = d };
+    return (v.u & ~(uint32_t)255) | (uint32_t)z;
+}
 
 #endif

@@ -13,18 +13,22 @@ static inline uint64_t lr_plan_aligned(uint64_t a) { return (a + LR_ALIGN - 1) &
 
 /* ---- weights in one precision ---- */
 
+enum { LR_PLAN_WIDTHS = 3 }; /* different row lengths a format: matmuls read rows of dim, q_dim or hidden values */
+typedef unsigned __int128 lr_plan_widths; /* set of indices into lr_plan_weights.cols */
+static inline int lr_plan_first_width(lr_plan_widths w) { /* of a set that is not empty */
+    return (uint64_t)w ? __builtin_ctzll((uint64_t)w) : 64 + __builtin_ctzll((uint64_t)(w >> 64));
+}
+
 /* One group's weights.                                                                                               */
 typedef struct lr_plan_part {
     uint64_t gpu, gpu_read;  /* on a GPU: in its arena, each tensor rounded up to LR_ALIGN; as a token reads them */
     uint64_t block, mapped;  /* on the host: converted, used from the file */
     uint64_t params;         /* values that matmuls read */
-    uint64_t widths, gpu_widths; /* sets of lr_plan_weights.cols */
+    lr_plan_widths widths, gpu_widths;
     int64_t longest_row;     /* values */
     bool gpu_takes;          /* a GPU has kernels for all its formats */
     bool streams;            /* in the formats of the host, too */
 } lr_plan_part;
-
-enum { LR_PLAN_WIDTHS = 3 }; /* different row lengths a format: matmuls read rows of dim, q_dim or hidden values */
 
 /* All weights; sizes in bytes.                                                                                       */
 typedef struct lr_plan_weights {
@@ -33,14 +37,14 @@ typedef struct lr_plan_weights {
     uint64_t mapped_rows;    /* used from the file, one row a token */
     uint64_t total, per_token, source; /* source: file bytes of the converted ones */
     int64_t cols[LR_N_FORMATS * LR_PLAN_WIDTHS]; /* [format * LR_PLAN_WIDTHS + i] of matrices that a matmul reads, or 0 */
-    uint64_t widths;         /* set of those that the host has */
+    lr_plan_widths widths;   /* of those that the host has */
     uint64_t gpu_total;      /* were everything on GPUs */
     int64_t max_cols;        /* widest matrix of all */
     uint64_t n_params, n_matmul_params;
     bool tied;
     lr_plan_part *parts;     /* by lr_plan_part_index; NULL without GPUs */
 } lr_plan_weights;
-_Static_assert(LR_N_FORMATS * LR_PLAN_WIDTHS <= 64, "sets of widths have 64 bits");
+_Static_assert(LR_N_FORMATS * LR_PLAN_WIDTHS <= 128, "sets of widths have 128 bits");
 
 static inline size_t lr_plan_part_index(const lr_plan_input *in, int32_t layer, lr_group group) {
     return group < LR_N_GROUPS ? (size_t)layer * LR_N_GROUPS + group
@@ -102,8 +106,8 @@ enum {
 /* What one place computes.                                                                                           */
 typedef struct lr_plan_load {
     unsigned kinds;            /* set of 1 << lr_group */
-    uint64_t widths;           /* inputs of matmuls that are packed into `act`, set of lr_plan_weights.cols */
-    uint64_t hidden_widths;    /* into `act_hidden` */
+    lr_plan_widths widths;     /* inputs of matmuls that are packed into `act` */
+    lr_plan_widths hidden_widths; /* into `act_hidden` */
     int32_t n_layers[2];       /* with attention here; [1]: windowed */
     int32_t n_groups[LR_N_GROUPS];
     uint64_t weights;          /* GPU: in its arena.  Host: converted */

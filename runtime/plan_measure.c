@@ -69,11 +69,11 @@ static size_t act_size(lr_act_format format, int64_t n, int64_t cols) {
 }
 
 /* Widest packed input of a set: in the formats that the kernels ask for, long and short passes.                      */
-static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, uint64_t widths, bool gpu,
-                          int32_t n) {
+static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, lr_plan_widths widths,
+                          bool gpu, int32_t n) {
     size_t most = 0;
     for (; widths; widths &= widths - 1) {
-        int i = __builtin_ctzll(widths);
+        int i = lr_plan_first_width(widths);
         lr_format f = (lr_format)(i / LR_PLAN_WIDTHS);
         int64_t cols = w->cols[i];
         lr_act_format few = LR_ACT_F32, many = LR_ACT_F32;

@@ -81,7 +81,7 @@ static double matmul_seconds(const pass *p, const lr_plan_load *l, rates r) {
 static double act_bytes(const pass *p, const lr_plan_load *l) {
     enum { COLS = 1024 };
     if (!l->widths) return 4;
-    lr_format f = (lr_format)(__builtin_ctzll(l->widths) / LR_PLAN_WIDTHS);
+    lr_format f = (lr_format)(lr_plan_first_width(l->widths) / LR_PLAN_WIDTHS);
     lr_act_format act = lr_gpu_act(f, (int64_t)p->n);
     return act == LR_ACT_NONE ? 4 : (double)lr_act_bytes(act, 1, COLS) / COLS;
 }

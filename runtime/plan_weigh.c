@@ -105,17 +105,17 @@ static uint64_t source_bytes(const lr_plan_tensor *t, uint64_t values) {
 }
 
 /* Adds a row length to those that matmuls of that format read; the set of it alone.  A fourth one widens the third.  */
-static uint64_t width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
+static lr_plan_widths width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
     int i = f * LR_PLAN_WIDTHS, last = i + LR_PLAN_WIDTHS - 1;
     while (i < last && w->cols[i] && w->cols[i] != cols) i++;
     w->cols[i] = lr_max(w->cols[i], cols);
-    return (uint64_t)1 << i;
+    return (lr_plan_widths)1 << i;
 }
 
 /* Row lengths of a matrix that matmuls read.  A conversion to f16 may turn out to need bf16 (values out of range): inputs
  * must have room for either kernel.                                                                                  */
-static uint64_t widths_of(lr_plan_weights *w, const lr_plan_tensor *t, const lr_plan_placement *p) {
-    uint64_t set = is_vector(t) ? 0 : width_of(w, p->format, t->cols);
+static lr_plan_widths widths_of(lr_plan_weights *w, const lr_plan_tensor *t, const lr_plan_placement *p) {
+    lr_plan_widths set = is_vector(t) ? 0 : width_of(w, p->format, t->cols);
     return set && p->converted && p->format == LR_F16 ? set | width_of(w, LR_BF16, t->cols) : set;
 }
 

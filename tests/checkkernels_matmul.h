@@ -49,7 +49,7 @@ static weights make_weights(lr_format format, int64_t rows, int64_t cols, patter
         if (p == P_BYTES && f->scale_bytes)
             for (size_t i = 0; i < w.m.quants_stride; i++) quants[i] = (uint8_t)random_u64();
         f->decode(w.decoded + r * cols, quants, scales, cols);
-        if (format == LR_Q4_K) f->decode(zero, none, scales, cols); /* the part that is subtracted */
+        if (format == LR_Q4_K || format == LR_U4 || format == LR_U4_32) f->decode(zero, none, scales, cols); /* the part that is subtracted */
         if (in_blocks && block_field(format, true) >= 0) decode_mins(zero, format, quants, cols, none);
         for (int64_t c = 0; c < cols; c++)
             w.magnitude[r * cols + c] = fabsf(w.decoded[r * cols + c] - zero[c]) + fabsf(zero[c]);

@@ -221,6 +221,8 @@ static void test_error_bounds(void **state) {
     static const struct { lr_format format; double normal, student; } bounds[] = {
         {LR_F16, 0.00021, 0.00021}, {LR_BF16, 0.00166, 0.00166}, {LR_Q8_0, 0.0054, 0.0064},
         {LR_Q4_K, 0.0711, 0.0800},  {LR_IQ4_NL, 0.0734, 0.0826}, {LR_NF4, 0.0920, 0.1012},
+        {LR_FP4, 0.1220, 0.1453},   {LR_U4, 0.1006, 0.1257},     {LR_U4_32, 0.0809, 0.0903},  {LR_I8, 0.0062, 0.0076},
+        {LR_FP8, 0.0264, 0.0263},
     };
     float *x = malloc(N * sizeof *x), *y = malloc(N * sizeof *y);
     coded *c = malloc(sizeof *c);

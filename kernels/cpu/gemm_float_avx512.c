@@ -122,7 +122,7 @@ unpack(__m512i *panel, const lr_matrix *w, int64_t row, int32_t n_rows, int64_t 
         }
 }
 
-/* Block formats: 256 columns of 16 rows are decoded at a time; 32 of them are a step of the above. */
+/* Any format of blocks: 256 columns of 16 rows are decoded at a time; 32 of them are a step of the above. */
 static void unpack_blocks(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows, int64_t col, int64_t n_cols) {
     enum { DECODED = 256 };
     const lr_format_traits *f = &lr_formats[w->format];
@@ -130,9 +130,12 @@ static void unpack_blocks(void *panel, const lr_matrix *w, int64_t row, int32_t 
     for (int r = 0; r * LANES < n_rows; r++)
         for (int64_t c = 0; c < n_cols; c += DECODED) {
             const int64_t n = lr_min(DECODED, n_cols - c), block = (col + c) / f->block;
-            for (int i = 0; i < LANES; i++)
-                f->decode(x[i], lr_row_quants(w, row + lr_min(r * LANES + i, n_rows - 1)) + block * f->quant_bytes, NULL,
-                          n);
+            for (int i = 0; i < LANES; i++) {
+                const int64_t at = row + lr_min(r * LANES + i, n_rows - 1);
+                const uint8_t *scales = lr_row_scales(w, at);
+                f->decode(x[i], lr_row_quants(w, at) + block * f->quant_bytes,
+                          scales ? scales + block * f->scale_bytes : NULL, n);
+            }
             for (int64_t k = 0; k < n; k += 32) {
                 __m512i v[LANES];
 #pragma GCC unroll 16
@@ -170,8 +173,7 @@ static void gemm_blocks_avx512(const void *args, int64_t i0, int64_t i1, void *s
 }
 
 void lr_gemm_fill_float_avx512(lr_ops *ops) {
-#define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file) /* below */
-#define LR_BLOCK_FORMAT(id, format, block, bytes, bits, file, encoder)                                                 \
+#define LR_FORMAT(id, format, block, quant_bytes, scale_bytes, bits, file)                                             \
     ops->matmul_many[id] =                                                                                             \
         (lr_matmul_kernel){ "gemm_" format "_avx512", LR_ACT_BF16, LR_GEMM_FLOAT_ROWS, gemm_blocks_avx512 };
 #include "quant/formats.def"

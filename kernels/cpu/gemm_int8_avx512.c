@@ -147,6 +147,56 @@ static inline __attribute__((always_inline)) void unpack_table(panel_block *p, c
     }
 }
 
+/* Blocks of 64 with an f32 scale. */
+static inline void unpack_words_i8(panel_block *p, const lr_matrix *w, int64_t row, int32_t n_rows) {
+    const group_rows g = rows_of(w, row, n_rows);
+    for (int64_t b = 0; b < w->cols / BLOCK; b++) {
+        __m512i quads[8];
+        load_quads_32(quads, g.quants, b * BLOCK);
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++)
+            _mm512_store_si512(p[b].u[q], _mm512_xor_si512(quads[q], _mm512_set1_epi8((char)ZERO)));
+        _mm512_store_si512(p[b].scale, load_words(&g, b / 2 * 4));
+    }
+}
+
+/* Scale and min of words at byte `at` (quant.h). */
+static inline void unpack_word(panel_block_min *p, const group_rows *g, int64_t at) {
+    const __m512i words = load_words(g, at), low = _mm512_set1_epi32(255);
+    const __m512 d = _mm512_castsi512_ps(_mm512_andnot_si512(low, words));
+    _mm512_store_ps(p->scale, d);
+    _mm512_store_ps(p->min, _mm512_mul_ps(d, _mm512_cvtepi32_ps(_mm512_and_si512(low, words))));
+}
+
+static inline void unpack_words_u4(panel_block_min *p, const lr_matrix *w, int64_t row, int32_t n_rows) {
+    const group_rows g = rows_of(w, row, n_rows);
+    for (int64_t b = 0; b < w->cols / BLOCK; b += 2) {
+        __m512i quads[8];
+        load_quads_32(quads, g.quants, b * 16);
+#pragma GCC unroll 8
+        for (int q = 0; q < 8; q++) {
+            _mm512_store_si512(p[b].u[q], low_nibbles(quads[q]));
+            _mm512_store_si512(p[b + 1].u[q], high_nibbles(quads[q]));
+        }
+        unpack_word(&p[b], &g, b / 4 * 4);
+        unpack_word(&p[b + 1], &g, b / 4 * 4);
+    }
+}
+
+static inline void unpack_words_u4_32(panel_block_min *p, const lr_matrix *w, int64_t row, int32_t n_rows) {
+    const group_rows g = rows_of(w, row, n_rows);
+    for (int64_t b = 0; b < w->cols / BLOCK; b++) {
+        __m512i quads[4];
+        load_quads_16(quads, g.quants, b * 16);
+#pragma GCC unroll 4
+        for (int q = 0; q < 4; q++) {
+            _mm512_store_si512(p[b].u[q], low_nibbles(quads[q]));
+            _mm512_store_si512(p[b].u[q + 4], high_nibbles(quads[q]));
+        }
+        unpack_word(&p[b], &g, b * 4);
+    }
+}
+
 /* Byte j % 4 of the 6-bit values, times f. */
 static inline __m512 six_bits(__m512i v, int j, __m512 f) {
     const __m512i six = _mm512_and_si512(_mm512_srli_epi32(v, 8 * (j % 4)), _mm512_set1_epi32(63));
@@ -239,6 +289,9 @@ static const int8_t q4_0_values[16] = { -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2,
     GEMM(LR_BLOCK_IQ4_NL, IQ4_NL, panel_block, zero, unpack_table(p, w, row, n_rows, lr_iq4_nl_values, AT(18, 2, 18))) \
     GEMM(LR_BLOCK_Q4_0, Q4_0, panel_block, zero, unpack_table(p, w, row, n_rows, q4_0_values, AT(18, 2, 18)))        \
     GEMM(LR_BLOCK_IQ4_XS, IQ4_XS, panel_block, zero, unpack_iq4_xs(p, w, row, n_rows))                               \
+    GEMM(LR_I8, i8, panel_block, zero, unpack_words_i8(p, w, row, n_rows))                                                 \
+    GEMM(LR_U4, u4, panel_block_min, min, unpack_words_u4(p, w, row, n_rows))                                              \
+    GEMM(LR_U4_32, u4_32, panel_block_min, min, unpack_words_u4_32(p, w, row, n_rows))                                     \
     GEMM(LR_Q4_K, q4_k, panel_block_min, min, unpack_k(p, w, row, n_rows, AT(128, 0, 16), false))                    \
     GEMM(LR_BLOCK_Q4_K, Q4_K, panel_block_min, min, unpack_k(p, w, row, n_rows, AT(144, 16, 144), false))            \
     GEMM(LR_BLOCK_Q5_K, Q5_K, panel_block_min, min, unpack_k(p, w, row, n_rows, AT(176, 48, 176), true))

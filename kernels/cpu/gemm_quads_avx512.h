@@ -55,6 +55,14 @@ static inline __m512 load_f16(const group_rows *g, int64_t at) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)h));
 }
 
+/* The word at byte `at` of each row's scales. */
+static inline __m512i load_words(const group_rows *g, int64_t at) {
+    uint32_t words[GROUP];
+#pragma GCC unroll 16
+    for (int r = 0; r < GROUP; r++) __builtin_memcpy(&words[r], g->scales[r] + at, 4);
+    return _mm512_loadu_si512(words);
+}
+
 /* 16 bytes of each row at `at`: quads[q] holds bytes 4 q .. 4 q + 3 of all rows. */
 static inline void load_quads_16(__m512i quads[4], const uint8_t *const rows[GROUP], int64_t at) {
 #pragma GCC unroll 4
