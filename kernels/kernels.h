@@ -195,7 +195,7 @@ typedef struct lr_gate_rows_args {
 } lr_gate_rows_args;
 
 /* x[t] += sum over the chosen experts e of weight * (down_e (act(gate_e h[t]) * up_e h[t])), biases where there are.
- * Several steps for the CPU: see kernels/experts.h.                                                                   */
+ * Several steps for the CPU: see kernels/cpu/experts.h.                                                                   */
 typedef struct lr_experts_args {
     float *x;                  /* (n, dim) */
     const float *h;            /* (n, dim) */

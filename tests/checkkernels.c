@@ -13,6 +13,7 @@
 
 #include "tests/checkkernels_attention.h"
 #include "tests/checkkernels_device_attention.h"
+#include "tests/checkkernels_experts.h"
 #include "tests/checkkernels_matmul.h"
 #include "tests/checkkernels_ops.h"
 
@@ -114,7 +115,12 @@ static void check_level(const lr_ops *ops, const lr_ops *below, const lr_ops *c)
     CHECK_OP(glu, check_glu, bench_glu)
     CHECK_OP(attention, check_attention, bench_attention)
     CHECK_OP(attention_merge, check_attention, bench_nothing)
+    CHECK_OP(route, check_route, bench_nothing)
+    CHECK_OP(gate_rows, check_gate_rows, bench_nothing)
 #undef CHECK_OP
+    char experts[40];
+    snprintf(experts, sizeof experts, "experts_%s", ops->isa);
+    if (!check.bench && begin(experts, "")) check_experts(ops), end();
     for (int f = 0; f < LR_N_FORMATS; f++)
         for (int many = 0; many < 2; many++) {
             const lr_matmul_kernel *k = many ? &ops->matmul_many[f] : &ops->matmul_few[f];

@@ -31,6 +31,7 @@ static const struct tolerance {
     {"rope", 2, 0},         /* two products and a sum, relative to the length of the pair */
     {"attention", 8, 0.5},  /* weights, sum, division; scores walk too, see check_attention */
     {"glu", 6, 0},       /* exponential (2 ulp), sum, division, product */
+    {"route", 6, 0.25},  /* exponential of a difference, sum, two products */
 };
 
 static double allowed_error(const char *op, double plain, double terms) {

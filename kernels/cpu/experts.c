@@ -1,5 +1,5 @@
 /* Steps of the routed experts' products.  See experts.h.                                                              */
-#include "kernels/experts.h"
+#include "kernels/cpu/experts.h"
 
 #include <string.h>
 
