@@ -21,7 +21,7 @@ static void expect_routed(const lr_route_args *a, int64_t t, double terms) {
     enum { MOST = 512 };
     const float *logits = a->logits + t * a->n_experts;
     bool closed[MOST] = { false }, marked[MOST] = { false }, open[64] = { false };
-    float best[64];
+    float best[64] = { 0 };
     int64_t size = a->n_groups ? a->n_experts / a->n_groups : a->n_experts;
     for (int64_t i = 0; i < a->n_experts; i++)
         if (i % size == 0 || logits[i] > best[i / size]) best[i / size] = logits[i];
