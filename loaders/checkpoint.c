@@ -93,6 +93,7 @@ static llmrun_status read_directory(lr_checkpoint *c, const char *weights, llmru
     if (status != LLMRUN_UNSUPPORTED && status != LLMRUN_NOMEM && status != LLMRUN_ARG && !lr_path_exists(config))
         status = lr_fail(err, LLMRUN_IO, "%s: no such file; weights need their config.json beside them", config);
     if (!status) status = lr_config_read(&c->config, config, err);
+    if (!status) status = lr_config_hoist(&c->config, "text_config.", err);
     if (!status) status = read_siblings(c, err);
     if (!status)
         status = sharded ? lr_weights_read_index(c, index, err)
@@ -128,6 +129,7 @@ static llmrun_status open_file(lr_checkpoint *c, const char *model, llmrun_error
     if (lr_path_ends_with(name, ".json")) {
         c->config_only = true;
         llmrun_status status = lr_config_read(&c->config, model, err);
+        if (!status) status = lr_config_hoist(&c->config, "text_config.", err);
         return !status && strcmp(name, "config.json") == 0 ? read_siblings(c, err) : status;
     }
     lr_map m;

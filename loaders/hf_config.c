@@ -101,6 +101,19 @@ llmrun_status lr_config_read(lr_config *c, const char *path, llmrun_error *err) 
     return status;
 }
 
+llmrun_status lr_config_hoist(lr_config *c, const char *prefix, llmrun_error *err) {
+    size_t n = strlen(prefix);
+    for (size_t i = 0; i < c->n_values; i++) { /* marked first: searching needs the order */
+        char *key = c->values[i].key;
+        if (strncmp(key, prefix, n) == 0 && !lr_config_find(c, key + n)) key[n - 1] = '/';
+    }
+    for (size_t i = 0; i < c->n_values; i++) {
+        char *key = c->values[i].key;
+        if (strncmp(key, prefix, n - 1) == 0 && key[n - 1] == '/') memmove(key, key + n, strlen(key + n) + 1);
+    }
+    return lr_config_sort(c, err);
+}
+
 void lr_config_close(lr_config *c) {
     for (size_t i = 0; i < c->n_values; i++) {
         lr_free(c->values[i].key);
@@ -125,6 +138,11 @@ const lr_value *lr_config_find(const lr_config *c, const char *key) {
             lo = mid + 1;
     }
     return NULL;
+}
+
+bool lr_config_has(const lr_config *c, const char *key) {
+    const lr_value *v = lr_config_find(c, key);
+    return v && v->type != LR_VALUE_NULL;
 }
 
 /* What a message says that it found.                                                                                 */

@@ -58,6 +58,7 @@ typedef struct lr_config {
 } lr_config;
 
 const lr_value *lr_config_find(const lr_config *c, const char *key); /* NULL if absent */
+bool lr_config_has(const lr_config *c, const char *key); /* there, and not null */
 /* Integer in [lo, hi]; absent or null: fallback, or FORMAT when fallback < lo.  Wrong type or range: FORMAT.         */
 llmrun_status lr_config_int(const lr_config *c, const char *key, int64_t lo, int64_t hi, int64_t fallback, int64_t *out,
                             llmrun_error *err);
@@ -68,6 +69,9 @@ bool lr_config_bool(const lr_config *c, const char *key, bool fallback);
 /* Reads a JSON file (config.json, generation_config.json) into flat key-values.                                      */
 llmrun_status lr_config_read(lr_config *c, const char *path, llmrun_error *err);
 void lr_config_close(lr_config *c);
+/* Makes members of an object known without its name, unless the top level has that name: text_config of models with a
+ * vision part.  [errors: NOMEM]                                                                                       */
+llmrun_status lr_config_hoist(lr_config *c, const char *prefix, llmrun_error *err);
 /* For whoever fills one: sorts the values; FORMAT if a key is there twice.                                           */
 llmrun_status lr_config_sort(lr_config *c, llmrun_error *err);
 

@@ -3,7 +3,7 @@
 #ifndef LR_MODEL_H
 #define LR_MODEL_H
 
-#include "quant/quant.h"
+#include "kernels/kernels.h"
 
 /* What a tensor is to the forward pass.                                                                               */
 typedef enum lr_role {
@@ -14,42 +14,94 @@ typedef enum lr_role {
     LR_WV,        /* (n_kv_heads * head_dim, dim) */
     LR_WO,        /* (dim, n_heads * head_dim) */
     LR_BQ, LR_BK, LR_BV, LR_BO, /* biases of the above */
-    LR_Q_NORM,    /* (head_dim), on each head before rope */
+    LR_Q_NORM,    /* (head_dim), on each head before rope; or on the row (norm_rows) */
     LR_K_NORM,    /* (head_dim) */
+    LR_SINKS,     /* (n_heads) a logit of each head that has no value */
+    LR_ATTN_POST_NORM, /* (dim) on what attention adds to x */
     LR_FFN_NORM,  /* (dim) */
-    LR_W_GATE,    /* (hidden_dim, dim) */
+    LR_W_GATE,    /* (hidden_dim, dim); absent: the feed-forward is not gated */
     LR_W_UP,      /* (hidden_dim, dim) */
     LR_W_DOWN,    /* (dim, hidden_dim) */
     LR_B_GATE, LR_B_UP, LR_B_DOWN,
+    LR_FFN_POST_NORM, /* (dim) on what the feed-forward adds to x */
+    LR_B_ATTN_NORM, LR_B_FFN_NORM, LR_B_OUT_NORM, /* biases of LayerNorms */
+    LR_POSITIONS, /* (n_pos, dim) added to the embedding */
     LR_OUT_NORM,  /* (dim) */
     LR_HEAD,      /* (n_vocab, dim); absent: the embedding is used */
+    LR_B_HEAD,
     LR_N_ROLES
 } lr_role;
 
 /* Names of dimensions in tensor tables.                                                                               */
-typedef enum lr_dim { LR_D_ONE, LR_D_DIM, LR_D_HIDDEN, LR_D_Q, LR_D_KV, LR_D_HEAD, LR_D_VOCAB } lr_dim;
+typedef enum lr_dim {
+    LR_D_NONE, LR_D_ONE, LR_D_DIM, LR_D_HIDDEN, LR_D_Q, LR_D_KV, LR_D_HEAD, LR_D_HEADS, LR_D_VOCAB, LR_D_POS
+} lr_dim;
 
-typedef enum lr_rope_scaling { LR_ROPE_NONE, LR_ROPE_LINEAR, LR_ROPE_LLAMA3, LR_ROPE_YARN } lr_rope_scaling;
+typedef enum lr_rope_scaling {
+    LR_ROPE_NONE, LR_ROPE_LINEAR, LR_ROPE_LLAMA3, LR_ROPE_YARN,
+    LR_ROPE_LONG /* a divisor for each pair, one list for short contexts and one for long ones (Phi-3) */
+} lr_rope_scaling;
 
 #define LR_MAX_LAYERS 1024
 #define LR_MAX_ROT 1024 /* rotated dims of a head */
 
+/* How positions become angles.                                                                                        */
+typedef struct lr_rope {
+    float theta;
+    lr_rope_scaling scaling;
+    float factor, low_freq, high_freq, beta_fast, beta_slow;
+    float attn_factor;     /* multiplies cos and sin */
+    int32_t n_ctx_orig;
+} lr_rope;
+
+/* What sets a layer apart from the others.                                                                            */
+enum {
+    LR_LAYER_FULL = 1,     /* no sliding window, where the model has one */
+    LR_LAYER_NO_ROPE = 2,
+};
+
 typedef struct lr_hparams {
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, hidden_dim, n_vocab;
     int32_t n_ctx_train;
-    int32_t window;        /* sliding window in tokens, 0: full attention */
-    int32_t window_from;   /* first layer that has the window (qwen2 max_window_layers); 0: all */
+    int32_t n_pos;         /* rows of a table of positions, 0: there is none */
+    int32_t window;        /* sliding window in tokens, 0: full attention in all layers */
     float norm_eps;
-    float rope_theta;
-    int32_t n_rot;         /* rotated dims of a head */
+    bool layer_norm;       /* LayerNorm; else RMSNorm */
+    bool post_norms;       /* what a block adds to x is normed first */
+    bool norm_rows;        /* q_norm and k_norm take all heads of a row as one */
+    bool parallel;         /* attention and feed-forward read the same x; a layer's tensors are one group then */
+    lr_glu_act act;
+    float embed_scale;     /* multiplies the embedding */
+    float residual_scale;  /* multiplies what a block adds to x */
+    float attn_scale;      /* of scores */
+    float logit_scale;     /* divides logits */
+    float attn_softcap, logit_softcap; /* 0: none */
+    int32_t n_rot;         /* rotated dims of a head; 0: none */
     bool rope_adjacent;
-    lr_rope_scaling rope_scaling;
-    float rope_factor, rope_low_freq, rope_high_freq, rope_beta_fast, rope_beta_slow;
-    float rope_attn_factor; /* multiplies cos and sin */
-    int32_t rope_n_ctx_orig;
+    int32_t n_ropes;       /* 1; 2: layers with the window have one of their own */
+    lr_rope rope[2];
+    float rope_divisors[2][LR_MAX_ROT / 2]; /* LR_ROPE_LONG: for short and for long contexts */
+    uint8_t layer_flags[LR_MAX_LAYERS];
     int32_t eos[8], n_eos; /* end-of-text ids of config.json and generation_config.json */
     int32_t bos;           /* -1: none */
 } lr_hparams;
+
+static inline bool lr_layer_windowed(const lr_hparams *h, int32_t layer) {
+    return h->window > 0 && !(h->layer_flags[layer] & LR_LAYER_FULL);
+}
+/* Index in rope of the layer's angles.                                                                                */
+static inline int32_t lr_layer_rope(const lr_hparams *h, int32_t layer) {
+    return h->n_ropes == 2 && lr_layer_windowed(h, layer);
+}
+
+/* Rows of a file's tensor that are not a matrix of their own.  Zeroed: the whole tensor.                              */
+typedef struct lr_slice {
+    lr_dim before[2], after[2]; /* rows of other matrices in front and behind */
+    lr_dim run;                 /* rows come in runs of so many: run `part` of every `of` ... */
+    int8_t part, of;
+    bool transposed;            /* the file has columns where the matrix has rows */
+    float plus;                 /* added to each value (norms stored as w - 1) */
+} lr_slice;
 
 /* One tensor of a family; %d in the name is the layer.                                                                */
 typedef struct lr_tensor_row {
@@ -58,18 +110,30 @@ typedef struct lr_tensor_row {
     const char *gguf;     /* GGUF name; NULL: that container never has it */
     lr_dim rows, cols;    /* cols LR_D_ONE: a vector of rows values */
     bool optional;        /* may be absent (bias, head) */
+    lr_slice in_hf, in_gguf;
 } lr_tensor_row;
+/* The first six members, then slices by name where there are any.                                                    */
+#define LR_ROW(role_, hf_, gguf_, rows_, cols_, optional_, ...)                                                        \
+    { .role = role_, .hf = hf_, .gguf = gguf_, .rows = rows_, .cols = cols_, .optional = optional_, __VA_ARGS__ }
 
-/* Fallbacks of an absent head_dim (dim / n_heads) and an absent n_kv_heads (n_heads).                                 */
-enum { LR_FROM_DIM = -1, LR_FROM_HEADS = -2 };
+/* Fallbacks of an absent head_dim (dim / n_heads), n_kv_heads (n_heads) and hidden_dim (4 dim).                        */
+enum { LR_FROM_DIM = -1, LR_FROM_HEADS = -2, LR_FOUR_DIMS = -3 };
 
 /* Where an integer hyperparameter comes from: the keys are tried in order.                                            */
 typedef struct lr_hparam_row {
     size_t offset;            /* of an int32_t in lr_hparams */
-    const char *keys[3];      /* NULL-terminated */
+    const char *keys[4];      /* NULL-terminated */
     const char *gguf;         /* key behind "ARCHITECTURE." */
     int64_t lo, hi, fallback; /* fallback 0: required; or LR_FROM_... */
 } lr_hparam_row;
+
+/* The same for numbers.                                                                                               */
+typedef struct lr_number_row {
+    size_t offset;            /* of a float in lr_hparams */
+    const char *keys[4];
+    const char *gguf[3];
+    double fallback;          /* NaN: the family's or the shape's, see lr_hparams_settle */
+} lr_number_row;
 
 typedef struct lr_family {
     const char *name;             /* "llama" */
@@ -80,14 +144,27 @@ typedef struct lr_family {
     const lr_tensor_row *tensors;
     size_t n_tensors;
     bool window_needs_flag;       /* sliding_window counts only with use_sliding_window true, from max_window_layers on */
+    int32_t full_every;           /* where the file does not say: layers n - 1, 2n - 1 ... have no window; 0: all have it */
+    int32_t no_rope_every;        /* the same of layers without rope; 0: none */
+    bool layer_norm, post_norms, norm_rows; /* see lr_hparams */
+    bool parallel;                /* where the file has no use_parallel_residual */
+    bool tied;                    /* where the file has no tie_word_embeddings */
+    bool no_rope;                 /* positions have a table */
+    bool scaled_embedding;        /* by the root of dim */
+    lr_glu_act act;               /* where the file does not name one */
+    bool act_fixed;               /* the file's name of it does not count */
+    float rotary;                 /* rotated part of a head where the file does not say; 0: all */
+    float local_theta;            /* rope of layers with the window where the file does not say; 0: that of the others */
 } lr_family;
 
 extern const lr_family *const lr_families[];
 extern const size_t lr_n_families;
 
-/* Integer hyperparameters, the same for every family here.                                                            */
+/* Hyperparameters, the same for every family here.                                                                    */
 extern const lr_hparam_row lr_hparam_rows[];
 extern const size_t lr_n_hparam_rows;
+extern const lr_number_row lr_number_rows[];
+extern const size_t lr_n_number_rows;
 
 /* The family that claims this model_type, else this architecture (either may be NULL); NULL if none does.             */
 const lr_family *lr_family_find(const char *model_type, const char *architecture);
@@ -95,7 +172,10 @@ const lr_family *lr_family_find_gguf(const char *architecture); /* by general.ar
 int64_t lr_dim_value(const lr_hparams *h, lr_dim d);
 /* NULL if the numbers agree with each other, else the sentence that says what does not.                               */
 const char *lr_hparams_check(const lr_hparams *h);
-/* Inverse frequency of each rotated pair, scaling applied: freq (n_rot / 2).  Source: the Hugging Face rope utilities. */
-void lr_rope_frequencies(const lr_hparams *h, double *freq);
+/* Inverse frequency of each rotated pair of h->rope[which], scaling applied: freq (n_rot / 2).  n_ctx: of the run; beyond
+ * the original context the long divisors of LR_ROPE_LONG count.  Source: the Hugging Face rope utilities.             */
+void lr_rope_frequencies(const lr_hparams *h, int32_t which, int32_t n_ctx, double *freq);
+/* Rows of the file's tensor that holds rows of a slice, and where row r of them is.                                   */
+int64_t lr_slice_total(const lr_hparams *h, const lr_slice *s, int64_t rows);
 
 #endif

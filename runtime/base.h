@@ -28,6 +28,13 @@ llmrun_status lr_fail_nomem(llmrun_error *err, const char *what, size_t size);
  * cut with "...".  buf (size) is the caller's; returns buf.                                                          */
 const char *lr_printable(char *buf, size_t size, const char *text, size_t n_bytes);
 
+/* Returns what the call returns unless that is LLMRUN_OK.                                                             */
+#define LR_TRY(call)                                                                                                   \
+    do {                                                                                                               \
+        llmrun_status lr_try_status = (call);                                                                          \
+        if (lr_try_status) return lr_try_status;                                                                       \
+    } while (0)
+
 /* ---- checked size arithmetic: false on overflow, *out then untouched ---- */
 
 static inline LR_MUST_CHECK bool lr_add_u64(uint64_t a, uint64_t b, uint64_t *out) {

@@ -5,16 +5,30 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Tensors that older converters left in files; they hold no weights.                                                  */
-static bool is_buffer(const char *name) {
-    static const char *const ends[] = { ".rotary_emb.inv_freq", ".self_attn.bias", ".self_attn.masked_bias" };
+/* Tensors that hold no weights of the language model: what older converters left in files, and the vision part.       */
+static bool is_foreign(const char *name) {
+    static const char *const ends[] = { ".rotary_emb.inv_freq", ".attn.bias", ".self_attn.bias", ".masked_bias",
+                                        ".attention.bias" };
+    static const char *const starts[] = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
+                                          "model.multi_modal_projector." };
     size_t n = strlen(name);
     for (size_t i = 0; i < LR_COUNT(ends); i++) {
         size_t k = strlen(ends[i]);
         if (n >= k && strcmp(name + n - k, ends[i]) == 0) return true;
     }
+    for (size_t i = 0; i < LR_COUNT(starts); i++)
+        if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
     return false;
 }
+
+typedef struct binder {
+    lr_binding *b;
+    const lr_checkpoint *c;
+    llmrun_error *err;
+    size_t cap_tensors, cap_sources;
+    bool *used; /* (c->n_tensors) */
+    bool tied;
+} binder;
 
 static const char *shape_text(char *buf, size_t size, const lr_tensor *t) {
     size_t n = 0;
@@ -24,23 +38,26 @@ static const char *shape_text(char *buf, size_t size, const lr_tensor *t) {
     return buf;
 }
 
-static llmrun_status check_shape(const lr_checkpoint *c, const lr_tensor *t, int64_t rows, int64_t cols,
-                                 llmrun_error *err) {
+/* Is the tensor what holds these rows?                                                                                */
+static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_slice *slice, int64_t rows, int64_t cols) {
     bool vector = cols == 1;
-    bool fits = vector ? t->n_dims == 1 && t->shape[0] == (uint64_t)rows
-                       : t->n_dims == 2 && t->shape[0] == (uint64_t)rows && t->shape[1] == (uint64_t)cols;
+    int64_t total = lr_slice_total(&k->b->hparams, slice, rows);
+    uint64_t d0 = (uint64_t)(slice->transposed ? cols : total), d1 = (uint64_t)(slice->transposed ? total : cols);
+    bool fits = vector ? t->n_dims == 1 && t->shape[0] == (uint64_t)total
+                       : t->n_dims == 2 && t->shape[0] == d0 && t->shape[1] == d1;
     char got[200], want[64], name[120];
-    const char *path = c->files[t->file].path;
+    const char *path = k->c->files[t->file].path;
     lr_format format = t->dtype >= 0 ? lr_format_of_dtype(t->dtype) : LR_FORMAT_NONE;
     lr_printable(name, sizeof name, t->name, strlen(t->name));
-    if (format == LR_FORMAT_NONE || (vector && !lr_format_is_plain(format)))
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s", path,
-                       name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
-                       c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
+    if (format == LR_FORMAT_NONE || ((vector || slice->transposed) && !lr_format_is_plain(format)))
+        return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s",
+                       path, name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
+                       k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
     if (fits) return LLMRUN_OK;
-    snprintf(want, sizeof want, vector ? "%lld" : "%lld,%lld", (long long)rows, (long long)cols);
-    return lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from %s, got [%s]", path, name, want,
-                   c->gguf.n_values ? "the metadata" : "config.json", shape_text(got, sizeof got, t));
+    if (vector) snprintf(want, sizeof want, "%lld", (long long)total);
+    else snprintf(want, sizeof want, "%llu,%llu", (unsigned long long)d0, (unsigned long long)d1);
+    return lr_fail(k->err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from %s, got [%s]", path, name, want,
+                   k->c->gguf.n_values ? "the metadata" : "config.json", shape_text(got, sizeof got, t));
 }
 
 /* Format of a bare config.json: what the published weights have.                                                      */
@@ -52,17 +69,46 @@ static lr_format config_format(const lr_config *c) {
     return LR_F16;
 }
 
-typedef struct binder {
-    lr_binding *b;
-    const lr_checkpoint *c;
-    llmrun_error *err;
-    size_t cap_tensors, cap_files, n_used;
-    bool tied;
-} binder;
-
 /* In the container at hand; NULL: it never has the tensor.                                                            */
 static const char *row_name(const lr_checkpoint *c, const lr_tensor_row *row) {
     return c->gguf.n_values ? row->gguf : row->hf;
+}
+
+static const lr_slice *row_slice(const lr_checkpoint *c, const lr_tensor_row *row) {
+    return c->gguf.n_values ? &row->in_gguf : &row->in_hf;
+}
+
+/* Models with a vision part keep the language model's tensors behind another prefix.                                  */
+static const lr_tensor *find_tensor(const lr_checkpoint *c, const char *name) {
+    static const struct { const char *from, *to; } prefixes[] = {
+        { "", "" }, { "", "language_model." }, { "model.", "model.language_model." }
+    };
+    for (size_t i = 0; i < LR_COUNT(prefixes); i++) {
+        char other[200];
+        size_t n = strlen(prefixes[i].from);
+        if (strncmp(name, prefixes[i].from, n) != 0) continue;
+        snprintf(other, sizeof other, "%s%s", prefixes[i].to, name + n);
+        const lr_tensor *t = lr_checkpoint_find(c, other);
+        if (t) return t;
+    }
+    return NULL;
+}
+
+/* Where the rows of a slice are in the file's tensor.                                                                 */
+static lr_source source_of(const lr_hparams *h, const lr_tensor *t, const lr_tensor_row *row, const lr_slice *slice,
+                           int64_t rows, int64_t cols) {
+    lr_source s = lr_source_of(t, rows, cols);
+    s.plus = slice->plus;
+    if (row->role == LR_OUT_NORM || row->role == LR_B_OUT_NORM) s.times = 1 / h->logit_scale;
+    if (slice->of) {
+        s.run = lr_dim_value(h, slice->run);
+        s.stride = s.run * slice->of;
+        s.first = s.run * slice->part;
+    } else {
+        s.first = lr_dim_value(h, slice->before[0]) + lr_dim_value(h, slice->before[1]);
+    }
+    if (slice->transposed) s.pitch = lr_slice_total(h, slice, rows);
+    return s;
 }
 
 static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
@@ -71,7 +117,8 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     /* The format is a literal of the family's table with at most one %d. */
     snprintf(name, sizeof name, row_name(k->c, row), layer);
     int64_t rows = lr_dim_value(&b->hparams, row->rows), cols = lr_dim_value(&b->hparams, row->cols);
-    const lr_tensor *t = lr_checkpoint_find(k->c, name);
+    const lr_slice *slice = row_slice(k->c, row);
+    const lr_tensor *t = find_tensor(k->c, name);
     if (!t && !k->c->config_only) {
         if (row->optional) return LLMRUN_OK;
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: tensor \"%s\" is missing; %s needs it", k->c->dir, name,
@@ -79,15 +126,17 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     }
     if (!t && row->optional && row->role != LR_EMBED && (row->role != LR_HEAD || k->tied)) return LLMRUN_OK;
     if (t) {
-        llmrun_status status = check_shape(k->c, t, rows, cols, k->err);
+        llmrun_status status = check_shape(k, t, slice, rows, cols);
         if (status) return status;
-        k->n_used++;
+        k->used[t - k->c->tensors] = true;
         bool copy = row->role == LR_HEAD && k->tied && lr_binding_find(b, LR_EMBED, -1) >= 0;
         if (copy) return LLMRUN_OK; /* some files store the tied matrix twice */
     }
     if (!lr_grow(&b->tensors, &k->cap_tensors, b->n + 1, sizeof *b->tensors) ||
-        !lr_grow(&b->files, &k->cap_files, b->n + 1, sizeof *b->files))
+        !lr_grow(&b->sources, &k->cap_sources, b->n + 1, sizeof *b->sources))
         return lr_fail_nomem(k->err, "tensor table", (b->n + 1) * sizeof *b->tensors);
+    lr_source source = source_of(&b->hparams, t, row, slice, rows, cols);
+    const uint8_t *bytes = lr_source_bytes(&source);
     lr_format format = t ? lr_format_of_dtype(t->dtype) : config_format(&k->c->config);
     size_t element = lr_format_is_plain(format) ? (size_t)lr_formats[format].quant_bytes : 1;
     b->tensors[b->n] = (lr_plan_tensor){ .role = row->role,
@@ -95,8 +144,8 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
                                          .rows = rows,
                                          .cols = cols,
                                          .file_format = format,
-                                         .aligned = !t || (uintptr_t)t->data % element == 0 };
-    b->files[b->n++] = t;
+                                         .aligned = !t || (bytes && (uintptr_t)bytes % element == 0) };
+    b->sources[b->n++] = source;
     uint64_t values;
     if (!lr_mul_u64((uint64_t)rows, (uint64_t)cols, &values) || !lr_add_u64(b->n_params, values, &b->n_params))
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: parameter count overflows 64 bits", k->c->config.path);
@@ -105,18 +154,21 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
 
 /* A tensor that nobody uses means that the model is not what its config says: running it would give wrong text.      */
 static llmrun_status check_unused(const binder *k) {
-    if (k->c->config_only || k->n_used == k->c->n_tensors) return LLMRUN_OK;
-    for (size_t i = 0; i < k->c->n_tensors; i++) {
+    for (size_t i = 0; i < k->c->n_tensors && !k->c->config_only; i++) {
         const lr_tensor *t = &k->c->tensors[i];
-        bool used = is_buffer(t->name) || t == k->b->rope_factors || (k->tied && strcmp(t->name, "lm_head.weight") == 0);
-        for (size_t j = 0; j < k->b->n && !used; j++) used = k->b->files[j] == t;
         char shown[120];
-        if (!used)
+        if (!k->used[i] && !is_foreign(t->name) && !(k->tied && strcmp(t->name, "lm_head.weight") == 0))
             return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: tensor \"%s\" is not part of %s with %d layers",
                            k->c->files[t->file].path, lr_printable(shown, sizeof shown, t->name, strlen(t->name)),
                            k->b->family->name, k->b->hparams.n_layers);
     }
     return LLMRUN_OK;
+}
+
+static const char *name_of_role(const binder *k, lr_role role) {
+    for (size_t i = 0; i < k->b->family->n_tensors; i++)
+        if (k->b->family->tensors[i].role == role) return row_name(k->c, &k->b->family->tensors[i]);
+    return "lm_head.weight";
 }
 
 /* One matrix serves as embedding and head where the model is tied, whichever of the two names the file has.           */
@@ -125,26 +177,42 @@ static llmrun_status check_tied(binder *k) {
     int64_t embed = lr_binding_find(b, LR_EMBED, -1), head = lr_binding_find(b, LR_HEAD, -1);
     if (embed < 0 && head < 0)
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: neither \"%s\" nor \"%s\" is there", k->c->dir,
-                       k->c->gguf.n_values ? "token_embd.weight" : "model.embed_tokens.weight",
-                       k->c->gguf.n_values ? "output.weight" : "lm_head.weight");
+                       name_of_role(k, LR_EMBED), name_of_role(k, LR_HEAD));
     if (!k->tied && (embed < 0 || head < 0) && lr_config_find(&k->c->config, "tie_word_embeddings"))
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: \"%s\" is missing, and config.json says tie_word_embeddings false",
-                       k->c->dir, embed < 0 ? "model.embed_tokens.weight" : "lm_head.weight");
+                       k->c->dir, name_of_role(k, embed < 0 ? LR_EMBED : LR_HEAD));
     return LLMRUN_OK;
 }
 
-/* Divisors of the rotation's frequencies: Llama 3.1 and later as GGUF.                                                */
-static llmrun_status find_rope_factors(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) {
-    const lr_tensor *t = c->gguf.n_values ? lr_checkpoint_find(c, "rope_freqs.weight") : NULL;
-    b->rope_factors = t;
+/* A list of divisors of the rotation's frequencies in a GGUF file, NULL: it has none of that name.                    */
+static llmrun_status find_divisors(const binder *k, const char *name, const lr_tensor **out) {
+    const lr_tensor *t = k->c->gguf.n_values ? lr_checkpoint_find(k->c, name) : NULL;
+    int32_t n = k->b->hparams.n_rot / 2;
+    *out = t;
     if (!t) return LLMRUN_OK;
-    llmrun_status status = check_shape(c, t, b->hparams.n_rot / 2, 1, err);
-    for (int32_t i = 0; i < b->hparams.n_rot / 2 && !status; i++) {
+    k->used[t - k->c->tensors] = true;
+    llmrun_status status = check_shape(k, t, &(lr_slice){ 0 }, n, 1);
+    for (int32_t i = 0; i < n && !status; i++) {
         float x;
         memcpy(&x, t->data + (size_t)i * sizeof x, sizeof x);
         if (t->dtype != LR_DT_F32 || !(x > 0 && x < 1e6f))
-            status = lr_fail(err, LLMRUN_FORMAT, "%s: %s: expected F32 values above 0, element %d is not",
-                             c->files[t->file].path, t->name, i);
+            status = lr_fail(k->err, LLMRUN_FORMAT, "%s: %s: expected F32 values above 0, element %d is not",
+                             k->c->files[t->file].path, t->name, i);
+    }
+    return status;
+}
+
+/* Llama 3.1 and later as GGUF have one list, Phi-3 one for short and one for long contexts.                           */
+static llmrun_status find_rope_divisors(binder *k) {
+    static const char *const names[] = { "rope_factors_short.weight", "rope_factors_long.weight" };
+    lr_hparams *h = &k->b->hparams;
+    llmrun_status status = find_divisors(k, "rope_freqs.weight", &k->b->rope_factors);
+    for (size_t i = 0; i < LR_COUNT(names) && !status; i++) {
+        const lr_tensor *t;
+        status = find_divisors(k, names[i], &t);
+        if (status || !t) continue;
+        memcpy(h->rope_divisors[i], t->data, (size_t)h->n_rot / 2 * sizeof(float));
+        h->rope[0].scaling = LR_ROPE_LONG;
     }
     return status;
 }
@@ -153,10 +221,13 @@ llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) 
     *b = (lr_binding){ 0 };
     bool gguf = c->gguf.n_values > 0;
     binder k = { .b = b, .c = c, .err = err };
-    k.tied = gguf ? !lr_checkpoint_find(c, "output.weight") : lr_config_bool(&c->config, "tie_word_embeddings", false);
+    k.tied = gguf && !lr_checkpoint_find(c, "output.weight");
+    k.used = lr_zalloc(c->n_tensors + 1, sizeof *k.used);
+    if (!k.used) return lr_fail_nomem(err, "tensor table", c->n_tensors);
     llmrun_status status = gguf ? lr_hparams_read_gguf(&b->hparams, &b->family, c, err)
                                 : lr_hparams_read(&b->hparams, &b->family, &c->config, &c->generation, err);
-    if (!status) status = find_rope_factors(b, c, err);
+    if (!status && !gguf) k.tied = lr_config_bool(&c->config, "tie_word_embeddings", b->family->tied);
+    if (!status) status = find_rope_divisors(&k);
     for (int32_t l = -1; !status && l < b->hparams.n_layers; l++)
         for (size_t i = 0; !status && i < b->family->n_tensors; i++) {
             const lr_tensor_row *row = &b->family->tensors[i];
@@ -165,13 +236,14 @@ llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) 
         }
     if (!status) status = check_tied(&k);
     if (!status) status = check_unused(&k);
+    lr_free(k.used);
     if (status) lr_binding_close(b);
     return status;
 }
 
 void lr_binding_close(lr_binding *b) {
     lr_free(b->tensors);
-    lr_free(b->files);
+    lr_free(b->sources);
     *b = (lr_binding){ 0 };
 }
 

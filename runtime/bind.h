@@ -2,7 +2,7 @@
 #ifndef LR_BIND_H
 #define LR_BIND_H
 
-#include "loaders/loader.h"
+#include "loaders/source.h"
 #include "models/model.h"
 #include "runtime/plan.h"
 
@@ -11,7 +11,7 @@ typedef struct lr_binding {
     const lr_family *family;
     lr_hparams hparams;
     lr_plan_tensor *tensors;   /* (n) what the planner needs to know */
-    const lr_tensor **files;   /* (n) where each comes from; NULL entries for a bare config.json */
+    lr_source *sources;        /* (n) where each comes from; without a tensor for a bare config.json */
     size_t n;
     uint64_t n_params;
     const lr_tensor *rope_factors; /* (n_rot / 2) f32 that inverse frequencies are divided by, or NULL */
@@ -23,6 +23,11 @@ llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_
                               const lr_config *generation, llmrun_error *err);
 /* The same of a GGUF file's metadata.                                                                                 */
 llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, const lr_checkpoint *c, llmrun_error *err);
+/* Parts of it.  hparams_layers.c: rope, and what sets layers apart.                                                  */
+llmrun_status lr_hparams_read_rope(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err);
+llmrun_status lr_hparams_read_layers(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err);
+/* What neither container says: constants of the family, numbers that follow from the shape.                          */
+void lr_hparams_settle(lr_hparams *h, const lr_family *family);
 /* End-of-text ids and the names of known families, for both.                                                         */
 void lr_hparams_add_end(lr_hparams *h, double id); /* appends it unless it is known, or no token */
 const char *lr_hparams_families(char *buf, size_t size);

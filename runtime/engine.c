@@ -86,6 +86,7 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->tensors = e->binding.tensors;
     in->n_tensors = e->binding.n;
     in->n_ctx = o->n_ctx;
+    in->n_ctx_most = e->binding.hparams.n_pos;
     in->n_batch = o->n_batch;
     in->n_sessions = o->n_sessions;
     in->n_threads = o->n_threads ? o->n_threads : lr_threads_default();
@@ -105,6 +106,8 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
                                  .read_bytes_per_s = rates.read_bytes_per_s,
                                  .flops_per_s = rates.flops_per_s };
     in->disk = o->disk;
+    if (in->n_ctx_most && o->n_ctx > in->n_ctx_most)
+        return lr_fail(err, LLMRUN_ARG, "-c %d: this model has a table of %d positions, no more", o->n_ctx, in->n_ctx_most);
     llmrun_status status = parse_quant(in, o->quant, err);
     if (!status) status = parse_kv(in, o->kv, err);
     return status ? status : parse_prefer(in, o->prefer, err);

@@ -12,8 +12,11 @@
 
 typedef struct lr_layer {
     lr_matrix wq, wk, wv, wo, w_gate, w_up, w_down;
-    const float *attn_norm, *ffn_norm;         /* (dim) */
-    const float *q_norm, *k_norm;              /* (head_dim) or NULL */
+    const float *attn_norm, *ffn_norm;         /* (dim), or NULL: x goes in as it is */
+    const float *b_attn_norm, *b_ffn_norm;     /* (dim) or NULL */
+    const float *attn_post_norm, *ffn_post_norm; /* (dim) or NULL */
+    const float *q_norm, *k_norm;              /* (head_dim), or of all heads (norm_rows), or NULL */
+    const float *sinks;                        /* (n_heads) or NULL */
     const float *bq, *bk, *bv, *bo;            /* or NULL */
     const float *b_gate, *b_up, *b_down;       /* or NULL */
     int32_t window;                            /* 0: full attention */
@@ -45,11 +48,11 @@ struct llmrun_engine {
     int32_t n_recordings;
     uint8_t *arena;                /* of the host: plan.arena_bytes */
     lr_cache cache;                /* converted weights, where they come from the cache */
-    lr_matrix embed, head;
-    const float *out_norm;
+    lr_matrix embed, head, positions;
+    const float *out_norm, *b_out_norm, *b_head; /* biases: or NULL */
     lr_layer *layers;              /* (n_layers) weights where the plan put them */
     int32_t *seq_list;             /* (n_layers) which list of seqs its attention has on the GPU that computes it */
-    double *rope_freq;             /* (n_rot / 2) */
+    double *rope_freq;             /* (n_ropes, n_rot / 2) */
     char *chat_template;           /* of the options, NULL: the model's own */
     bool has_chat_template;
 

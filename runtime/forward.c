@@ -8,18 +8,13 @@
 
 #include "runtime/stream.h"
 
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        llmrun_status try_status = (call);                                                                             \
-        if (try_status) return try_status;                                                                             \
-    } while (0)
-
 typedef struct work {
     llmrun_engine *e;
     const lr_pass *p;
     lr_pass_shape shape;
     bool streams;  /* this pass is long enough to send host groups to GPUs */
     int x_at;      /* place that holds x */
+    const float *angles; /* cos_sin of this pass once it has been computed */
     llmrun_error *err;
 } work;
 
@@ -33,16 +28,28 @@ static int32_t count_of(const lr_pass *p, int32_t session) { return p->counts ? 
 
 /* ---- the header of a pass: what ops read beside activations and weights ---- */
 
-/* Angles in double: positions beyond 2^16 keep their accuracy.                                                        */
-static void fill_cos_sin(const work *w, float *out) {
+/* Angles in double: positions beyond 2^16 keep their accuracy.  One table after the other.                           */
+static void fill_cos_sin(work *w, float *out) {
     const lr_hparams *h = &w->e->binding.hparams;
+    size_t half = (size_t)h->n_rot / 2, n = (size_t)w->p->n * (size_t)h->n_rot * (size_t)h->n_ropes;
+    if (w->angles) {
+        memcpy(out, w->angles, n * sizeof *out);
+        return;
+    }
+    w->angles = out;
+    for (int32_t r = 0; r < h->n_ropes; r++)
+        for (int32_t i = 0; i < w->p->n_sessions; i++)
+            for (int32_t t = 0; t < count_of(w->p, i); t++)
+                for (size_t j = 0; j < half; j++) {
+                    double angle = (double)(w->p->sessions[i]->position + t) * w->e->rope_freq[(size_t)r * half + j];
+                    *out++ = (float)cos(angle) * h->rope[r].attn_factor;
+                    *out++ = (float)sin(angle) * h->rope[r].attn_factor;
+                }
+}
+
+static void fill_positions(const work *w, int32_t *out) {
     for (int32_t i = 0; i < w->p->n_sessions; i++)
-        for (int32_t t = 0; t < count_of(w->p, i); t++)
-            for (int32_t j = 0; j < h->n_rot / 2; j++) {
-                double angle = (double)(w->p->sessions[i]->position + t) * w->e->rope_freq[j];
-                *out++ = (float)cos(angle) * h->rope_attn_factor;
-                *out++ = (float)sin(angle) * h->rope_attn_factor;
-            }
+        for (int32_t t = 0; t < count_of(w->p, i); t++) *out++ = w->p->sessions[i]->position + t;
 }
 
 /* Where a pass computes a group.                                                                                       */
@@ -70,23 +77,27 @@ static void fill_seqs(const work *w, int32_t layer, lr_seq *out) {
 }
 
 /* seqs of its layers, ids, angles: one copy.                                                                           */
-static llmrun_status send_header(const work *w, int gpu) {
+static llmrun_status send_header(work *w, int gpu) {
     lr_place *p = place(w, gpu);
     const lr_plan_gpu *plan = p->plan;
     const lr_hparams *h = &w->e->binding.hparams;
     if (!plan->header_bytes) return LLMRUN_OK;
     int t = p->header_turn ^= 1;
     uint8_t *header = p->pinned + plan->pinned_header[t];
-    TRY(p->backend->event_sync(p->device, p->header_sent[t], w->err));
+    LR_TRY(p->backend->event_sync(p->device, p->header_sent[t], w->err));
     for (int32_t layer = 0; layer < h->n_layers; layer++)
         if (group_place(w, layer, LR_GROUP_ATTN) == gpu)
             fill_seqs(w, layer, (lr_seq *)(header + p->buffers->seqs - plan->header) +
                                     (size_t)w->e->seq_list[layer] * (size_t)w->e->plan.n_sessions);
-    if (w->e->plan.embed_place == gpu)
-        memcpy(header + p->buffers->ids - plan->header, w->p->ids, (size_t)w->p->n * sizeof *w->p->ids);
+    if (w->e->plan.embed_place == gpu) {
+        int32_t *ids = (int32_t *)(header + p->buffers->ids - plan->header);
+        memcpy(ids, w->p->ids, (size_t)w->p->n * sizeof *ids);
+        if (h->n_pos) fill_positions(w, ids + w->e->plan.n_batch);
+    }
     fill_cos_sin(w, (float *)(header + p->buffers->cos_sin - plan->header));
-    size_t bytes = p->buffers->cos_sin - plan->header + (size_t)w->p->n * (size_t)h->n_rot * sizeof(float);
-    TRY(p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, lr_place_at(p, plan->header), 0, header, 0, bytes, 1, w->err));
+    size_t angles = (size_t)w->p->n * (size_t)h->n_rot * (size_t)h->n_ropes * sizeof(float);
+    size_t bytes = p->buffers->cos_sin - plan->header + angles;
+    LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, lr_place_at(p, plan->header), 0, header, 0, bytes, 1, w->err));
     return p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->header_sent[t], w->err);
 }
 
@@ -104,24 +115,24 @@ static llmrun_status move(const work *w, channel c, int from, int to, int64_t ro
     float *src = floats(a, c == X ? a->buffers->x : a->buffers->gate) + skip;
     float *dst = floats(b, c == X ? b->buffers->x : b->buffers->gate) + skip;
     if (a->backend && b->backend) {
-        TRY(a->backend->event_record(a->device, LR_QUEUE_COMPUTE, a->ready, w->err));
-        TRY(b->backend->event_wait(b->device, LR_QUEUE_COMPUTE, a->ready, w->err));
-        TRY(b->backend->copy_peer(b->device, LR_QUEUE_COMPUTE, dst, a->device, src, bytes, w->err));
-        TRY(b->backend->event_record(b->device, LR_QUEUE_COMPUTE, b->taken, w->err));
+        LR_TRY(a->backend->event_record(a->device, LR_QUEUE_COMPUTE, a->ready, w->err));
+        LR_TRY(b->backend->event_wait(b->device, LR_QUEUE_COMPUTE, a->ready, w->err));
+        LR_TRY(b->backend->copy_peer(b->device, LR_QUEUE_COMPUTE, dst, a->device, src, bytes, w->err));
+        LR_TRY(b->backend->event_record(b->device, LR_QUEUE_COMPUTE, b->taken, w->err));
         return a->backend->event_wait(a->device, LR_QUEUE_COMPUTE, b->taken, w->err);
     }
     lr_place *p = a->backend ? a : b;
     uint8_t *pinned = p->pinned + (c == X ? p->plan->pinned_x : p->plan->pinned_hidden);
     lr_event *sent = c == X ? p->x_sent : p->hidden_sent;
     if (p == b) {
-        TRY(p->backend->event_sync(p->device, sent, w->err));
+        LR_TRY(p->backend->event_sync(p->device, sent, w->err));
         memcpy(pinned, src, bytes);
-        TRY(p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, dst, 0, pinned, 0, bytes, 1, w->err));
+        LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, dst, 0, pinned, 0, bytes, 1, w->err));
         return p->backend->event_record(p->device, LR_QUEUE_COMPUTE, sent, w->err);
     }
-    TRY(p->backend->copy_out(p->device, LR_QUEUE_COMPUTE, pinned, 0, src, 0, bytes, 1, w->err));
-    TRY(p->backend->event_record(p->device, LR_QUEUE_COMPUTE, sent, w->err));
-    TRY(p->backend->event_sync(p->device, sent, w->err));
+    LR_TRY(p->backend->copy_out(p->device, LR_QUEUE_COMPUTE, pinned, 0, src, 0, bytes, 1, w->err));
+    LR_TRY(p->backend->event_record(p->device, LR_QUEUE_COMPUTE, sent, w->err));
+    LR_TRY(p->backend->event_sync(p->device, sent, w->err));
     memcpy(dst, pinned, bytes);
     return LLMRUN_OK;
 }
@@ -130,7 +141,7 @@ static llmrun_status move(const work *w, channel c, int from, int to, int64_t ro
 
 /* Float rows that matmuls read: x itself, or its norm, which y has room for; or rows that are packed already.          */
 typedef struct input {
-    const float *x, *norm; /* norm: weight, or NULL */
+    const float *x, *norm, *bias; /* norm: weight, or NULL; bias of the norm, or NULL */
     float *y;
     const lr_act *packed;
     int64_t n, cols;
@@ -144,10 +155,15 @@ static lr_act_format common_format(const lr_place *p, const lr_matrix *const *m,
     return format;
 }
 
+/* Where blocks are scaled by r before they are added, all of x is kept divided by r: norms see no difference when eps is
+ * divided by its square.                                                                                              */
+static float norm_eps(const lr_hparams *h) { return h->norm_eps / (h->residual_scale * h->residual_scale); }
+
 /* Runs the norm, into `out` alone where the place can.                                                                 */
 static llmrun_status norm(const work *w, lr_place *p, const input *in, const lr_act *out) {
-    lr_norm_args a = { .y = p->backend && out ? NULL : in->y, .x = in->x, .w = in->norm, .dim = in->cols,
-                          .x_stride = in->cols, .y_stride = in->cols, .eps = w->e->binding.hparams.norm_eps };
+    const lr_hparams *h = &w->e->binding.hparams;
+    lr_norm_args a = { .y = p->backend && out ? NULL : in->y, .x = in->x, .w = in->norm, .b = in->bias, .dim = in->cols,
+                       .x_stride = in->cols, .y_stride = in->cols, .eps = norm_eps(h), .center = h->layer_norm };
     return p->ops->norm(p->device, &a, in->n, out, w->err);
 }
 
@@ -161,7 +177,7 @@ static llmrun_status products(const work *w, lr_place *p, const input *in, const
     lr_act_format all = common_format(p, m, count, in->n);
     bool pack_with_norm = in->norm && all != LR_ACT_NONE && all != LR_ACT_F32, done[3] = { false };
     lr_act act = act_at(p, in, all == LR_ACT_NONE ? LR_ACT_F32 : all);
-    if (in->norm) TRY(norm(w, p, in, pack_with_norm ? &act : NULL));
+    if (in->norm) LR_TRY(norm(w, p, in, pack_with_norm ? &act : NULL));
     const float *rows = in->norm ? in->y : in->x;
     for (int first = 0; first < count; first++) {
         if (done[first]) continue;
@@ -172,7 +188,7 @@ static llmrun_status products(const work *w, lr_place *p, const input *in, const
             act = (lr_act){ .format = format, .n = in->n, .cols = in->cols, .values = rows };
         } else if (!pack_with_norm) {
             act = act_at(p, in, format);
-            TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = rows, .out = act }, w->err));
+            LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = rows, .out = act }, w->err));
         }
         lr_matmul_args args[3];
         int n = 0;
@@ -182,12 +198,33 @@ static llmrun_status products(const work *w, lr_place *p, const input *in, const
             args[n++] = (lr_matmul_args){ .y = y[i], .y_stride = m[i]->rows, .w = *m[i], .x = act,
                                           .bias = bias ? bias[i] : NULL, .accumulate = accumulate };
         }
-        TRY(p->ops->matmul(p->device, args, n, w->err));
+        LR_TRY(p->ops->matmul(p->device, args, n, w->err));
     }
     return LLMRUN_OK;
 }
 
+/* x += m in + bias; with a norm in between where the family has one there.                                             */
+static llmrun_status add_product(const work *w, lr_place *p, const input *in, const lr_matrix *m, const float *bias,
+                                 const float *post_norm) {
+    const lr_hparams *h = &w->e->binding.hparams;
+    float *x = floats(p, p->buffers->x), *y = floats(p, p->buffers->y);
+    LR_TRY(products(w, p, in, &m, post_norm ? &y : &x, &bias, 1, !post_norm));
+    if (!post_norm) return LLMRUN_OK;
+    lr_norm_args a = { .y = x, .x = y, .w = post_norm, .dim = h->dim, .x_stride = h->dim, .y_stride = h->dim,
+                       .eps = h->norm_eps, .center = h->layer_norm, .accumulate = true };
+    return p->ops->norm(p->device, &a, in->n, NULL, w->err);
+}
+
 /* ---- the groups of a layer ---- */
+
+/* The feed-forward's input.  Where it is parallel to attention, `h` keeps it (see attention).                          */
+static input ffn_input(const work *w, const lr_place *p, const lr_layer *l) {
+    const lr_hparams *h = &w->e->binding.hparams;
+    const lr_plan_buffers *b = p->buffers;
+    if (h->parallel) return (input){ .x = floats(p, b->h), .n = w->p->n, .cols = h->dim };
+    return (input){ .x = floats(p, b->x), .norm = l->ffn_norm, .bias = l->b_ffn_norm, .y = floats(p, b->y),
+                    .n = w->p->n, .cols = h->dim };
+}
 
 static llmrun_status attention(const work *w, lr_place *p, int32_t layer, const lr_layer *l) {
     const lr_hparams *h = &w->e->binding.hparams;
@@ -197,15 +234,23 @@ static llmrun_status attention(const work *w, lr_place *p, int32_t layer, const 
     if (p->backend) seqs += (size_t)w->e->seq_list[layer] * (size_t)w->e->plan.n_sessions;
     else fill_seqs(w, layer, seqs);
 
-    input in = { .x = floats(p, b->x), .norm = l->attn_norm, .y = floats(p, b->y), .n = n, .cols = h->dim };
-    TRY(products(w, p, &in, (const lr_matrix *const[]){ &l->wq, &l->wk, &l->wv },
+    if (h->parallel) {
+        input ffn = { .x = floats(p, b->x), .norm = l->ffn_norm, .bias = l->b_ffn_norm, .y = floats(p, b->h), .n = n,
+                      .cols = h->dim };
+        LR_TRY(norm(w, p, &ffn, NULL));
+    }
+    input in = { .x = floats(p, b->x), .norm = l->attn_norm, .bias = l->b_attn_norm, .y = floats(p, b->y), .n = n,
+                 .cols = h->dim };
+    LR_TRY(products(w, p, &in, (const lr_matrix *const[]){ &l->wq, &l->wk, &l->wv },
                  (float *const[]){ floats(p, b->q), floats(p, b->k), floats(p, b->v) },
                  (const float *const[]){ l->bq, l->bk, l->bv }, 3, false));
     lr_qkv_args qkv = { .q = floats(p, b->q), .k = floats(p, b->k), .v = floats(p, b->v), .q_norm = l->q_norm,
-                        .k_norm = l->k_norm, .norm_eps = h->norm_eps, .cos_sin = floats(p, b->cos_sin),
+                        .k_norm = l->k_norm, .norm_rows = h->norm_rows, .norm_eps = h->norm_eps,
+                        .cos_sin = floats(p, b->cos_sin) + (int64_t)lr_layer_rope(h, layer) * n * h->n_rot,
                         .n_heads = h->n_heads, .n_kv_heads = h->n_kv_heads, .head_dim = h->head_dim,
-                        .n_rot = h->n_rot, .rope_adjacent = h->rope_adjacent, .seqs = seqs };
-    TRY(p->ops->qkv(p->device, &qkv, &w->shape, w->err));
+                        .n_rot = h->layer_flags[layer] & LR_LAYER_NO_ROPE ? 0 : h->n_rot,
+                        .rope_adjacent = h->rope_adjacent, .seqs = seqs };
+    LR_TRY(p->ops->qkv(p->device, &qkv, &w->shape, w->err));
 
     const lr_matrix *wo = &l->wo;
     lr_act_format format = p->ops->act(p->device, wo->format, n);
@@ -213,12 +258,12 @@ static llmrun_status attention(const work *w, lr_place *p, int32_t layer, const 
     bool floats_only = format == LR_ACT_F32, device = p->backend != NULL;
     lr_attention_args a = { .out = device && !floats_only ? NULL : floats(p, b->att), .q = qkv.q, .out_stride = q_dim,
                             .q_stride = q_dim, .seqs = seqs, .n_seqs = w->p->n_sessions, .n_heads = h->n_heads,
-                            .head_dim = h->head_dim, .window = l->window, .scale = 1 / sqrtf((float)h->head_dim),
-                            .n_kv_heads = h->n_kv_heads, .kv_format = w->e->plan.kv,
+                            .head_dim = h->head_dim, .window = l->window, .scale = h->attn_scale,
+                            .softcap = h->attn_softcap, .sinks = l->sinks, .n_kv_heads = h->n_kv_heads, .kv_format = w->e->plan.kv,
                             .partial = floats(p, b->partial) };
-    TRY(p->ops->attention(p->device, &a, &w->shape, floats_only ? NULL : &packed, w->err));
+    LR_TRY(p->ops->attention(p->device, &a, &w->shape, floats_only ? NULL : &packed, w->err));
     input att = { .x = floats(p, b->att), .packed = floats_only ? NULL : &packed, .n = n, .cols = q_dim };
-    return products(w, p, &att, &wo, &(float *){ floats(p, b->x) }, &l->bo, 1, true);
+    return add_product(w, p, &att, wo, l->bo, l->attn_post_norm);
 }
 
 /* Leaves the hidden values packed as w_down wants them where that is at the same place, else as floats in `gate`.      */
@@ -229,23 +274,29 @@ static llmrun_status gate_up(const work *w, lr_place *p, const lr_layer *l, lr_a
     float *gate = floats(p, b->gate), *up = floats(p, b->up);
     lr_act out = lr_act_at(format, n, h->hidden_dim, lr_place_at(p, p->plan ? b->act_hidden : b->act));
     if (format == LR_ACT_F32) out.values = gate;
-    input in = { .x = floats(p, b->x), .norm = l->ffn_norm, .y = floats(p, b->y), .n = n, .cols = h->dim };
+    input in = ffn_input(w, p, l);
     const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
-    lr_act_format all = common_format(p, m, 2, n);
+    bool gated = l->w_gate.quants != NULL;
+    lr_act_format all = gated ? common_format(p, m, 2, n) : LR_ACT_NONE;
     if (all == LR_ACT_NONE) {
-        TRY(products(w, p, &in, m, (float *const[]){ gate, up }, (const float *const[]){ l->b_gate, l->b_up }, 2, false));
-        lr_glu_args glu = { .y = gate, .gate = gate, .up = up, .dim = h->hidden_dim, .y_stride = h->hidden_dim,
-                               .in_stride = h->hidden_dim };
+        if (gated)
+            LR_TRY(products(w, p, &in, m, (float *const[]){ gate, up }, (const float *const[]){ l->b_gate, l->b_up }, 2,
+                            false));
+        else
+            LR_TRY(products(w, p, &in, m + 1, &gate, &l->b_up, 1, false));
+        lr_glu_args glu = { .y = gate, .gate = gate, .up = gated ? up : NULL, .dim = h->hidden_dim,
+                            .y_stride = h->hidden_dim, .in_stride = h->hidden_dim, .act = h->act };
         return p->ops->glu(p->device, &glu, n, &out, w->err);
     }
     lr_act act = act_at(p, &in, all);
-    if (all == LR_ACT_F32) act.values = in.y;
-    TRY(norm(w, p, &in, all == LR_ACT_F32 ? NULL : &act));
+    if (all == LR_ACT_F32) act.values = in.norm ? in.y : in.x;
+    if (in.norm) LR_TRY(norm(w, p, &in, all == LR_ACT_F32 ? NULL : &act));
+    else if (all != LR_ACT_F32) LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = in.x, .out = act }, w->err));
     lr_matmul_args args[2] = {
         { .y = gate, .y_stride = h->hidden_dim, .w = l->w_gate, .x = act, .bias = l->b_gate },
         { .y = up, .y_stride = h->hidden_dim, .w = l->w_up, .x = act, .bias = l->b_up },
     };
-    return p->ops->matmul_glu(p->device, args, LR_GLU_SILU, &out, w->err);
+    return p->ops->matmul_glu(p->device, args, h->act, &out, w->err);
 }
 
 static llmrun_status down(const work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there) {
@@ -254,8 +305,7 @@ static llmrun_status down(const work *w, lr_place *p, const lr_layer *l, lr_act_
     lr_act act = lr_act_at(format, w->p->n, h->hidden_dim, lr_place_at(p, p->plan ? b->act_hidden : b->act));
     input in = { .x = floats(p, b->gate), .packed = packed_there && format != LR_ACT_F32 ? &act : NULL, .n = w->p->n,
                  .cols = h->hidden_dim };
-    const lr_matrix *m = &l->w_down;
-    return products(w, p, &in, &m, &(float *){ floats(p, b->x) }, &l->b_down, 1, true);
+    return add_product(w, p, &in, &l->w_down, l->b_down, l->ffn_post_norm);
 }
 
 /* Format of w_down's input at a place; needs no weights, so it also serves a group that is still to be streamed.       */
@@ -265,6 +315,8 @@ static lr_act_format down_format(const work *w, int at, int32_t layer) {
 }
 
 static llmrun_status run_group(work *w, int32_t layer, lr_group g) {
+    bool parallel = w->e->binding.hparams.parallel;
+    if (parallel && g != LR_GROUP_ATTN) return LLMRUN_OK; /* done with attention */
     int at = group_place(w, layer, g);
     lr_place *p = place(w, at);
     lr_layer l = w->e->layers[layer];
@@ -275,20 +327,22 @@ static llmrun_status run_group(work *w, int32_t layer, lr_group g) {
         kv = (lr_stream_kv){ .layer = lr_session_kv(w->p->sessions[0], layer), .turn = kv_turn(w, layer),
                              .position = w->p->sessions[0]->position };
     int before = w->x_at, up_at = group_place(w, layer, LR_GROUP_GATE_UP), down_at = group_place(w, layer, LR_GROUP_DOWN);
-    TRY(move(w, X, before, at, 0));
+    LR_TRY(move(w, X, before, at, 0));
     w->x_at = at;
-    if (streamed) TRY(lr_stream_fetch(w->e, p, layer, g, &l, caches ? &kv : NULL, w->err));
+    if (streamed) LR_TRY(lr_stream_fetch(w->e, p, layer, g, &l, caches ? &kv : NULL, w->err));
     switch (g) {
     case LR_GROUP_ATTN:
-        TRY(attention(w, p, layer, &l));
-        if (caches) TRY(lr_stream_return_kv(p, &kv, w->p->n, w->err));
+        LR_TRY(attention(w, p, layer, &l));
+        if (parallel) LR_TRY(gate_up(w, p, &l, down_format(w, at, layer)));
+        if (parallel) LR_TRY(down(w, p, &l, down_format(w, at, layer), true));
+        if (caches) LR_TRY(lr_stream_return_kv(p, &kv, w->p->n, w->err));
         break;
     case LR_GROUP_GATE_UP:
-        TRY(gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
+        LR_TRY(gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
         break;
     default:
-        TRY(move(w, HIDDEN, up_at, at, 0));
-        TRY(down(w, p, &l, down_format(w, at, layer), up_at == at));
+        LR_TRY(move(w, HIDDEN, up_at, at, 0));
+        LR_TRY(down(w, p, &l, down_format(w, at, layer), up_at == at));
     }
     return streamed ? lr_stream_release(p, g, w->err) : LLMRUN_OK;
 }
@@ -296,23 +350,36 @@ static llmrun_status run_group(work *w, int32_t layer, lr_group g) {
 /* ---- the ends ---- */
 
 static llmrun_status embed(work *w) {
+    const lr_hparams *h = &w->e->binding.hparams;
     int at = w->e->plan.embed_place;
     lr_place *p = place(w, at);
-    lr_embed_args a = { .x = floats(p, p->buffers->x),
-                        .ids = at == LR_PLACE_HOST ? w->p->ids : lr_place_at(p, p->buffers->ids),
-                        .table = w->e->embed,
-                        .scale = 1 };
+    bool host = at == LR_PLACE_HOST;
+    int32_t *ids = h->n_pos || !host ? lr_place_at(p, p->buffers->ids) : NULL; /* host: positions alone */
+    lr_embed_args a = { .x = floats(p, p->buffers->x), .ids = host ? w->p->ids : ids, .table = w->e->embed,
+                        .scale = h->embed_scale / h->residual_scale };
     w->x_at = at;
+    LR_TRY(p->ops->embed(p->device, &a, w->p->n, w->err));
+    if (!h->n_pos) return LLMRUN_OK;
+    if (host) fill_positions(w, ids);
+    a.ids = host ? ids : ids + w->e->plan.n_batch;
+    a.table = w->e->positions;
+    a.accumulate = true;
     return p->ops->embed(p->device, &a, w->p->n, w->err);
 }
 
 /* Norm and head of rows [row, row + n).                                                                                */
 static llmrun_status head_rows(const work *w, lr_place *p, int64_t row, int64_t n, float *logits) {
     const lr_hparams *h = &w->e->binding.hparams;
-    input in = { .x = floats(p, p->buffers->x) + row * h->dim, .norm = w->e->out_norm, .y = floats(p, p->buffers->y),
-                 .n = n, .cols = h->dim };
+    input in = { .x = floats(p, p->buffers->x) + row * h->dim, .norm = w->e->out_norm,
+                 .bias = w->e->b_out_norm, .y = floats(p, p->buffers->y), .n = n, .cols = h->dim };
     const lr_matrix *m = &w->e->head;
-    return products(w, p, &in, &m, &logits, NULL, 1, false);
+    return products(w, p, &in, &m, &logits, &w->e->b_head, 1, false);
+}
+
+static void cap(const work *w, float *logits, int64_t rows) {
+    const lr_hparams *h = &w->e->binding.hparams;
+    lr_softcap_args a = { .x = logits, .dim = h->n_vocab, .cap = h->logit_softcap };
+    if (h->logit_softcap > 0) lr_threads_run(w->e->threads, w->e->ops.softcap, &a, rows, 1);
 }
 
 static llmrun_status head(work *w, bool recorded) {
@@ -321,19 +388,20 @@ static llmrun_status head(work *w, bool recorded) {
     lr_place *p = place(w, at);
     int64_t row = w->p->logits_from, n = w->p->n, step = p->backend ? plan->logit_rows : n;
     size_t row_bytes = (size_t)w->e->binding.hparams.n_vocab * sizeof(float);
-    TRY(move(w, X, w->x_at, at, row));
+    LR_TRY(move(w, X, w->x_at, at, row));
     for (float *to = w->p->logits; row < n; row += step) {
         int64_t rows = lr_min(step, n - row);
         float *logits = p->backend ? floats(p, p->buffers->logits) : to;
-        if (!recorded) TRY(head_rows(w, p, row, rows, logits));
+        if (!recorded) LR_TRY(head_rows(w, p, row, rows, logits));
         if (p->backend) {
             uint8_t *pinned = p->pinned + p->plan->pinned_logits;
-            TRY(p->backend->copy_out(p->device, LR_QUEUE_COMPUTE, pinned, 0, logits, 0, (size_t)rows * row_bytes, 1,
+            LR_TRY(p->backend->copy_out(p->device, LR_QUEUE_COMPUTE, pinned, 0, logits, 0, (size_t)rows * row_bytes, 1,
                                      w->err));
-            TRY(p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->x_sent, w->err));
-            TRY(p->backend->event_sync(p->device, p->x_sent, w->err));
+            LR_TRY(p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->x_sent, w->err));
+            LR_TRY(p->backend->event_sync(p->device, p->x_sent, w->err));
             memcpy(to, pinned, (size_t)rows * row_bytes);
         }
+        cap(w, to, rows);
         to += (size_t)rows * (size_t)w->e->binding.hparams.n_vocab;
     }
     return LLMRUN_OK;
@@ -374,7 +442,7 @@ static const lr_recording *recording_at(const work *w, int32_t step) {
 }
 
 static llmrun_status record(work *w, lr_place *p, lr_recording *r) {
-    TRY(p->backend->graph_begin(p->device, w->err));
+    LR_TRY(p->backend->graph_begin(p->device, w->err));
     llmrun_status status = LLMRUN_OK;
     for (int32_t s = r->first; s <= r->last && !status; s++)
         status = s == head_step(w->e) ? head_rows(w, p, 0, 1, floats(p, p->buffers->logits))
@@ -395,7 +463,7 @@ llmrun_status lr_forward_record(llmrun_engine *e, llmrun_error *err) {
         lr_recording *r = &e->recordings[e->n_recordings++];
         *r = (lr_recording){ .first = first, .last = step - 1, .place = at };
         w.x_at = at;
-        TRY(record(&w, place(&w, at), r));
+        LR_TRY(record(&w, place(&w, at), r));
     }
     return LLMRUN_OK;
 }
@@ -407,27 +475,27 @@ static llmrun_status run_pass(work *w) {
     int32_t n_steps = head_step(e);
     bool wants_logits = w->p->logits_from < w->p->n, head_done = false;
     if (e->plan.n_host_layers > 0) fill_cos_sin(w, floats(&e->host, e->host.buffers->cos_sin));
-    for (int gpu = 0; gpu < e->plan.n_gpus; gpu++) TRY(send_header(w, gpu));
-    TRY(embed(w));
+    for (int gpu = 0; gpu < e->plan.n_gpus; gpu++) LR_TRY(send_header(w, gpu));
+    LR_TRY(embed(w));
     for (int32_t step = 0; step < n_steps; step++) {
         if (cancelled(w->p)) return lr_fail(w->err, LLMRUN_CANCELLED, "eval: cancelled");
         if (e->plan.disk_bytes > 0 && step % LR_N_GROUPS == 0) lr_stream_read_ahead(e, step / LR_N_GROUPS + 1);
         const lr_recording *r = recording_at(w, step);
         if (!r) {
-            TRY(run_group(w, step / LR_N_GROUPS, (lr_group)(step % LR_N_GROUPS)));
+            LR_TRY(run_group(w, step / LR_N_GROUPS, (lr_group)(step % LR_N_GROUPS)));
             continue;
         }
         lr_place *p = place(w, r->place);
-        TRY(move(w, X, w->x_at, r->place, 0));
+        LR_TRY(move(w, X, w->x_at, r->place, 0));
         w->x_at = r->place;
-        TRY(p->backend->graph_launch(p->device, r->graph, w->err));
+        LR_TRY(p->backend->graph_launch(p->device, r->graph, w->err));
         head_done = r->last == n_steps;
         step = r->last;
     }
-    if (wants_logits) TRY(head(w, head_done));
+    if (wants_logits) LR_TRY(head(w, head_done));
     /* The head's GPU has waited for the others, but only they know whether what they sent was right. */
-    if (wants_logits && e->plan.n_gpus > 1) TRY(lr_engine_settle(e, w->err));
-    for (int gpu = 0; gpu < e->plan.n_gpus && w->streams; gpu++) TRY(lr_stream_drain(&e->gpus[gpu], w->err));
+    if (wants_logits && e->plan.n_gpus > 1) LR_TRY(lr_engine_settle(e, w->err));
+    for (int gpu = 0; gpu < e->plan.n_gpus && w->streams; gpu++) LR_TRY(lr_stream_drain(&e->gpus[gpu], w->err));
     return LLMRUN_OK;
 }
 

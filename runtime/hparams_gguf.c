@@ -57,6 +57,7 @@ static llmrun_status read_integers(lr_hparams *h, source *s) {
         llmrun_status status = find_scalar(s, row->gguf);
         if (status) return status;
         if (fallback == LR_FROM_HEADS) fallback = h->n_heads;
+        if (fallback == LR_FOUR_DIMS) fallback = 4 * (int64_t)h->dim;
         if (fallback == LR_FROM_DIM) {
             if (!lr_config_find(s->c, s->key) && h->dim % h->n_heads != 0)
                 return lr_fail(s->err, LLMRUN_FORMAT, "%s: embedding_length %d is not a multiple of attention.head_count %d",
@@ -80,42 +81,73 @@ static llmrun_status number(source *s, const char *name, double fallback, float 
     return status;
 }
 
-static llmrun_status read_scaling(lr_hparams *h, source *s) {
+static llmrun_status read_numbers(lr_hparams *h, source *s) {
+    for (size_t i = 0; i < lr_n_number_rows; i++) {
+        const lr_number_row *row = &lr_number_rows[i];
+        const char *name = row->gguf[0];
+        for (size_t k = 0; k < LR_COUNT(row->gguf) && row->gguf[k]; k++)
+            if (lr_config_find(s->c, key_of(s, row->gguf[k]))) name = row->gguf[k];
+        float *out = (float *)((char *)h + row->offset);
+        *out = (float)row->fallback;
+        if (!lr_config_find(s->c, key_of(s, name))) continue;
+        llmrun_status status = number(s, name, 1, out);
+        if (status) return status;
+    }
+    return LLMRUN_OK;
+}
+
+static llmrun_status read_scaling(lr_rope *r, source *s) {
     const char *type = lr_config_string(s->c, key_of(s, "rope.scaling.type"));
     char shown[40];
     float old = 1;
     llmrun_status status = number(s, "rope.scale_linear", 1, &old);
-    if (!status) status = number(s, "rope.scaling.factor", (double)old, &h->rope_factor);
+    if (!status) status = number(s, "rope.scaling.factor", (double)old, &r->factor);
     if (status) return status;
-    if (!type) type = h->rope_factor != 1 ? "linear" : "none"; /* as files from before the key */
+    if (!type) type = r->factor != 1 ? "linear" : "none"; /* as files from before the key */
     if (strcmp(type, "none") == 0)
-        h->rope_scaling = LR_ROPE_NONE;
+        r->scaling = LR_ROPE_NONE;
     else if (strcmp(type, "linear") == 0)
-        h->rope_scaling = LR_ROPE_LINEAR;
+        r->scaling = LR_ROPE_LINEAR;
     else if (strcmp(type, "yarn") == 0)
-        h->rope_scaling = LR_ROPE_YARN;
+        r->scaling = LR_ROPE_YARN;
     else
         return lr_fail(s->err, LLMRUN_UNSUPPORTED, "%s: %s.rope.scaling.type \"%s\" is not supported; known: none, linear, "
                        "yarn", s->c->path, s->arch, lr_printable(shown, sizeof shown, type, strlen(type)));
     return LLMRUN_OK;
 }
 
-static llmrun_status read_rope(lr_hparams *h, source *s) {
+static llmrun_status read_rope(lr_hparams *h, const lr_family *family, source *s) {
     int64_t rotated, original;
+    lr_rope *r = &h->rope[0];
     llmrun_status status = lr_config_int(s->c, key_of(s, "rope.dimension_count"), 1, LR_MAX_ROT, h->head_dim, &rotated,
                                          s->err);
     if (!status) h->n_rot = (int32_t)rotated;
-    if (!status) status = number(s, "rope.freq_base", 10000, &h->rope_theta);
-    if (!status) status = read_scaling(h, s);
-    if (!status) status = number(s, "rope.scaling.attn_factor", 1, &h->rope_attn_factor);
-    if (!status) status = number(s, "rope.scaling.yarn_beta_fast", 32, &h->rope_beta_fast);
-    if (!status) status = number(s, "rope.scaling.yarn_beta_slow", 1, &h->rope_beta_slow);
+    if (!status) status = number(s, "rope.freq_base", 10000, &r->theta);
+    if (!status) status = read_scaling(r, s);
+    if (!status) status = number(s, "rope.scaling.attn_factor", 1, &r->attn_factor);
+    if (!status) status = number(s, "rope.scaling.yarn_beta_fast", 32, &r->beta_fast);
+    if (!status) status = number(s, "rope.scaling.yarn_beta_slow", 1, &r->beta_slow);
     if (!status)
         status = lr_config_int(s->c, key_of(s, "rope.scaling.original_context_length"), 1, 1 << 30, h->n_ctx_train,
                                &original, s->err);
     if (status) return status;
-    h->rope_n_ctx_orig = (int32_t)original;
-    if (h->rope_scaling == LR_ROPE_YARN) h->rope_attn_factor *= (float)(0.1 * log(h->rope_factor) + 1);
+    r->n_ctx_orig = (int32_t)original;
+    if (r->scaling == LR_ROPE_YARN) r->attn_factor *= (float)(0.1 * log(r->factor) + 1);
+    h->n_ropes = family->local_theta > 0 ? 2 : 1;
+    h->rope[1] = (lr_rope){ .theta = family->local_theta, .attn_factor = 1 };
+    return number(s, "rope.freq_base_swa", (double)family->local_theta, &h->rope[1].theta);
+}
+
+/* Where the container does not say, the family's rule does.                                                           */
+static llmrun_status read_layers(lr_hparams *h, const lr_family *family, source *s) {
+    int64_t window = 0, every = family->full_every;
+    llmrun_status status = lr_config_int(s->c, key_of(s, "attention.sliding_window"), 0, 1 << 30, 0, &window, s->err);
+    if (status) return status;
+    h->window = family->window_needs_flag ? 0 : (int32_t)window; /* the flag is not in GGUF, and hardly ever set */
+    for (int32_t l = 0; l < h->n_layers; l++) {
+        if (every > 0 && (l + 1) % every == 0) h->layer_flags[l] |= LR_LAYER_FULL;
+        if (family->no_rope_every > 0 && (l + 1) % family->no_rope_every == 0) h->layer_flags[l] |= LR_LAYER_NO_ROPE;
+    }
     return LLMRUN_OK;
 }
 
@@ -153,16 +185,17 @@ static llmrun_status read_special(lr_hparams *h, const lr_gguf *g, const char *p
 
 llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, const lr_checkpoint *c, llmrun_error *err) {
     source s = { .c = &c->config, .err = err };
-    int64_t window = 0;
-    *h = (lr_hparams){ .bos = -1, .rope_low_freq = 1, .rope_high_freq = 4 };
+    *h = (lr_hparams){ .bos = -1, .rope = { { .low_freq = 1, .high_freq = 4 } } };
     llmrun_status status = find_family(family, &s);
     if (!status) status = read_integers(h, &s);
-    if (!status) status = read_rope(h, &s);
-    if (!status) status = number(&s, "attention.layer_norm_rms_epsilon", 1e-5, &h->norm_eps);
-    if (!status) status = lr_config_int(s.c, key_of(&s, "attention.sliding_window"), 0, 1 << 30, 0, &window, err);
+    if (!status) status = read_numbers(h, &s);
+    if (!status) status = read_rope(h, *family, &s);
+    if (!status) status = read_layers(h, *family, &s);
     if (status) return status;
-    h->window = (*family)->window_needs_flag ? 0 : (int32_t)window; /* the flag is not in GGUF, and hardly ever set */
+    h->act = (*family)->act;
+    h->parallel = lr_config_bool(&c->config, key_of(&s, "use_parallel_residual"), (*family)->parallel);
     h->rope_adjacent = (*family)->gguf_adjacent;
+    lr_hparams_settle(h, *family);
     const char *wrong = lr_hparams_check(h);
     if (wrong) return lr_fail(err, LLMRUN_FORMAT, "%s: %s", s.c->path, wrong);
     return read_special(h, &c->gguf, s.c->path, err);

@@ -22,9 +22,29 @@ static void count_types(const llmrun_engine *e, tally by_format[LR_N_FORMATS]) {
 
 static const char *rope_name(lr_rope_scaling s) {
     static const char *const names[] = {
-        [LR_ROPE_NONE] = "none", [LR_ROPE_LINEAR] = "linear", [LR_ROPE_LLAMA3] = "llama3", [LR_ROPE_YARN] = "yarn"
+        [LR_ROPE_NONE] = "none", [LR_ROPE_LINEAR] = "linear", [LR_ROPE_LLAMA3] = "llama3", [LR_ROPE_YARN] = "yarn",
+        [LR_ROPE_LONG] = "longrope"
     };
     return names[s];
+}
+
+static int32_t count_windowed(const lr_hparams *h) {
+    int32_t n = 0;
+    for (int32_t l = 0; l < h->n_layers; l++) n += lr_layer_windowed(h, l);
+    return n;
+}
+
+static void rope_text(const lr_hparams *h, lr_text *out) {
+    const lr_rope *r = &h->rope[0];
+    if (!h->n_rot) {
+        lr_text_add(out, "\npositions   a table of %d\n", h->n_pos);
+        return;
+    }
+    lr_text_add(out, "\nrope        theta %g, scaling %s", (double)r->theta, rope_name(r->scaling));
+    if (r->scaling != LR_ROPE_NONE) lr_text_add(out, " by %g", (double)r->factor);
+    if (h->n_rot != h->head_dim) lr_text_add(out, ", %d of %d values of a head", h->n_rot, h->head_dim);
+    if (h->n_ropes > 1) lr_text_add(out, "; theta %g in layers with the window", (double)h->rope[1].theta);
+    lr_text_add(out, "\n");
 }
 
 void lr_info_text(const llmrun_engine *e, lr_text *out) {
@@ -38,10 +58,9 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
     lr_text_add(out, "shape       %d layers, dim %d, hidden %d, vocabulary %d\n", h->n_layers, h->dim, h->hidden_dim,
                 h->n_vocab);
     lr_text_add(out, "attention   %d heads, %d KV heads, head_dim %d", h->n_heads, h->n_kv_heads, h->head_dim);
-    if (h->window) lr_text_add(out, ", sliding window %d from layer %d", h->window, h->window_from);
-    lr_text_add(out, "\nrope        theta %g, scaling %s", (double)h->rope_theta, rope_name(h->rope_scaling));
-    if (h->rope_scaling != LR_ROPE_NONE) lr_text_add(out, " by %g", (double)h->rope_factor);
-    lr_text_add(out, "\ncontext     %d tokens\n", h->n_ctx_train);
+    if (h->window) lr_text_add(out, ", sliding window %d in %d of %d layers", h->window, count_windowed(h), h->n_layers);
+    rope_text(h, out);
+    lr_text_add(out, "context     %d tokens\n", h->n_ctx_train);
     lr_text_add(out, "head        %s\n",
                 lr_binding_find(&e->binding, LR_HEAD, -1) >= 0 && lr_binding_find(&e->binding, LR_EMBED, -1) >= 0
                     ? "own matrix"
@@ -73,12 +92,12 @@ void lr_info_json(const llmrun_engine *e, lr_text *out) {
                     { "hidden_dim", h->hidden_dim }, { "n_heads", h->n_heads },
                     { "n_kv_heads", h->n_kv_heads }, { "head_dim", h->head_dim },
                     { "n_vocab", h->n_vocab },       { "n_ctx_train", h->n_ctx_train },
-                    { "window", h->window },         { "window_from", h->window_from },
+                    { "window", h->window },         { "window_layers", count_windowed(h) },
                     { "n_rot", h->n_rot },           { "n_tensors", (int64_t)e->binding.n } };
     for (size_t i = 0; i < LR_COUNT(numbers); i++)
         lr_text_add(out, ",\"%s\":%lld", numbers[i].name, (long long)numbers[i].value);
     lr_text_add(out, ",\"norm_eps\":%.9g,\"rope_theta\":%.9g,\"rope_scaling\":\"%s\",\"rope_factor\":%.9g",
-                (double)h->norm_eps, (double)h->rope_theta, rope_name(h->rope_scaling), (double)h->rope_factor);
+                (double)h->norm_eps, (double)h->rope[0].theta, rope_name(h->rope[0].scaling), (double)h->rope[0].factor);
     lr_text_add(out, ",\"weights\":{");
     for (int f = 0, n = 0; f < LR_N_FORMATS; f++)
         if (by_format[f].tensors)

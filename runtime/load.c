@@ -25,6 +25,11 @@ static const struct {
 } vectors[] = {
     { LR_ATTN_NORM, offsetof(lr_layer, attn_norm) },
     { LR_FFN_NORM, offsetof(lr_layer, ffn_norm) },
+    { LR_B_ATTN_NORM, offsetof(lr_layer, b_attn_norm) },
+    { LR_B_FFN_NORM, offsetof(lr_layer, b_ffn_norm) },
+    { LR_ATTN_POST_NORM, offsetof(lr_layer, attn_post_norm) },
+    { LR_FFN_POST_NORM, offsetof(lr_layer, ffn_post_norm) },
+    { LR_SINKS, offsetof(lr_layer, sinks) },
     { LR_Q_NORM, offsetof(lr_layer, q_norm) },
     { LR_K_NORM, offsetof(lr_layer, k_norm) },
     { LR_BQ, offsetof(lr_layer, bq) },
@@ -39,7 +44,7 @@ static const struct {
 lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     const lr_plan_tensor *t = &e->binding.tensors[i];
     const lr_plan_placement *p = &e->plan.placements[i];
-    const void *at = e->binding.files[i] ? e->binding.files[i]->data : NULL;
+    const void *at = lr_source_bytes(&e->binding.sources[i]);
     if (p->place != LR_PLACE_HOST) at = e->gpus[p->place].arena + p->offset;
     else if (p->converted) at = e->plan_input.cached ? e->cache.weights + p->block_offset : e->arena + p->offset;
     return lr_matrix_at(p->format, t->rows, t->cols, at);
@@ -59,12 +64,15 @@ static void fill_tables(llmrun_engine *e) {
         if (t->layer >= 0) lr_layer_set(&e->layers[t->layer], t->role, m);
         else if (t->role == LR_EMBED) e->embed = m;
         else if (t->role == LR_HEAD) e->head = m;
+        else if (t->role == LR_POSITIONS) e->positions = m;
         else if (t->role == LR_OUT_NORM) e->out_norm = m.quants;
+        else if (t->role == LR_B_OUT_NORM) e->b_out_norm = m.quants;
+        else if (t->role == LR_B_HEAD) e->b_head = m.quants;
     }
     if (!e->head.quants) e->head = e->embed;
     if (!e->embed.quants) e->embed = e->head;
     const lr_hparams *h = &e->binding.hparams;
-    for (int32_t l = 0; l < h->n_layers; l++) e->layers[l].window = l >= h->window_from ? h->window : 0;
+    for (int32_t l = 0; l < h->n_layers; l++) e->layers[l].window = lr_layer_windowed(h, l) ? h->window : 0;
 }
 
 /* ---- weights ---- */
@@ -120,14 +128,17 @@ static llmrun_status convert(llmrun_engine *e, llmrun_error *err) {
         goto done;
     }
     for (size_t i = 0; i < e->binding.n; i++) {
-        const lr_tensor *t = e->binding.files[i];
+        const lr_source *source = &e->binding.sources[i];
+        const lr_tensor *t = source->tensor;
         const lr_plan_tensor *want = &e->binding.tensors[i];
         const lr_plan_placement *p = &e->plan.placements[i];
         if (!p->converted || p->place != LR_PLACE_HOST) continue;
         bool vector = want->cols == 1;
+        const uint8_t *bytes = lr_source_bytes(source);
         index[n] = i;
         jobs[n++] = (lr_upload_job){ .name = t->name,
-                                     .src = t->data,
+                                     .src = bytes,
+                                     .source = bytes ? NULL : source,
                                      .from_file = !e->checkpoint.files[t->file].heap,
                                      .dtype = t->dtype,
                                      .rows = vector ? 1 : want->rows,
@@ -199,16 +210,17 @@ static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
     const lr_plan *p = &e->plan;
     e->arena = lr_alloc_aligned(p->arena_bytes);
     if (!e->arena) return lr_fail_nomem(err, "arena", p->arena_bytes);
-    int32_t n_layers = e->binding.hparams.n_layers;
+    const lr_hparams *h = &e->binding.hparams;
+    int32_t n_layers = h->n_layers;
     e->layers = lr_zalloc((size_t)n_layers, sizeof *e->layers);
     e->slot_taken = lr_zalloc((size_t)p->n_sessions, sizeof *e->slot_taken);
-    e->rope_freq = lr_zalloc((size_t)e->binding.hparams.n_rot / 2, sizeof *e->rope_freq);
+    e->rope_freq = lr_zalloc((size_t)(h->n_ropes * h->n_rot / 2 + 1), sizeof *e->rope_freq);
     e->seq_list = lr_zalloc((size_t)n_layers, sizeof *e->seq_list);
     if (!e->layers || !e->slot_taken || !e->rope_freq || !e->seq_list)
         return lr_fail_nomem(err, "layer table", (size_t)n_layers * sizeof *e->layers);
     if (pthread_mutex_init(&e->lock, NULL) != 0) return lr_fail(err, LLMRUN_NOMEM, "engine: cannot make a lock");
     e->has_lock = true;
-    lr_rope_frequencies(&e->binding.hparams, e->rope_freq);
+    for (int32_t i = 0; i < h->n_ropes; i++) lr_rope_frequencies(h, i, p->n_ctx, e->rope_freq + i * (h->n_rot / 2));
     lr_binding_scale_rope(&e->binding, e->rope_freq);
     llmrun_status status = lr_threads_open(&e->threads, p->n_threads, err);
     if (status) return status;

@@ -35,12 +35,15 @@ static llmrun_status fill_from_bytes(const loader *k, const chunk *c, const uint
 
 static llmrun_status fill_by_converting(const loader *k, const chunk *c) {
     llmrun_engine *e = k->e;
-    const lr_tensor *t = e->binding.files[c->tensor];
+    const lr_source *source = &e->binding.sources[c->tensor];
+    const lr_tensor *t = source->tensor;
     const lr_plan_tensor *want = &e->binding.tensors[c->tensor];
     const lr_plan_placement *p = &e->plan.placements[c->tensor];
+    const uint8_t *bytes = lr_source_bytes(source);
     uint64_t skip = lr_dtype_bytes(t->dtype, (uint64_t)c->row * (uint64_t)want->cols);
     lr_upload_job job = { .name = t->name,
-                          .src = (const uint8_t *)t->data + skip,
+                          .src = bytes ? bytes + skip : NULL,
+                          .source = bytes ? NULL : source,
                           .dtype = t->dtype,
                           .rows = c->n,
                           .cols = want->cols,
@@ -64,7 +67,7 @@ static llmrun_status fill(const loader *k, const chunk *c) {
     const lr_plan_tensor *t = &e->binding.tensors[c->tensor];
     if (k->random)
         return lr_random_weights(c->slot, p->format, c->n, t->cols, t->cols == 1 ? 1.0f : 0.0f, k->err);
-    if (!p->converted) return fill_from_bytes(k, c, e->binding.files[c->tensor]->data);
+    if (!p->converted) return fill_from_bytes(k, c, lr_source_bytes(&e->binding.sources[c->tensor]));
     if (e->plan_input.cached) return fill_from_bytes(k, c, e->cache.weights + p->block_offset);
     return fill_by_converting(k, c);
 }
@@ -97,12 +100,13 @@ static llmrun_status load_tensor(loader *k, size_t i) {
     const lr_plan_tensor *t = &e->binding.tensors[i];
     lr_plan_placement *placement = &e->plan.placements[i];
     lr_place *p = &e->gpus[placement->place];
-    const lr_tensor *file = e->binding.files[i];
+    const lr_source *source = &e->binding.sources[i];
+    const lr_tensor *file = source->tensor;
     chunk c = { .tensor = i };
     /* f16 was wanted for a file of wider range: look first, because a chunk cannot know of the next. */
     if (placement->converted && !e->plan_input.cached && !k->random && placement->format == LR_F16 &&
         e->plan_input.quant == LR_FORMAT_NONE &&
-        !lr_upload_range_fits_f16(file->data, file->dtype, t->rows * t->cols))
+        !lr_upload_range_fits_f16(source))
         placement->format = LR_BF16;
     if (!lr_format_measure(placement->format, (uint64_t)t->rows, (uint64_t)t->cols, &c.whole))
         return lr_fail(k->err, LLMRUN_INTERNAL, "load: tensor %zu: measured before, now too large", i);
@@ -122,7 +126,8 @@ static llmrun_status load_tensor(loader *k, size_t i) {
         if (!status && !lr_progress(&e->report, "load", (double)k->done / (double)k->total))
             status = lr_fail(k->err, LLMRUN_CANCELLED, "load: cancelled");
     }
-    if (file && !e->checkpoint.files[file->file].heap) forget(file, file->bytes);
+    bool last = i + 1 == e->binding.n || e->binding.sources[i + 1].tensor != file; /* of a fused one the next part follows */
+    if (file && last && !e->checkpoint.files[file->file].heap) forget(file, file->bytes);
     return status;
 }
 

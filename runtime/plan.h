@@ -11,14 +11,15 @@
 
 /* What is placed as one: the tensors that one step of a layer reads.                                                 */
 typedef enum lr_group {
-    LR_GROUP_ATTN,    /* attn_norm, wq, wk, wv, wo, their biases, q_norm, k_norm; and the layer's KV cache */
+    LR_GROUP_ATTN,    /* attn_norm, wq, wk, wv, wo, their biases, q_norm, k_norm; and the layer's KV cache.  Where
+                       * attention and feed-forward are parallel, all of the layer: the other two are empty */
     LR_GROUP_GATE_UP, /* ffn_norm, w_gate, w_up, biases */
     LR_GROUP_DOWN,    /* w_down, bias */
     LR_N_GROUPS,      /* of a layer; group g of layer l has index l * LR_N_GROUPS + g */
     LR_GROUP_EMBED = LR_N_GROUPS, /* with the head where they are tied */
     LR_GROUP_HEAD     /* out_norm, head */
 } lr_group;
-lr_group lr_plan_group(lr_role role);
+lr_group lr_plan_group(const lr_hparams *h, lr_role role);
 const char *lr_plan_role_name(lr_role role); /* "wq"; static text */
 
 typedef enum lr_prefer {
@@ -100,12 +101,14 @@ typedef struct lr_plan_placement {
 /* Activation buffers of a pass, offsets in the arena of the CPU or of one GPU.                                       */
 typedef struct lr_plan_buffers {
     uint64_t x, y, q, k, v, att, gate, up;    /* float rows of dim, dim, q_dim, kv_dim, kv_dim, q_dim, hidden, hidden */
+    uint64_t h;                               /* rows of dim: the feed-forward's input, kept while attention adds to x */
     uint64_t act;                             /* packed activations, widest needed */
     uint64_t act_hidden;                      /* GPU: packed input of w_down, beside act; CPU: 0, act serves */
-    uint64_t cos_sin, partial, logits;        /* logits: logit_rows x n_vocab */
+    uint64_t cos_sin, partial, logits;        /* cos_sin: n_ropes tables; logits: logit_rows x n_vocab */
     uint64_t seqs;                            /* CPU: n_sessions x lr_seq.  GPU: that for each of its layers */
     uint64_t tokens;                          /* CPU: n_sessions x n_ctx ids */
-    uint64_t ids;                             /* GPU that embeds: n_batch ids */
+    uint64_t ids;                             /* GPU that embeds: n_batch ids; where positions have a table, so many of
+                                               * them behind.  CPU: positions alone */
     uint64_t scratch, scratch_stride;         /* CPU: per thread */
 } lr_plan_buffers;
 

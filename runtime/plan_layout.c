@@ -31,7 +31,7 @@ static uint64_t add_region(arena *a, uint64_t bytes, const char *format, ...) {
 
 /* Groups of a weights block: what stands before the layers, the layers, what comes after.                            */
 static int32_t group_of(const lr_plan_input *in, const lr_plan_tensor *t) {
-    return t->role == LR_EMBED ? 0 : t->layer < 0 ? in->model->n_layers + 1 : t->layer + 1;
+    return t->role == LR_EMBED || t->role == LR_POSITIONS ? 0 : t->layer < 0 ? in->model->n_layers + 1 : t->layer + 1;
 }
 
 enum { BLOCK = LR_PLACE_HOST - 1 }; /* stands for all converted tensors, wherever they are used */
@@ -92,7 +92,7 @@ static llmrun_status place_tensors(lr_plan *plan, const lr_plan_input *in, const
         p->place = place;
         plan->weight_bytes += p->bytes;
         plan->format_bytes[p->format] += p->bytes;
-        plan->weight_bytes_per_token += t->role == LR_EMBED && !w->tied ? p->bytes / (uint64_t)t->rows : p->bytes;
+        plan->weight_bytes_per_token += (t->role == LR_EMBED && !w->tied) || t->role == LR_POSITIONS ? p->bytes / (uint64_t)t->rows : p->bytes;
         if (t->cols > 1) matrix_bytes[p->format] += p->bytes;
         if (p->place != LR_PLACE_HOST) p->tier = LR_TIER_RESIDENT;
         else if (part < n_grouped && plan->stream[part] != LR_PLACE_HOST) p->tier = LR_TIER_STREAMED;
@@ -157,7 +157,7 @@ static void place_pinned(lr_plan_gpu *g, const lr_plan_input *in, const lr_plan_
 
 static void place_gpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_gpu_sizes *s, int gpu, uint64_t *ends) {
     static const int order[] = { /* the header of a pass first */
-        LR_BUFFER_seqs, LR_BUFFER_ids, LR_BUFFER_cos_sin, LR_BUFFER_x, LR_BUFFER_y, LR_BUFFER_q, LR_BUFFER_k,
+        LR_BUFFER_seqs, LR_BUFFER_ids, LR_BUFFER_cos_sin, LR_BUFFER_x, LR_BUFFER_y, LR_BUFFER_h, LR_BUFFER_q, LR_BUFFER_k,
         LR_BUFFER_v, LR_BUFFER_att, LR_BUFFER_gate, LR_BUFFER_up, LR_BUFFER_act, LR_BUFFER_act_hidden,
         LR_BUFFER_partial, LR_BUFFER_logits,
     };
@@ -213,7 +213,7 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     plan->embed_place = s->embed_place;
     plan->head_place = s->head_place;
     for (int32_t layer = 0; layer < in->model->n_layers; layer++) {
-        bool windowed = lr_plan_windowed(in->model, layer);
+        bool windowed = lr_layer_windowed(in->model, layer);
         plan->kv_slots[layer] = s->slots[windowed];
         plan->kv_page_bytes[layer] = s->page[windowed];
     }

@@ -14,9 +14,10 @@ static inline uint64_t lr_plan_aligned(uint64_t a) { return (a + LR_ALIGN - 1) &
 /* ---- weights in one precision ---- */
 
 enum { LR_PLAN_WIDTHS = 3 }; /* different row lengths a format: matmuls read rows of dim, q_dim or hidden values */
-typedef unsigned __int128 lr_plan_widths; /* set of indices into lr_plan_weights.cols */
-static inline int lr_plan_first_width(lr_plan_widths w) { /* of a set that is not empty */
-    return (uint64_t)w ? __builtin_ctzll((uint64_t)w) : 64 + __builtin_ctzll((uint64_t)(w >> 64));
+__extension__ typedef unsigned __int128 lr_plan_widths; /* set of indices into lr_plan_weights.cols */
+static inline int lr_plan_first_width(lr_plan_widths set) { /* of a set that is not empty */
+    uint64_t low = (uint64_t)set;
+    return low ? __builtin_ctzll(low) : 64 + __builtin_ctzll((uint64_t)(set >> 64));
 }
 
 /* One group's weights.                                                                                               */
@@ -24,10 +25,11 @@ typedef struct lr_plan_part {
     uint64_t gpu, gpu_read;  /* on a GPU: in its arena, each tensor rounded up to LR_ALIGN; as a token reads them */
     uint64_t block, mapped;  /* on the host: converted, used from the file */
     uint64_t params;         /* values that matmuls read */
-    lr_plan_widths widths, gpu_widths;
+    lr_plan_widths widths, gpu_widths; /* sets of lr_plan_weights.cols */
     int64_t longest_row;     /* values */
     bool gpu_takes;          /* a GPU has kernels for all its formats */
     bool streams;            /* in the formats of the host, too */
+    bool is_layer;           /* LR_GROUP_ATTN that holds all of its layer */
 } lr_plan_part;
 
 /* All weights; sizes in bytes.                                                                                       */
@@ -37,7 +39,7 @@ typedef struct lr_plan_weights {
     uint64_t mapped_rows;    /* used from the file, one row a token */
     uint64_t total, per_token, source; /* source: file bytes of the converted ones */
     int64_t cols[LR_N_FORMATS * LR_PLAN_WIDTHS]; /* [format * LR_PLAN_WIDTHS + i] of matrices that a matmul reads, or 0 */
-    lr_plan_widths widths;   /* of those that the host has */
+    lr_plan_widths widths;   /* set of those that the host has */
     uint64_t gpu_total;      /* were everything on GPUs */
     int64_t max_cols;        /* widest matrix of all */
     uint64_t n_params, n_matmul_params;
@@ -94,7 +96,7 @@ typedef struct lr_plan_choice {
 
 /* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                        */
 #define LR_PLAN_BUFFERS(X) \
-    X(x) X(y) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(cos_sin) X(partial) X(logits) X(seqs) \
+    X(x) X(y) X(h) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(cos_sin) X(partial) X(logits) X(seqs) \
     X(tokens) X(ids) X(scratch)
 enum {
 #define LR_X(name) LR_BUFFER_##name,
@@ -106,7 +108,7 @@ enum {
 /* What one place computes.                                                                                           */
 typedef struct lr_plan_load {
     unsigned kinds;            /* set of 1 << lr_group */
-    lr_plan_widths widths;     /* inputs of matmuls that are packed into `act` */
+    lr_plan_widths widths;     /* inputs of matmuls that are packed into `act`, set of lr_plan_weights.cols */
     lr_plan_widths hidden_widths; /* into `act_hidden` */
     int32_t n_layers[2];       /* with attention here; [1]: windowed */
     int32_t n_groups[LR_N_GROUPS];
@@ -167,9 +169,6 @@ typedef struct lr_plan_sizes {
     lr_plan_gpu_sizes gpu[LR_PLAN_MAX_GPUS];
 } lr_plan_sizes;
 
-static inline bool lr_plan_windowed(const lr_hparams *h, int32_t layer) {
-    return h->window > 0 && layer >= h->window_from;
-}
 /* Rounded up to what an arena there is a multiple of; bytes <= LR_PLAN_MOST.                                         */
 uint64_t lr_plan_in_granules(uint64_t bytes, const lr_plan_device *d);
 /* Largest arena that a device's budget has room for.                                                                 */

@@ -36,8 +36,8 @@ uint64_t lr_plan_capacity(const lr_plan_device *d) {
 
 bool lr_plan_measure_kv(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *s) {
     const lr_hparams *h = in->model;
-    int64_t n_windowed = h->window > 0 ? lr_max(0, h->n_layers - lr_max(0, h->window_from)) : 0;
-    int64_t n[2] = { h->n_layers - n_windowed, n_windowed };
+    int64_t n[2] = { 0 };
+    for (int32_t l = 0; l < h->n_layers; l++) n[lr_layer_windowed(h, l)]++;
     bool ok = true;
     s->n_batch = (int32_t)lr_max(lr_min(c->n_batch, c->n_ctx), in->n_sessions);
     s->slots[0] = c->n_ctx;
@@ -69,8 +69,8 @@ static size_t act_size(lr_act_format format, int64_t n, int64_t cols) {
 }
 
 /* Widest packed input of a set: in the formats that the kernels ask for, long and short passes.                      */
-static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, lr_plan_widths widths,
-                          bool gpu, int32_t n) {
+static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, lr_plan_widths widths, bool gpu,
+                          int32_t n) {
     size_t most = 0;
     for (; widths; widths &= widths - 1) {
         int i = lr_plan_first_width(widths);
@@ -101,11 +101,12 @@ static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, i
     uint64_t kv_dim = (uint64_t)h->n_kv_heads * (uint64_t)h->head_dim;
     for (int i = 0; i < LR_N_BUFFERS; i++) b[i] = 0;
     if (kinds) b[LR_BUFFER_x] = product(ok, row, dim);
-    if (has(kinds, ATTN | GATE_UP | HEAD)) b[LR_BUFFER_y] = product(ok, row, dim);
+    if (has(kinds, ATTN | GATE_UP | HEAD) || (h->post_norms && has(kinds, DOWN))) b[LR_BUFFER_y] = product(ok, row, dim);
+    if (h->parallel && has(kinds, ATTN)) b[LR_BUFFER_h] = product(ok, row, dim);
     if (has(kinds, ATTN)) {
         b[LR_BUFFER_q] = b[LR_BUFFER_att] = product(ok, row, q_dim);
         b[LR_BUFFER_k] = b[LR_BUFFER_v] = product(ok, row, kv_dim);
-        b[LR_BUFFER_cos_sin] = product(ok, row, (uint64_t)h->n_rot);
+        b[LR_BUFFER_cos_sin] = product(ok, row, (uint64_t)h->n_rot * (uint64_t)lr_max(1, h->n_ropes));
     }
     if (has(kinds, GATE_UP | DOWN)) b[LR_BUFFER_gate] = product(ok, row, hidden);
     if (has(kinds, GATE_UP)) b[LR_BUFFER_up] = product(ok, row, hidden);
@@ -137,7 +138,7 @@ bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, cons
         b[LR_BUFFER_partial] =
             lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, h->head_dim);
     }
-    if (has(kinds, EMBED)) b[LR_BUFFER_ids] = 4 * (uint64_t)n_batch;
+    if (has(kinds, EMBED)) b[LR_BUFFER_ids] = 4 * (uint64_t)n_batch * (h->n_pos ? 2 : 1);
     *bytes = total(&ok, b);
     return ok;
 }
@@ -152,6 +153,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     measure_buffers(ok, in, kinds, s->n_batch, b);
     b[LR_BUFFER_act] = act_bytes(ok, in, w, s->host.widths, false, s->n_batch);
     if (has(kinds, ATTN)) b[LR_BUFFER_seqs] = seqs_bytes(ok, in, 1);
+    if (has(kinds, EMBED) && h->n_pos) b[LR_BUFFER_ids] = row;
     b[LR_BUFFER_tokens] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)c->n_ctx);
     /* Sampling reads logits here, wherever the head is. */
     b[LR_BUFFER_logits] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)in->model->n_vocab);
@@ -174,7 +176,8 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
 
 void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bool windowed, bool shared,
                       const lr_plan_sizes *s) {
-    l->kinds |= 1u << group;
+    l->kinds |= p->is_layer ? ATTN | GATE_UP | DOWN : 1u << group;
+    if (p->is_layer) l->hidden_widths |= p->gpu_widths;
     *(shared ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
     l->weights += p->gpu;
     if (group == LR_GROUP_HEAD) {
@@ -203,7 +206,7 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
                        const lr_plan_sizes *s, int gpu, lr_plan_load *own, lr_plan_load *streamed) {
     *own = *streamed = (lr_plan_load){ 0 };
     for (int32_t l = 0; l < in->model->n_layers; l++) {
-        bool windowed = lr_plan_windowed(in->model, l);
+        bool windowed = lr_layer_windowed(in->model, l);
         size_t first = (size_t)l * LR_N_GROUPS;
         for (int g = 0; g < LR_N_GROUPS; g++) {
             size_t i = first + (size_t)g, up = first + LR_GROUP_GATE_UP;
@@ -243,14 +246,14 @@ static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const l
             s->n_left_out++;
             s->n_host_layers += counted != layer;
             counted = layer;
-            host->n_layers[lr_plan_windowed(in->model, (int32_t)layer)] += g == LR_GROUP_ATTN;
+            host->n_layers[lr_layer_windowed(in->model, (int32_t)layer)] += g == LR_GROUP_ATTN;
             continue;
         }
         host->weights -= part->block;
         host->mapped -= part->mapped;
         host->read -= part->block + part->mapped;
         host->params -= part->params;
-        if (g == LR_GROUP_ATTN) host->kv -= s->page_room[lr_plan_windowed(in->model, (int32_t)layer)];
+        if (g == LR_GROUP_ATTN) host->kv -= s->page_room[lr_layer_windowed(in->model, (int32_t)layer)];
     }
     if (p->head == LR_PLACE_HOST) {
         host->kinds |= HEAD;

@@ -31,6 +31,7 @@ bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_for
 }
 
 bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
+    if (in->model->parallel && part < (size_t)in->model->n_layers * LR_N_GROUPS) part -= part % LR_N_GROUPS;
     return w->parts[part].streams && lr_plan_gpu_takes(in, w, kv, part);
 }
 
@@ -39,6 +40,7 @@ static size_t head_of(const placer *k) { return lr_plan_part_index(k->in, -1, LR
 static int head_gpu(const placer *k) { return k->w->tied ? 0 : k->in->n_gpus - 1; }
 
 static bool takes(const placer *k, int32_t layer, int g) {
+    if (k->in->model->parallel) g = LR_GROUP_ATTN; /* all of the layer */
     return k->w->parts[(size_t)layer * LR_N_GROUPS + (size_t)g].gpu_takes && (g != LR_GROUP_ATTN || k->attention);
 }
 
@@ -80,7 +82,7 @@ static void add_layer(const placer *k, lr_plan_load *load, int32_t layer) {
     size_t first = (size_t)layer * LR_N_GROUPS;
     for (int g = 0; g < LR_N_GROUPS; g++)
         if (takes(k, layer, g))
-            lr_plan_load_add(load, &k->w->parts[first + (size_t)g], (lr_group)g, lr_plan_windowed(k->in->model, layer),
+            lr_plan_load_add(load, &k->w->parts[first + (size_t)g], (lr_group)g, lr_layer_windowed(k->in->model, layer),
                              g == LR_GROUP_DOWN && takes(k, layer, LR_GROUP_GATE_UP), k->s);
 }
 
@@ -263,20 +265,26 @@ static bool recount(placer *k, int gpu) {
     return settle(k, r);
 }
 
+/* Where attention and feed-forward are one group, the two empty ones go with it.                                      */
+static void put_group(const placer *k, size_t part, int place) {
+    int n = k->in->model->parallel ? LR_N_GROUPS : 1;
+    for (int i = 0; i < n; i++) k->p->group[part + (size_t)i] = (int8_t)place;
+}
+
 /* Moves a group, or the head, from the host to the GPU if there is room.                                             */
 static bool move(placer *k, size_t part, int gpu) {
     const lr_plan_part *p = &k->w->parts[part];
     room *r = &k->rooms[gpu], before = *r;
     int32_t layer = (int32_t)(part / LR_N_GROUPS);
     bool head = part == head_of(k), attention = !head && part % LR_N_GROUPS == LR_GROUP_ATTN;
-    uint64_t bytes = p->gpu + (attention ? k->s->page_room[lr_plan_windowed(k->in->model, layer)] : 0);
+    uint64_t bytes = p->gpu + (attention ? k->s->page_room[lr_layer_windowed(k->in->model, layer)] : 0);
     if (used(k, r) > r->capacity || bytes > r->capacity - used(k, r)) return false;
     if (!lr_plan_gpu_takes(k->in, k->w, k->c->kv, part)) return false;
     if (head) put_head(k, gpu);
-    else k->p->group[part] = (int8_t)gpu;
+    else put_group(k, part, gpu);
     if (recount(k, gpu)) return true;
     if (head) k->p->head = k->p->embed = LR_PLACE_HOST;
-    else k->p->group[part] = LR_PLACE_HOST;
+    else put_group(k, part, LR_PLACE_HOST);
     *r = before;
     if (k->c->stream != LR_PLACE_HOST) stream_rest(k);
     return false;
@@ -291,7 +299,8 @@ static void top_up(placer *k) {
         for (int32_t layer = k->in->model->n_layers; layer-- > 0;)
             for (int i = 0; i < LR_N_GROUPS; i++) {
                 size_t part = lr_plan_part_index(k->in, layer, order[i]);
-                if (k->p->group[part] == LR_PLACE_HOST) move(k, part, gpu);
+                bool empty = k->in->model->parallel && order[i] != LR_GROUP_ATTN;
+                if (!empty && k->p->group[part] == LR_PLACE_HOST) move(k, part, gpu);
             }
 }
 

@@ -239,7 +239,7 @@ static double half_cache_bytes(const pass *p) {
     double sum = 0;
     for (int32_t i = 0; i < p->in->model->n_layers; i++) {
         int64_t seen = lr_max(1, p->c->n_ctx / 2);
-        sum += (double)(lr_plan_windowed(p->in->model, i) ? lr_min(seen, p->in->model->window) : seen);
+        sum += (double)(lr_layer_windowed(p->in->model, i) ? lr_min(seen, p->in->model->window) : seen);
     }
     return sum * kv_row_bytes(p);
 }

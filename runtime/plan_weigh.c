@@ -14,24 +14,34 @@ bool lr_plan_tied(const lr_plan_input *in) {
     return !(embed && head);
 }
 
-lr_group lr_plan_group(lr_role role) {
+lr_group lr_plan_group(const lr_hparams *h, lr_role role) {
     static const lr_group groups[LR_N_ROLES] = {
-        [LR_EMBED] = LR_GROUP_EMBED,    [LR_ATTN_NORM] = LR_GROUP_ATTN, [LR_WQ] = LR_GROUP_ATTN,
-        [LR_WK] = LR_GROUP_ATTN,        [LR_WV] = LR_GROUP_ATTN,        [LR_WO] = LR_GROUP_ATTN,
-        [LR_BQ] = LR_GROUP_ATTN,        [LR_BK] = LR_GROUP_ATTN,        [LR_BV] = LR_GROUP_ATTN,
-        [LR_BO] = LR_GROUP_ATTN,        [LR_Q_NORM] = LR_GROUP_ATTN,    [LR_K_NORM] = LR_GROUP_ATTN,
-        [LR_FFN_NORM] = LR_GROUP_GATE_UP, [LR_W_GATE] = LR_GROUP_GATE_UP, [LR_W_UP] = LR_GROUP_GATE_UP,
-        [LR_B_GATE] = LR_GROUP_GATE_UP, [LR_B_UP] = LR_GROUP_GATE_UP,   [LR_W_DOWN] = LR_GROUP_DOWN,
-        [LR_B_DOWN] = LR_GROUP_DOWN,    [LR_OUT_NORM] = LR_GROUP_HEAD,  [LR_HEAD] = LR_GROUP_HEAD,
+        [LR_EMBED] = LR_GROUP_EMBED,        [LR_POSITIONS] = LR_GROUP_EMBED,
+        [LR_ATTN_NORM] = LR_GROUP_ATTN,     [LR_B_ATTN_NORM] = LR_GROUP_ATTN, [LR_ATTN_POST_NORM] = LR_GROUP_ATTN,
+        [LR_WQ] = LR_GROUP_ATTN,            [LR_WK] = LR_GROUP_ATTN,          [LR_WV] = LR_GROUP_ATTN,
+        [LR_WO] = LR_GROUP_ATTN,            [LR_BQ] = LR_GROUP_ATTN,          [LR_BK] = LR_GROUP_ATTN,
+        [LR_BV] = LR_GROUP_ATTN,            [LR_BO] = LR_GROUP_ATTN,          [LR_Q_NORM] = LR_GROUP_ATTN,
+        [LR_K_NORM] = LR_GROUP_ATTN,        [LR_SINKS] = LR_GROUP_ATTN,
+        [LR_FFN_NORM] = LR_GROUP_GATE_UP,   [LR_B_FFN_NORM] = LR_GROUP_GATE_UP,
+        [LR_W_GATE] = LR_GROUP_GATE_UP,     [LR_W_UP] = LR_GROUP_GATE_UP,
+        [LR_B_GATE] = LR_GROUP_GATE_UP,     [LR_B_UP] = LR_GROUP_GATE_UP,
+        [LR_W_DOWN] = LR_GROUP_DOWN,        [LR_B_DOWN] = LR_GROUP_DOWN,      [LR_FFN_POST_NORM] = LR_GROUP_DOWN,
+        [LR_OUT_NORM] = LR_GROUP_HEAD,      [LR_B_OUT_NORM] = LR_GROUP_HEAD,
+        [LR_HEAD] = LR_GROUP_HEAD,          [LR_B_HEAD] = LR_GROUP_HEAD,
     };
-    return groups[role];
+    return h->parallel && groups[role] < LR_N_GROUPS ? LR_GROUP_ATTN : groups[role];
 }
 
 size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor *t) {
-    lr_group g = lr_plan_group(t->role);
+    lr_group g = lr_plan_group(in->model, t->role);
     if (g == LR_GROUP_EMBED && !tied) return lr_plan_part_index(in, -1, LR_GROUP_EMBED);
     return t->layer < 0 || g >= LR_N_GROUPS ? lr_plan_part_index(in, -1, LR_GROUP_HEAD)
                                             : lr_plan_part_index(in, t->layer, g);
+}
+
+/* Tables of which a token reads one row.                                                                              */
+static bool is_table(const lr_plan_tensor *t, bool tied) {
+    return (t->role == LR_EMBED && !tied) || t->role == LR_POSITIONS;
 }
 
 /* Precision of the file: f32 runs as f16, and so does what no kernel reads (f64, f8).                                */
@@ -53,7 +63,8 @@ static bool already_as_small(const lr_plan_tensor *t, lr_format quant) {
 static lr_format wanted_format(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t) {
     if (is_vector(t)) return LR_F32;
     bool mappable = in->use_mmap && t->aligned && t->file_format != LR_FORMAT_NONE;
-    if (t->role == LR_EMBED && !tied && mappable) return t->file_format;
+    if (is_table(t, tied) && mappable) return t->file_format;
+    if (t->role == LR_POSITIONS) return kept_format(t);
     if (quant == LR_FORMAT_NONE) return kept_format(t);
     if (tied && (t->role == LR_EMBED || t->role == LR_HEAD) && lr_formats[quant].bits == 4) quant = LR_Q8_0;
     return already_as_small(t, quant) ? t->file_format : quant;
@@ -120,7 +131,7 @@ static lr_plan_widths widths_of(lr_plan_weights *w, const lr_plan_tensor *t, con
 }
 
 /* host, gpu: the tensor as it would run on either.                                                                   */
-static void add_to_part(lr_plan_weights *w, lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *host,
+static void add_to_part(lr_plan_weights *w, const lr_plan_input *in, lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *host,
                         const lr_plan_placement *gpu, bool matmul) {
     part->gpu += lr_plan_gpu_bytes(gpu);
     part->gpu_read += gpu->bytes;
@@ -128,6 +139,7 @@ static void add_to_part(lr_plan_weights *w, lr_plan_part *part, const lr_plan_te
     if (matmul) part->widths |= widths_of(w, t, host);
     if (matmul) part->gpu_widths |= widths_of(w, t, gpu);
     part->streams &= host->format == gpu->format;
+    part->is_layer = in->model->parallel && t->layer >= 0;
     part->longest_row = lr_max(part->longest_row, is_vector(t) ? t->rows : t->cols);
     if (matmul) part->params += (uint64_t)t->rows * (uint64_t)t->cols;
     if (!is_vector(t)) part->gpu_takes &= gpu_takes(gpu->format);
@@ -140,7 +152,7 @@ static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out
         const lr_plan_tensor *t = &in->tensors[i];
         lr_plan_placement p, gpu;
         if (!lr_plan_place(in, tied, quant, t, false, &p)) return false;
-        bool rows_only = t->role == LR_EMBED && !tied;
+        bool rows_only = is_table(t, tied);
         uint64_t values = (uint64_t)t->rows * (uint64_t)t->cols; /* no overflow: its bytes were measured */
         uint64_t *place = p.converted ? &w.block : rows_only ? &w.mapped_rows : &w.mapped;
         *place += p.bytes;
@@ -153,7 +165,7 @@ static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out
         w.max_cols = lr_max(w.max_cols, t->cols);
         if (w.parts) {
             if (!lr_plan_place(in, tied, quant, t, true, &gpu)) return false;
-            add_to_part(&w, &w.parts[lr_plan_part_of(in, tied, t)], t, &p, &gpu, !rows_only);
+            add_to_part(&w, in, &w.parts[lr_plan_part_of(in, tied, t)], t, &p, &gpu, !rows_only);
             if (!rows_only) w.gpu_total += lr_plan_gpu_bytes(&gpu);
         }
         if (w.total > LR_PLAN_MOST || w.source > LR_PLAN_MOST || w.n_params > LR_PLAN_MOST) return false;

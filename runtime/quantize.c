@@ -84,6 +84,15 @@ static llmrun_status add_nf4(lr_quantize *q, const char *name, uint64_t n) {
     return status ? status : lr_quantize_add(q, scales, LR_DT_F32, blocks, 0, blocks * sizeof(float));
 }
 
+llmrun_status lr_quantize_check_source(const lr_quantize *q, size_t i, bool values) {
+    const lr_source *s = &q->e->binding.sources[i];
+    uint64_t rows = s->tensor->n_dims ? s->tensor->shape[0] : 0;
+    bool whole = !s->pitch && !s->packed && s->first == 0 && s->run == s->rows && rows == (uint64_t)s->rows;
+    if (whole && (!values || (s->plus == 0 && s->times == 1))) return LLMRUN_OK;
+    return lr_fail(q->err, LLMRUN_UNSUPPORTED, "tensor \"%s\": quantizing %s is not supported%s", s->tensor->name,
+                   q->e->binding.family->name, whole ? " for GGUF" : ": it is packed, fused or transposed");
+}
+
 llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item) {
     lr_dtype dtype = dtype_of(item->format);
     uint64_t rows = (uint64_t)item->rows, cols = (uint64_t)item->cols; /* bind.c has checked their product */

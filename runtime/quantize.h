@@ -28,6 +28,9 @@ typedef struct lr_quantize {
 
 /* Appends a tensor of the file.  cols 0: a vector of rows values.                                     [errors: NOMEM] */
 llmrun_status lr_quantize_add(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t rows, uint64_t cols, uint64_t bytes);
+/* Can tensor i of the binding be written from the file's tensor alone?  values: its values, too, are what the file has.
+ * [errors: UNSUPPORTED]                                                                                               */
+llmrun_status lr_quantize_check_source(const lr_quantize *q, size_t i, bool values);
 /* Appends a tensor and the item that fills it: src in a format.                                [errors: NOMEM FORMAT] */
 llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item);
 /* Appends a vector whose bytes are at hand.                                                                           */

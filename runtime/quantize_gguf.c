@@ -34,7 +34,7 @@ static llmrun_status list_tensors(lr_quantize *q, bool from_gguf) {
     llmrun_status status = LLMRUN_OK;
     for (size_t i = 0; i < b->n && !status; i++) {
         const lr_plan_tensor *p = &b->tensors[i];
-        const lr_tensor *t = b->files[i];
+        const lr_tensor *t = b->sources[i].tensor;
         const lr_tensor_row *row = find_row(family, only_head && p->role == LR_HEAD ? LR_EMBED : p->role);
         bool rotates = p->role == LR_WQ || p->role == LR_WK || p->role == LR_BQ || p->role == LR_BK;
         bool shared = tied && (p->role == LR_EMBED || p->role == LR_HEAD); /* as the head it is worth 8 bits: plan_weigh.c */
@@ -43,6 +43,8 @@ static llmrun_status list_tensors(lr_quantize *q, bool from_gguf) {
                                  .cols = p->cols,
                                  .head_rows = !from_gguf && family->gguf_adjacent && rotates ? b->hparams.head_dim : 0};
         char name[160];
+        status = lr_quantize_check_source(q, i, true);
+        if (status) return status;
         if (!row)
             return lr_fail(q->err, LLMRUN_UNSUPPORTED, "tensor \"%s\": GGUF files of %s have none such", t->name, family->name);
         snprintf(name, sizeof name, row->gguf, p->layer);
@@ -58,10 +60,10 @@ static llmrun_status add_rope_factors(lr_quantize *q) {
     lr_hparams plain = q->e->binding.hparams;
     double scaled[LR_MAX_ROT / 2], freq[LR_MAX_ROT / 2];
     float factors[LR_MAX_ROT / 2];
-    if (plain.rope_scaling != LR_ROPE_LLAMA3) return LLMRUN_OK;
-    lr_rope_frequencies(&plain, scaled);
-    plain.rope_scaling = LR_ROPE_NONE;
-    lr_rope_frequencies(&plain, freq);
+    if (plain.rope[0].scaling != LR_ROPE_LLAMA3) return LLMRUN_OK;
+    lr_rope_frequencies(&plain, 0, 0, scaled);
+    plain.rope[0].scaling = LR_ROPE_NONE;
+    lr_rope_frequencies(&plain, 0, 0, freq);
     for (int32_t i = 0; i < plain.n_rot / 2; i++) factors[i] = (float)(freq[i] / scaled[i]);
     return lr_quantize_add_ready(q, "rope_freqs.weight", LR_DT_F32, (uint64_t)plain.n_rot / 2, factors);
 }
@@ -94,19 +96,20 @@ static const char *key_of(keys *k, const char *name) {
 static void add_text(lr_gguf_meta *m, const char *key, const char *text) { lr_gguf_add_string(m, key, text, strlen(text)); }
 
 static void add_rope(keys *k, const lr_hparams *h) {
+    const lr_rope *r = &h->rope[0];
     lr_gguf_add_u32(k->meta, key_of(k, "rope.dimension_count"), (uint32_t)h->n_rot);
-    lr_gguf_add_f32(k->meta, key_of(k, "rope.freq_base"), h->rope_theta);
-    if (h->rope_scaling != LR_ROPE_LINEAR && h->rope_scaling != LR_ROPE_YARN) return;
-    bool yarn = h->rope_scaling == LR_ROPE_YARN;
+    lr_gguf_add_f32(k->meta, key_of(k, "rope.freq_base"), r->theta);
+    if (r->scaling != LR_ROPE_LINEAR && r->scaling != LR_ROPE_YARN) return;
+    bool yarn = r->scaling == LR_ROPE_YARN;
     add_text(k->meta, key_of(k, "rope.scaling.type"), yarn ? "yarn" : "linear");
-    lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.factor"), h->rope_factor);
+    lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.factor"), r->factor);
     if (!yarn) return;
-    float usual = (float)(0.1 * log((double)h->rope_factor) + 1); /* what readers multiply with anyway */
-    lr_gguf_add_u32(k->meta, key_of(k, "rope.scaling.original_context_length"), (uint32_t)h->rope_n_ctx_orig);
-    if (h->rope_attn_factor != usual)
-        lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.attn_factor"), h->rope_attn_factor / usual);
-    if (h->rope_beta_fast != 32) lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.yarn_beta_fast"), h->rope_beta_fast);
-    if (h->rope_beta_slow != 1) lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.yarn_beta_slow"), h->rope_beta_slow);
+    float usual = (float)(0.1 * log((double)r->factor) + 1); /* what readers multiply with anyway */
+    lr_gguf_add_u32(k->meta, key_of(k, "rope.scaling.original_context_length"), (uint32_t)r->n_ctx_orig);
+    if (r->attn_factor != usual)
+        lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.attn_factor"), r->attn_factor / usual);
+    if (r->beta_fast != 32) lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.yarn_beta_fast"), r->beta_fast);
+    if (r->beta_slow != 1) lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.yarn_beta_slow"), r->beta_slow);
 }
 
 static llmrun_status add_hparams(lr_quantize *q, lr_gguf_meta *m) {
@@ -114,11 +117,16 @@ static llmrun_status add_hparams(lr_quantize *q, lr_gguf_meta *m) {
     const lr_hparams *h = &b->hparams;
     const lr_family *family = written_family(b->family);
     keys k = {.meta = m, .arch = family->gguf_architectures[0]};
-    if (h->window && (h->window_from || family->window_needs_flag))
+    bool some_full = false;
+    for (int32_t l = 0; l < h->n_layers; l++) some_full |= !lr_layer_windowed(h, l);
+    if (h->window && (some_full || family->window_needs_flag))
         return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: GGUF has no word for a sliding window of %s", q->e->checkpoint.dir, b->family->name);
     if (family->gguf_adjacent && h->n_rot != h->head_dim)
         return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: GGUF has no word for heads of %s that rotate in part", q->e->checkpoint.dir,
                        b->family->name);
+    if (h->layer_norm || h->parallel || h->n_ropes > 1 || h->rope[0].scaling == LR_ROPE_LONG || h->attn_softcap > 0)
+        return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: writing %s as GGUF is not supported; give a directory's name",
+                       q->e->checkpoint.dir, b->family->name);
     add_text(m, "general.architecture", k.arch);
     add_text(m, "general.type", "model");
     add_text(m, "general.name", lr_path_base(q->e->checkpoint.dir));

@@ -38,9 +38,11 @@ llmrun_status lr_quantize_list_hf(lr_quantize *q) {
         return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: a GGUF model is written as GGUF only; give a name that ends in .gguf",
                        q->e->checkpoint.files[0].path);
     for (size_t i = 0; i < b->n && !status; i++) {
-        const lr_tensor *t = b->files[i];
+        const lr_tensor *t = b->sources[i].tensor;
         const lr_plan_tensor *p = &b->tensors[i];
         lr_quantize_item item = {.src = t, .format = lr_format_of_dtype(t->dtype), .rows = p->rows, .cols = p->cols};
+        status = lr_quantize_check_source(q, i, false);
+        if (status) return status;
         if (q->format == LR_NF4 && is_linear(p->role)) {
             item.format = LR_NF4;
             status = add_nf4(q, &item);
@@ -96,9 +98,9 @@ static llmrun_status write_config(const lr_quantize *q, lr_output *out) {
     const lr_checkpoint *c = &q->e->checkpoint;
     lr_map map = {0};
     lr_text text = {0};
-    lr_dtype type = q->e->binding.files[q->e->binding.n - 1]->dtype;
+    lr_dtype type = q->e->binding.sources[q->e->binding.n - 1].tensor->dtype;
     for (size_t i = 0; i < q->e->binding.n; i++)
-        if (q->e->binding.tensors[i].role == LR_WQ) type = q->e->binding.files[i]->dtype;
+        if (q->e->binding.tensors[i].role == LR_WQ) type = q->e->binding.sources[i].tensor->dtype;
     const char *name = q->format == LR_F32 ? "float32" : q->format == LR_BF16 ? "bfloat16" : "float16";
     char added[300] = "";
     if (q->format == LR_NF4) /* what transformers must know; the rest are its defaults */

@@ -117,7 +117,7 @@ llmrun_status lr_stream_fetch(llmrun_engine *e, lr_place *p, int32_t layer, lr_g
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_tensor *tensor = &e->binding.tensors[i];
         const lr_plan_placement *place = &e->plan.placements[i];
-        if (tensor->layer != layer || lr_plan_group(tensor->role) != g) continue;
+        if (tensor->layer != layer || lr_plan_group(&e->binding.hparams, tensor->role) != g) continue;
         lr_cpu_copy(&e->cpu, pinned + at, lr_engine_tensor(e, i).quants, place->bytes);
         lr_layer_set(out, tensor->role, lr_matrix_at(place->format, tensor->rows, tensor->cols, slot + at));
         at += (place->bytes + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1);

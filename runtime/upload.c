@@ -27,6 +27,11 @@ static const char *job_src(const lr_upload_job *j, int64_t value) {
     return (const char *)j->src + lr_dtype_bytes(j->dtype, (uint64_t)value);
 }
 
+static bool read_values(const lr_upload_job *j, float *x, int64_t at, int64_t n) {
+    if (j->source) return lr_source_floats(j->source, x, j->first_row * j->cols + at, n);
+    return lr_dtype_to_f32(x, j->dtype, job_src(j, at), n);
+}
+
 /* First value whose bits say Inf or NaN.                                                                             */
 static int64_t find_bad(const float *x, int64_t n) {
     int64_t i = 0;
@@ -64,11 +69,11 @@ static void convert_item(lr_upload_job *j, int64_t item, float *x) {
     int64_t end = lr_min((item + 1) * ITEM, job_values(j));
     for (int64_t at = item * ITEM; at < end; at += PIECE) {
         int64_t n = lr_min(PIECE, end - at), block = at / t->block;
-        if (lr_format_is_blocks(j->format) && lr_format_of_dtype(j->dtype) == j->format) { /* encoding again would lose */
+        if (j->src && lr_format_is_blocks(j->format) && lr_format_of_dtype(j->dtype) == j->format) { /* encoding again would lose */
             memcpy((char *)m.quants + block * t->quant_bytes, job_src(j, at), (size_t)lr_dtype_bytes(j->dtype, (uint64_t)n));
             continue;
         }
-        bool known = lr_dtype_to_f32(x, j->dtype, job_src(j, at), n);
+        bool known = read_values(j, x, at, n);
         uint32_t bits = known ? encoders->abs_max_bits(x, n) : 0;
         abs_max = bits > abs_max ? bits : abs_max;
         if (bits >= INF_BITS) {
@@ -113,7 +118,7 @@ static void advise(const lr_upload_job *jobs, size_t n, int64_t first, int64_t l
         const char *begin = job_src(j, (first - j->first_item) * ITEM);
         const char *end = job_src(j, lr_min((stop - j->first_item) * ITEM, job_values(j)));
         uintptr_t start = (uintptr_t)begin & ~(page - 1);
-        if (j->from_file) madvise((void *)start, (uintptr_t)end - start, advice);
+        if (j->src && j->from_file) madvise((void *)start, (uintptr_t)end - start, advice);
         first = stop;
     }
 }
@@ -139,7 +144,7 @@ static llmrun_status check_job(const lr_upload_job *j, llmrun_error *err) {
     lr_format_size size;
     int64_t values;
     float none;
-    if (j->dtype < 0 || j->dtype >= LR_N_DTYPES || !lr_dtype_to_f32(&none, j->dtype, j->src, 0))
+    if (j->dtype < 0 || j->dtype >= LR_N_DTYPES || !lr_dtype_to_f32(&none, j->dtype, NULL, 0))
         return lr_fail(err, LLMRUN_UNSUPPORTED, "tensor \"%s\": expected floating-point weights, got element type %s", name,
                        j->dtype < 0 || j->dtype >= LR_N_DTYPES ? "unknown" : lr_dtypes[j->dtype].name);
     if (j->rows < 0 || j->cols < 0 || __builtin_mul_overflow(j->rows, j->cols, &values) ||
@@ -173,7 +178,7 @@ static llmrun_status run(lr_upload_job *jobs, size_t n, int64_t n_items, lr_thre
             if (jobs[i].bad == NOT_BAD) continue;
             float x[256]; /* the block of the value */
             int64_t block = lr_dtypes[jobs[i].dtype].block, in_block = (int64_t)jobs[i].bad % block;
-            bool known = lr_dtype_to_f32(x, jobs[i].dtype, job_src(&jobs[i], (int64_t)jobs[i].bad - in_block), block);
+            bool known = read_values(&jobs[i], x, (int64_t)jobs[i].bad - in_block, block);
             uint64_t element = jobs[i].bad + (uint64_t)(jobs[i].first_row * jobs[i].cols);
             return known ? fail_bad(jobs[i].name, element, x + in_block, err) : LLMRUN_INTERNAL;
         }
@@ -235,13 +240,13 @@ llmrun_status lr_upload_vector(float *x, const char *name, const void *src, lr_d
     return bad < n ? fail_bad(name, (uint64_t)bad, x + bad, err) : LLMRUN_OK;
 }
 
-bool lr_upload_range_fits_f16(const void *src, lr_dtype dtype, int64_t n) {
+bool lr_upload_range_fits_f16(const lr_source *source) {
     float x[1024];
-    lr_upload_job j = {.src = src, .dtype = dtype};
+    int64_t n = source->rows * source->cols;
     for (int64_t at = 0; at < n; at += 1024) {
         int64_t k = lr_min(1024, n - at);
         float most;
-        if (!lr_dtype_to_f32(x, dtype, job_src(&j, at), k)) return false;
+        if (!lr_source_floats(source, x, at, k)) return false;
         uint32_t bits = lr_encoders_best()->abs_max_bits(x, k);
         memcpy(&most, &bits, sizeof most);
         if (!(most <= format_limit(LR_F16))) return false;

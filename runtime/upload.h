@@ -2,6 +2,7 @@
 #ifndef LR_UPLOAD_H
 #define LR_UPLOAD_H
 
+#include "loaders/source.h"
 #include "runtime/threads.h"
 
 /* Scratch that each thread of the pool must have (lr_threads_set_scratch) while lr_upload runs.  lr_upload allocates
@@ -10,10 +11,11 @@ enum { LR_UPLOAD_SCRATCH_BYTES = 16384 };
 
 typedef struct lr_upload_job {
     const char *name;    /* for messages */
-    const void *src;     /* rows x cols values, any alignment */
+    const void *src;     /* rows x cols values, any alignment; NULL: see source */
+    const lr_source *source; /* where the values do not lie one after another: from its row first_row on */
     lr_dtype dtype;
     int64_t rows, cols;  /* cols a multiple of the format's block */
-    int64_t first_row;   /* of a tensor that comes in parts: where this one starts, for messages */
+    int64_t first_row;   /* of a tensor that comes in parts: where this one starts */
     lr_format format;    /* in: wanted.  out: what dst holds (see or_bf16) */
     bool from_file;      /* src is in a file's mapping: its pages are let go once they are converted */
     bool or_bf16;        /* f16 wanted: when a value is out of f16's range, the tensor becomes bf16 (same size) */
@@ -38,7 +40,7 @@ llmrun_status lr_upload_vector(float *x, const char *name, const void *src, lr_d
                                llmrun_error *err);
 
 /* True if every value survives as f16 (magnitude below 65520), so a caller can plan for bf16 instead.  Non-finite
- * values and types without conversion: false.  Reads all of src, on the calling thread.                               */
-bool lr_upload_range_fits_f16(const void *src, lr_dtype dtype, int64_t n);
+ * values and types without conversion: false.  Reads all of it, on the calling thread.                                */
+bool lr_upload_range_fits_f16(const lr_source *source);
 
 #endif

@@ -28,7 +28,7 @@ static const model models[] = {
     { "qwen2-0.5b", { SHAPE(24, 896, 14, 2, 64, 4864, 151936, 32768) }, HAS_QKV_BIAS, 494032768 },
     { "qwen2-7b", { SHAPE(28, 3584, 28, 4, 128, 18944, 152064, 32768) }, HAS_HEAD | HAS_QKV_BIAS, 7615616512 },
     { "qwen2-7b, upper half windowed", { SHAPE(28, 3584, 28, 4, 128, 18944, 152064, 32768), .window = 1024,
-      .window_from = 14 }, HAS_HEAD | HAS_QKV_BIAS, 7615616512 },
+      .layer_flags = { [0 ... 13] = LR_LAYER_FULL } }, HAS_HEAD | HAS_QKV_BIAS, 7615616512 },
     { "qwen3-0.6b", { SHAPE(28, 1024, 16, 8, 128, 3072, 151936, 40960) }, HAS_QK_NORM, 596049920 },
     { "qwen3-8b", { SHAPE(36, 4096, 32, 8, 128, 12288, 151936, 40960) }, HAS_HEAD | HAS_QK_NORM, 8190735360 },
     { "tinyllama-1.1b", { SHAPE(22, 2048, 32, 4, 64, 5632, 32000, 2048) }, HAS_HEAD, 1100048384 },

@@ -57,7 +57,7 @@ static uint64_t packed(lr_format f, uint64_t n, uint64_t cols) {
 static bool is_tied(const lr_plan_input *in) { return in->tensors[in->n_tensors - 1].role != LR_HEAD; }
 
 static lr_group group_of(const lr_plan_input *in, const lr_plan_tensor *t) {
-    lr_group g = lr_plan_group(t->role);
+    lr_group g = lr_plan_group(in->model, t->role);
     return g == LR_GROUP_EMBED && is_tied(in) ? LR_GROUP_HEAD : g;
 }
 

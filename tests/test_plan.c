@@ -47,7 +47,7 @@ static lr_format expected_format(const lr_plan_input *in, const model *m, const 
 static uint64_t cache_bytes(const lr_plan *plan, const model *m, int32_t layer, int32_t *slots) {
     const lr_hparams *h = &m->h;
     *slots = plan->n_ctx;
-    if (h->window && layer >= h->window_from && h->window + plan->n_batch < *slots) *slots = h->window + plan->n_batch;
+    if (lr_layer_windowed(h, layer) && h->window + plan->n_batch < *slots) *slots = h->window + plan->n_batch;
     uint64_t values = (uint64_t)h->n_kv_heads * (uint64_t)h->head_dim * (uint64_t)*slots;
     return 2 * matrix_bytes(plan->kv, values);
 }

@@ -120,7 +120,7 @@ static void test_hostile(void **state) {
         lr_hparams *h = &m.h;
         *h = model_named("odd")->h;
         int32_t *fields[] = { &h->dim, &h->n_heads, &h->n_kv_heads, &h->head_dim, &h->hidden_dim, &h->n_vocab,
-                              &h->n_ctx_train, &h->window, &h->window_from, &h->n_rot };
+                              &h->n_ctx_train, &h->window, &h->n_rot };
         for (int j = 0; j < 3; j++) *fields[draw(&rng, LR_COUNT(fields))] = extremes[draw(&rng, LR_COUNT(extremes))];
         h->n_layers = draw(&rng, 2) ? 3 : 1024;
         lr_plan_input in = input_for(&m, LR_F32);
