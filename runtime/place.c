@@ -39,40 +39,33 @@ llmrun_status lr_place_sync(lr_place *p, llmrun_error *err) {
     return p->backend ? p->backend->sync(p->device, err) : LLMRUN_OK;
 }
 
-llmrun_status lr_place_read(lr_place *p, void *dst, const void *src, size_t bytes, llmrun_error *err) {
-    llmrun_status status = LLMRUN_OK;
-    if (!p->backend) {
-        memcpy(dst, src, bytes);
-        return status;
-    }
+/* Between the device and pageable memory, through a pinned slot: to the host where `to` is given, else out of `from`.  */
+static llmrun_status carry(lr_place *p, uint8_t *device, uint8_t *to, const uint8_t *from, size_t bytes,
+                           llmrun_error *err) {
+    const lr_backend *b = p->backend;
     uint8_t *slot = p->pinned + p->plan->pinned_slot[0];
-    status = p->backend->sync(p->device, err);
-    for (size_t at = 0; at < bytes && !status;) {
-        size_t n = bytes - at < p->plan->pinned_slot_bytes ? bytes - at : p->plan->pinned_slot_bytes;
-        status = p->backend->copy_out(p->device, LR_QUEUE_COMPUTE, slot, 0, (const uint8_t *)src + at, 0, n, 1, err);
-        if (!status) status = p->backend->sync(p->device, err);
-        if (!status) memcpy((uint8_t *)dst + at, slot, n);
-        at += n;
+    llmrun_status status = b->sync(p->device, err);
+    for (size_t at = 0, n; at < bytes && !status; at += n) {
+        n = bytes - at < p->plan->pinned_slot_bytes ? bytes - at : p->plan->pinned_slot_bytes;
+        if (from) memcpy(slot, from + at, n);
+        status = from ? b->copy_in(p->device, LR_QUEUE_COMPUTE, device + at, 0, slot, 0, n, 1, err)
+                      : b->copy_out(p->device, LR_QUEUE_COMPUTE, slot, 0, device + at, 0, n, 1, err);
+        if (!status) status = b->sync(p->device, err);
+        if (!status && to) memcpy(to + at, slot, n);
     }
     return status;
 }
 
+llmrun_status lr_place_read(lr_place *p, void *dst, const void *src, size_t bytes, llmrun_error *err) {
+    if (p->backend) return carry(p, (uint8_t *)src, dst, NULL, bytes, err);
+    memcpy(dst, src, bytes);
+    return LLMRUN_OK;
+}
+
 llmrun_status lr_place_write(lr_place *p, void *dst, const void *src, size_t bytes, llmrun_error *err) {
-    llmrun_status status = LLMRUN_OK;
-    if (!p->backend) {
-        memcpy(dst, src, bytes);
-        return status;
-    }
-    uint8_t *slot = p->pinned + p->plan->pinned_slot[0];
-    status = p->backend->sync(p->device, err);
-    for (size_t at = 0; at < bytes && !status;) {
-        size_t n = bytes - at < p->plan->pinned_slot_bytes ? bytes - at : p->plan->pinned_slot_bytes;
-        memcpy(slot, (const uint8_t *)src + at, n);
-        status = p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, (uint8_t *)dst + at, 0, slot, 0, n, 1, err);
-        if (!status) status = p->backend->sync(p->device, err);
-        at += n;
-    }
-    return status;
+    if (p->backend) return carry(p, dst, NULL, src, bytes, err);
+    memcpy(dst, src, bytes);
+    return LLMRUN_OK;
 }
 
 llmrun_status lr_place_copy(lr_place *p, void *dst, const void *src, size_t bytes, llmrun_error *err) {
