@@ -45,6 +45,7 @@ static llmrun_status describe(const llmrun_options *o, bool plan, void (*to_json
     if (!e) return lr_fail_nomem(err, "report", sizeof *e);
     lr_text j = { 0 }, t = { 0 };
     llmrun_status status = lr_engine_prepare(e, o, err);
+    if (!status && plan) status = lr_engine_find_devices(e, o, err);
     if (!status && plan) status = lr_engine_plan(e, o, err);
     if (!status) {
         if (json) to_json(e, &j);

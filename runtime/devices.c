@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "runtime/backends.h"
-#include "runtime/debug.h"
+#include "runtime/engine.h"
 #include "runtime/host.h"
 #include "runtime/rates.h"
 #include "runtime/threads.h"
@@ -136,7 +136,7 @@ llmrun_status llmrun_devices(const llmrun_options *o, char **json, char **text, 
     if (!o || o->struct_size < sizeof *o)
         return lr_fail(err, LLMRUN_ARG, "options were not filled by llmrun_options_default");
     lr_text j = { 0 }, t = { 0 };
-    char *dir = o->cache_dir ? lr_strdup(o->cache_dir) : lr_debug_cache_dir();
+    char *dir = lr_engine_cache_dir(o);
     lr_text_add(&j, "{\"devices\": [");
     add_cpu(o, dir, &j, &t);
     llmrun_status status = add_gpus(o, dir, &j, &t, err);

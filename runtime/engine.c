@@ -97,14 +97,9 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->scratch_bytes = e->ops.scratch_bytes;
     in->scratch_least = LR_UPLOAD_SCRATCH_BYTES;
     in->partial_bytes = lr_attention_partial_bytes;
-    char *dir = o->cache_dir ? lr_strdup(o->cache_dir) : lr_debug_cache_dir();
-    lr_rates rates = lr_rates_cpu(&e->ops, in->n_threads, dir, &e->report);
-    lr_free(dir);
     in->host = (lr_plan_device){ .name = "cpu",
                                  .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(),
-                                 .granule_bytes = LR_ALIGN,
-                                 .read_bytes_per_s = rates.read_bytes_per_s,
-                                 .flops_per_s = rates.flops_per_s };
+                                 .granule_bytes = LR_ALIGN };
     in->disk = o->disk;
     if (in->n_ctx_most && o->n_ctx > in->n_ctx_most)
         return lr_fail(err, LLMRUN_ARG, "-c %d: this model has a table of %d positions, no more", o->n_ctx, in->n_ctx_most);
@@ -154,8 +149,21 @@ llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmru
     if (!status) status = lr_bind(&e->binding, &e->checkpoint, err);
     if (!status) status = open_tokenizer(e, o, err);
     if (!status) status = fill_plan_input(e, o, err);
-    if (!status) status = lr_gpus_find(e, o, err);
     return status;
+}
+
+llmrun_status lr_engine_find_devices(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    char *dir = lr_engine_cache_dir(o);
+    lr_rates rates = lr_rates_cpu(&e->ops, e->plan_input.n_threads, dir, &e->report);
+    e->plan_input.host.read_bytes_per_s = rates.read_bytes_per_s;
+    e->plan_input.host.flops_per_s = rates.flops_per_s;
+    llmrun_status status = lr_gpus_find(e, o, dir, err);
+    lr_free(dir);
+    return status;
+}
+
+char *lr_engine_cache_dir(const llmrun_options *o) {
+    return o->cache_dir ? lr_strdup(o->cache_dir) : lr_debug_cache_dir();
 }
 
 /* ---- opening ---- */
@@ -166,6 +174,7 @@ llmrun_status llmrun_engine_open(llmrun_engine **out, const llmrun_options *o, l
     llmrun_engine *e = lr_zalloc(1, sizeof *e);
     if (!e) return lr_fail_nomem(err, "engine", sizeof *e);
     llmrun_status status = lr_engine_prepare(e, o, err);
+    if (!status) status = lr_engine_find_devices(e, o, err);
     if (!status && e->checkpoint.config_only && !o->random_weights)
         status = lr_fail(err, LLMRUN_UNSUPPORTED,
                          "%s: a bare config.json has no weights; it can be planned and benchmarked only", o->model);

@@ -65,9 +65,13 @@ static inline lr_place *lr_engine_place(llmrun_engine *e, int place) {
     return place == LR_PLACE_HOST ? &e->host : &e->gpus[place];
 }
 
-/* What opening needs before any weight is touched: checkpoint, binding, kernels, plan input.  Also serves `plan` and
- * `info`.  e is zeroed by the caller; lr_engine_free accepts it in any state.                                         */
+/* What opening needs before any weight is touched: checkpoint, binding, kernels, plan input without rates and GPUs.  Also
+ * serves `info` and `quantize`.  e is zeroed by the caller; lr_engine_free accepts it in any state.                   */
 llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
+/* What planning needs besides: the GPUs, and rates, which are measured once and kept in the cache directory.          */
+llmrun_status lr_engine_find_devices(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
+/* That of the options, else the user's; "": nothing is kept; NULL: there is none, or no memory.  Release with lr_free. */
+char *lr_engine_cache_dir(const llmrun_options *o);
 void lr_engine_free(llmrun_engine *e);
 
 /* chat.c: the text of the model's chat template (n_bytes), NULL if it has none: that of the options, else
@@ -79,8 +83,9 @@ lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i);
 /* Puts a matrix or vector into the member of its role.                                                                */
 void lr_layer_set(lr_layer *layer, lr_role role, lr_matrix m);
 
-/* gpus.c: which GPUs there are and what may be used of each, into plan_input; without any the plan is the CPU's.      */
-llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
+/* gpus.c: which GPUs there are and what may be used of each, into plan_input; without any the plan is the CPU's.  dir: of
+ * the cache.                                                                                                          */
+llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, const char *dir, llmrun_error *err);
 /* Opens the planned GPUs and plans again with the overhead they really have.                                          */
 llmrun_status lr_gpus_open(llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
 /* Takes the arenas of the final plan.                                                                                 */

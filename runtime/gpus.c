@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "runtime/backends.h"
-#include "runtime/debug.h"
 #include "runtime/engine.h"
 #include "runtime/rates.h"
 
@@ -45,7 +44,7 @@ static uint64_t cap(const llmrun_engine *e, const lr_device_info *info, uint64_t
     return most;
 }
 
-static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, const char *dir, llmrun_error *err) {
     int32_t n = e->backend->count();
     if (o->n_vram > 1 && n < o->n_vram)
         return lr_fail(err, LLMRUN_ARG, "--vram: %d sizes for %d GPU%s", o->n_vram, n, n == 1 ? "" : "s");
@@ -59,9 +58,7 @@ static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, llmr
         if (o->n_vram > 1 && asked == 0) continue; /* without this one */
         llmrun_status status = e->backend->info(i, &info, err);
         if (status) return status;
-        char *dir = o->cache_dir ? lr_strdup(o->cache_dir) : lr_debug_cache_dir();
         lr_rates rates = lr_rates_gpu(e->backend, i, &info, dir, &e->report);
-        lr_free(dir);
         lr_plan_device *d = &e->gpu_budgets[used];
         *d = (lr_plan_device){ .budget_bytes = cap(e, &info, asked, i),
                                .overhead_bytes = info.overhead_bytes,
@@ -86,7 +83,7 @@ static llmrun_status without(llmrun_engine *e, const llmrun_options *o, llmrun_s
     return LLMRUN_OK;
 }
 
-llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, const char *dir, llmrun_error *err) {
     const char *device = o->device ? o->device : "auto";
     bool cuda = strcmp(device, "cuda") == 0, sim = strcmp(device, "sim") == 0;
     char shown[40];
@@ -105,7 +102,7 @@ llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, llmrun_err
     llmrun_status status = lr_backend_load(&e->backend, sim ? "sim" : "cuda", sim ? o->sim_gpus : NULL, &why);
     if (status) return without(e, o, status, why.message, err);
     if (e->backend->count() < 1) return without(e, o, LLMRUN_DEVICE, "no CUDA device was found", err);
-    return use_devices(e, o, err);
+    return use_devices(e, o, dir, err);
 }
 
 /* ---- opening ---- */

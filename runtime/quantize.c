@@ -301,7 +301,6 @@ llmrun_status llmrun_quantize(const llmrun_options *o, const char *out, llmrun_q
     if (!e) return lr_fail_nomem(err, "quantize", sizeof *e);
     llmrun_options open = *o;
     open.quant = "auto"; /* that of the output is no run format */
-    open.device = "cpu";
     q.e = e;
     status = lr_engine_prepare(e, &open, err);
     if (!status && e->checkpoint.config_only)

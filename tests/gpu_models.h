@@ -2,14 +2,13 @@
 #ifndef TESTS_GPU_MODELS_H
 #define TESTS_GPU_MODELS_H
 
-#include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>
 
-#include "kernels/sim/simgpu.h"
 #include "runtime/backends.h"
 #include "runtime/engine.h"
 #include "tests/model_files.h"
+#include "tests/simulator.h"
 
 /* Sanitizers make the simulator some five times slower: fewer of the same cases.                                       */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -35,18 +34,11 @@ __attribute__((unused)) static int load_controls(void **state) {
     (void)state;
     const lr_backend *b;
     EXPECT_OK(lr_backend_load(&b, "sim", "1x1M", &err));
-    char path[4096];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 32);
-    assert_true(n > 0);
-    path[n] = 0;
-    strcpy(strrchr(path, '/') + 1, "libllmrun-sim.so");
-    void *so = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
-    assert_non_null(so);
-    *(void **)&sim.stat = dlsym(so, "simgpu_stat");
-    *(void **)&sim.fail_at = dlsym(so, "simgpu_fail");
-    *(void **)&sim.peak_bytes = dlsym(so, "simgpu_peak_bytes");
-    *(void **)&sim.report = dlsym(so, "simgpu_report");
-    *(void **)&sim.seconds = dlsym(so, "simgpu_seconds");
+    void *found[] = { simulator_symbol(b, "simgpu_stat"), simulator_symbol(b, "simgpu_fail"),
+                      simulator_symbol(b, "simgpu_peak_bytes"), simulator_symbol(b, "simgpu_report"),
+                      simulator_symbol(b, "simgpu_seconds") };
+    _Static_assert(sizeof found == sizeof sim, "one name for each control, in their order");
+    memcpy(&sim, found, sizeof sim);
     assert_true(sim.stat && sim.fail_at && sim.peak_bytes && sim.report && sim.seconds);
     return 0;
 }
@@ -83,6 +75,7 @@ __attribute__((unused)) static llmrun_status open_setup(llmrun_engine **out, con
     err = (llmrun_error){ 0 };
     llmrun_engine *e = lr_zalloc(1, sizeof *e);
     llmrun_status status = e ? lr_engine_prepare(e, &o, &err) : LLMRUN_NOMEM;
+    if (!status) status = lr_engine_find_devices(e, &o, &err);
     if (!status) {
         e->plan_input.host.read_bytes_per_s = s->host_read;
         e->plan_input.host.flops_per_s = s->host_flops;

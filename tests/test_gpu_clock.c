@@ -70,7 +70,7 @@ static void copies_hide_behind_computing(void **state) {
         double bytes = 0, copying;
         for (size_t k = 0; k < e->binding.n; k++) {
             const lr_plan_tensor *t = &e->binding.tensors[k];
-            size_t at = (size_t)lr_max(0, t->layer) * LR_N_GROUPS + (size_t)lr_plan_group(t->role);
+            size_t at = (size_t)lr_max(0, t->layer) * LR_N_GROUPS + (size_t)lr_plan_group(&e->binding.hparams, t->role);
             if (t->layer >= 0 && e->plan.stream[at] != LR_PLACE_HOST) bytes += (double)e->plan.placements[k].bytes;
         }
         if (!(e->plan.stream_from > 0 && e->plan.stream_from <= 32)) fail_msg("%s: does not stream", part);

@@ -178,7 +178,6 @@ void input_close(void);
 
 /* ---- machine ---- */
 
-int machine_threads(void);        /* processors this process may use */
 uint64_t machine_peak_rss(void);  /* bytes, file mappings included */
 const char *size_text(char buf[32], uint64_t bytes); /* "13.5 GB", decimal */
 double seconds(void);             /* monotonic */

@@ -1,6 +1,5 @@
-/* The machine as the command line reports it: processors, memory, its measured read rate.                             */
+/* The machine as the command line reports it: memory, its measured read rate.                                         */
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,23 +17,6 @@ double seconds(void) {
 uint64_t machine_peak_rss(void) {
     struct rusage usage;
     return getrusage(RUSAGE_SELF, &usage) == 0 ? (uint64_t)usage.ru_maxrss * 1024 : 0;
-}
-
-/* Processors of a cgroup v2 quota, rounded up; 0 if there is none.                                                    */
-static int quota_threads(void) {
-    long long quota = 0, period = 0;
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
-    if (!f) return 0;
-    int got = fscanf(f, "%lld %lld", &quota, &period);
-    fclose(f);
-    return got == 2 && quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
-}
-
-int machine_threads(void) {
-    cpu_set_t set;
-    int allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    int quota = quota_threads();
-    return quota && quota < allowed ? quota : allowed;
 }
 
 /* ---- read rate ---- */
