@@ -1,5 +1,5 @@
 /* Model families as data.  A family is one file with tables: which keys hold the hyperparameters, which tensors exist,
- * what shape each has.  No math; adding a family is one file and one line in models.c.                                */
+ * what shape each has.  No math; adding a family is one file and one line in families.def.                            */
 #ifndef LR_MODEL_H
 #define LR_MODEL_H
 

@@ -4,14 +4,14 @@
 #include <math.h>
 #include <string.h>
 
-extern const lr_family lr_family_llama, lr_family_mistral, lr_family_qwen2, lr_family_qwen3;
-
+#define LR_FAMILY(name) extern const lr_family lr_family_##name;
+#include "models/families.def"
+#undef LR_FAMILY
+#define LR_FAMILY(name) &lr_family_##name,
 const lr_family *const lr_families[] = {
-    &lr_family_llama,
-    &lr_family_mistral,
-    &lr_family_qwen2,
-    &lr_family_qwen3,
+#include "models/families.def"
 };
+#undef LR_FAMILY
 const size_t lr_n_families = LR_COUNT(lr_families);
 
 /* Limits are far above any published model and low enough that products of two fit in 64 bits.                        */

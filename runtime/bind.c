@@ -78,10 +78,10 @@ static const lr_slice *row_slice(const lr_checkpoint *c, const lr_tensor_row *ro
     return c->gguf.n_values ? &row->in_gguf : &row->in_hf;
 }
 
-/* Models with a vision part keep the language model's tensors behind another prefix.                                  */
+/* Models with a vision part keep the language model's tensors behind another prefix; GPT-2 comes with and without one. */
 static const lr_tensor *find_tensor(const lr_checkpoint *c, const char *name) {
     static const struct { const char *from, *to; } prefixes[] = {
-        { "", "" }, { "", "language_model." }, { "model.", "model.language_model." }
+        { "", "" }, { "", "language_model." }, { "model.", "model.language_model." }, { "", "transformer." }
     };
     for (size_t i = 0; i < LR_COUNT(prefixes); i++) {
         char other[200];

@@ -234,8 +234,9 @@ static llmrun_status attention(const work *w, lr_place *p, int32_t layer, const 
     if (p->backend) seqs += (size_t)w->e->seq_list[layer] * (size_t)w->e->plan.n_sessions;
     else fill_seqs(w, layer, seqs);
 
-    if (h->parallel) {
-        input ffn = { .x = floats(p, b->x), .norm = l->ffn_norm, .bias = l->b_ffn_norm, .y = floats(p, b->h), .n = n,
+    if (h->parallel) { /* one norm may serve both */
+        input ffn = { .x = floats(p, b->x), .norm = l->ffn_norm ? l->ffn_norm : l->attn_norm,
+                      .bias = l->ffn_norm ? l->b_ffn_norm : l->b_attn_norm, .y = floats(p, b->h), .n = n,
                       .cols = h->dim };
         LR_TRY(norm(w, p, &ffn, NULL));
     }

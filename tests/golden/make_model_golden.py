@@ -60,7 +60,7 @@ MODELS = {
     "qwen3-yarn": Qwen3Config(**BASE, head_dim=16, rope_parameters=YARN),
     "gemma": GemmaConfig(**{**GEMMA, "num_key_value_heads": 1}),
     "gemma2": Gemma2Config(**GEMMA, query_pre_attn_scalar=16, sliding_window=8, attn_logit_softcapping=2.0,
-                           final_logit_softcapping=4.0),
+                           final_logit_softcapping=20.0),
     "gemma2-scale": Gemma2Config(**GEMMA, query_pre_attn_scalar=30, sliding_window=8, attn_logit_softcapping=None,
                                  final_logit_softcapping=None),
     "gemma3-v4": Gemma3TextConfig(**GEMMA3, rope_parameters=TWO_ROPES),
@@ -114,7 +114,8 @@ def draw(model, config):
         if key.endswith(("bias", "sinks")):
             p.copy_(0.3 * noise)
         elif "norm" in key or "ln_" in key:
-            p.copy_((0 if one_plus else 1) + 0.3 * noise)
+            branch = config.model_type == "olmo2" and "post_" in key
+            p.copy_((0 if one_plus else 0.5 if branch else 1) + 0.3 * noise)
         elif "embed" in key or "wte" in key or "wpe" in key:
             p.copy_(noise)
         else:

@@ -1,0 +1,40 @@
+/* Phi-1, 1.5 and 2: one LayerNorm feeds attention and an ungated feed-forward side by side; biases everywhere.         */
+#include "models/model.h"
+
+#define L "model.layers.%d."
+#define B "blk.%d."
+
+static const lr_tensor_row tensors[] = {
+    LR_ROW(LR_EMBED, "model.embed_tokens.weight", "token_embd.weight", LR_D_VOCAB, LR_D_DIM, true),
+    LR_ROW(LR_ATTN_NORM, L "input_layernorm.weight", B "attn_norm.weight", LR_D_DIM, LR_D_ONE, false),
+    LR_ROW(LR_B_ATTN_NORM, L "input_layernorm.bias", B "attn_norm.bias", LR_D_DIM, LR_D_ONE, false),
+    LR_ROW(LR_WQ, L "self_attn.q_proj.weight", B "attn_q.weight", LR_D_Q, LR_D_DIM, false),
+    LR_ROW(LR_WK, L "self_attn.k_proj.weight", B "attn_k.weight", LR_D_KV, LR_D_DIM, false),
+    LR_ROW(LR_WV, L "self_attn.v_proj.weight", B "attn_v.weight", LR_D_KV, LR_D_DIM, false),
+    LR_ROW(LR_WO, L "self_attn.dense.weight", B "attn_output.weight", LR_D_DIM, LR_D_Q, false),
+    LR_ROW(LR_BQ, L "self_attn.q_proj.bias", B "attn_q.bias", LR_D_Q, LR_D_ONE, false),
+    LR_ROW(LR_BK, L "self_attn.k_proj.bias", B "attn_k.bias", LR_D_KV, LR_D_ONE, false),
+    LR_ROW(LR_BV, L "self_attn.v_proj.bias", B "attn_v.bias", LR_D_KV, LR_D_ONE, false),
+    LR_ROW(LR_BO, L "self_attn.dense.bias", B "attn_output.bias", LR_D_DIM, LR_D_ONE, false),
+    LR_ROW(LR_W_UP, L "mlp.fc1.weight", B "ffn_up.weight", LR_D_HIDDEN, LR_D_DIM, false),
+    LR_ROW(LR_W_DOWN, L "mlp.fc2.weight", B "ffn_down.weight", LR_D_DIM, LR_D_HIDDEN, false),
+    LR_ROW(LR_B_UP, L "mlp.fc1.bias", B "ffn_up.bias", LR_D_HIDDEN, LR_D_ONE, false),
+    LR_ROW(LR_B_DOWN, L "mlp.fc2.bias", B "ffn_down.bias", LR_D_DIM, LR_D_ONE, false),
+    LR_ROW(LR_OUT_NORM, "model.final_layernorm.weight", "output_norm.weight", LR_D_DIM, LR_D_ONE, false),
+    LR_ROW(LR_B_OUT_NORM, "model.final_layernorm.bias", "output_norm.bias", LR_D_DIM, LR_D_ONE, false),
+    LR_ROW(LR_HEAD, "lm_head.weight", "output.weight", LR_D_VOCAB, LR_D_DIM, true),
+    LR_ROW(LR_B_HEAD, "lm_head.bias", "output.bias", LR_D_VOCAB, LR_D_ONE, false),
+};
+
+const lr_family lr_family_phi = {
+    .name = "phi",
+    .model_types = { "phi" },
+    .architectures = { "PhiForCausalLM" },
+    .gguf_architectures = { "phi2" },
+    .tensors = tensors,
+    .n_tensors = LR_COUNT(tensors),
+    .layer_norm = true,
+    .parallel = true,
+    .act = LR_GLU_GELU_TANH,
+    .rotary = 0.5f,
+};
