@@ -37,6 +37,9 @@ static const lr_tensor_row tensors_3[] = {
     NORM(LR_K_NORM, L "self_attn.k_norm.weight", B "attn_k_norm.weight", LR_D_HEAD),
 };
 
+#define AT(field) offsetof(lr_hparams, field)
+#define HEAD_DIM { AT(head_dim), 256 }
+
 const lr_family lr_family_gemma = {
     .name = "gemma",
     .model_types = { "gemma" },
@@ -48,6 +51,7 @@ const lr_family lr_family_gemma = {
     .scaled_embedding = true,
     .act = LR_GLU_GELU_TANH,
     .act_fixed = true, /* early files say gelu and mean this */
+    .defaults = { HEAD_DIM },
 };
 
 const lr_family lr_family_gemma2 = {
@@ -63,6 +67,8 @@ const lr_family lr_family_gemma2 = {
     .scaled_embedding = true,
     .act = LR_GLU_GELU_TANH,
     .act_fixed = true,
+    .wide_scale_layers = 46, /* 27B */
+    .defaults = { HEAD_DIM },
 };
 
 const lr_family lr_family_gemma3 = {
@@ -78,5 +84,12 @@ const lr_family lr_family_gemma3 = {
     .scaled_embedding = true,
     .act = LR_GLU_GELU_TANH,
     .act_fixed = true,
+    .theta = 1e6f,
     .local_theta = 1e4f,
+    .wide_scale_layers = 62, /* 27B */
+    .defaults = { HEAD_DIM, /* the text_config of models with a vision part leaves these out */
+                  { AT(n_heads), 8 },
+                  { AT(n_kv_heads), 4 },
+                  { AT(n_vocab), 262208 },
+                  { AT(n_ctx_train), 131072 } },
 };

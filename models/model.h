@@ -51,6 +51,7 @@ typedef struct lr_rope {
     lr_rope_scaling scaling;
     float factor, low_freq, high_freq, beta_fast, beta_slow;
     float attn_factor;     /* multiplies cos and sin */
+    bool sharp;            /* yarn: the ends of the ramp are not rounded to whole pairs */
     int32_t n_ctx_orig;
 } lr_rope;
 
@@ -154,7 +155,13 @@ typedef struct lr_family {
     lr_glu_act act;               /* where the file does not name one */
     bool act_fixed;               /* the file's name of it does not count */
     float rotary;                 /* rotated part of a head where the file does not say; 0: all */
+    float theta;                  /* rope_theta where the file does not say; 0: 10000 */
     float local_theta;            /* rope of layers with the window where the file does not say; 0: that of the others */
+    int32_t wide_scale_layers;    /* GGUF has no scale of scores: (dim / n_heads)^-0.5 for a model of so many layers */
+    struct {
+        size_t offset;            /* of an int32_t in lr_hparams */
+        int32_t value;
+    } defaults[8];                /* integers that the file may leave out; ends with value 0 */
 } lr_family;
 
 extern const lr_family *const lr_families[];
@@ -170,6 +177,8 @@ extern const size_t lr_n_number_rows;
 const lr_family *lr_family_find(const char *model_type, const char *architecture);
 const lr_family *lr_family_find_gguf(const char *architecture); /* by general.architecture */
 int64_t lr_dim_value(const lr_hparams *h, lr_dim d);
+/* What an absent integer is: the family's or the row's fallback, shapes put in; 0: it may not be absent.              */
+int64_t lr_family_fallback(const lr_family *f, const lr_hparam_row *row, const lr_hparams *h);
 /* NULL if the numbers agree with each other, else the sentence that says what does not.                               */
 const char *lr_hparams_check(const lr_hparams *h);
 /* Inverse frequency of each rotated pair of h->rope[which], scaling applied: freq (n_rot / 2).  n_ctx: of the run; beyond

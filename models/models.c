@@ -77,6 +77,17 @@ int64_t lr_dim_value(const lr_hparams *h, lr_dim d) {
     return 0;
 }
 
+int64_t lr_family_fallback(const lr_family *f, const lr_hparam_row *row, const lr_hparams *h) {
+    for (size_t i = 0; i < LR_COUNT(f->defaults) && f->defaults[i].value; i++)
+        if (f->defaults[i].offset == row->offset) return f->defaults[i].value;
+    switch (row->fallback) {
+        case LR_FROM_HEADS: return h->n_heads;
+        case LR_FOUR_DIMS: return 4 * (int64_t)h->dim;
+        case LR_FROM_DIM: return h->dim / h->n_heads;
+        default: return row->fallback;
+    }
+}
+
 int64_t lr_slice_total(const lr_hparams *h, const lr_slice *s, int64_t rows) {
     if (s->of) return rows * s->of;
     for (int i = 0; i < 2; i++) rows += lr_dim_value(h, s->before[i]) + lr_dim_value(h, s->after[i]);
@@ -112,8 +123,10 @@ void lr_rope_frequencies(const lr_hparams *h, int32_t which, int32_t n_ctx, doub
     const lr_rope *r = &h->rope[which];
     double lo = 0, hi = 0;
     if (r->scaling == LR_ROPE_YARN) {
-        lo = fmax(floor(yarn_pair(r, h->n_rot, r->beta_fast)), 0);
-        hi = fmin(ceil(yarn_pair(r, h->n_rot, r->beta_slow)), h->n_rot - 1);
+        lo = yarn_pair(r, h->n_rot, r->beta_fast);
+        hi = yarn_pair(r, h->n_rot, r->beta_slow);
+        lo = fmax(r->sharp ? lo : floor(lo), 0);
+        hi = fmin(r->sharp ? hi : ceil(hi), h->n_rot - 1);
         if (hi <= lo) hi = lo + 0.001;
     }
     for (int32_t i = 0; i < h->n_rot / 2; i++) {

@@ -16,4 +16,5 @@ const lr_family lr_family_smollm3 = {
     .window_needs_flag = true,
     .no_rope_every = 4,
     .tied = true,
+    .theta = 2e6f,
 };

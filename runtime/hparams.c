@@ -27,7 +27,7 @@ static llmrun_status find_family(const lr_family **family, const lr_config *c, l
                    lr_printable(shown, sizeof shown, name, strlen(name)), lr_hparams_families(known, sizeof known));
 }
 
-static llmrun_status read_integers(lr_hparams *h, const lr_config *c, llmrun_error *err) {
+static llmrun_status read_integers(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err) {
     for (size_t i = 0; i < lr_n_hparam_rows; i++) {
         const lr_hparam_row *row = &lr_hparam_rows[i];
         const char *key = row->keys[0];
@@ -36,16 +36,11 @@ static llmrun_status read_integers(lr_hparams *h, const lr_config *c, llmrun_err
                 key = row->keys[k];
                 break;
             }
-        int64_t fallback = row->fallback;
-        if (fallback == LR_FROM_HEADS) fallback = h->n_heads;
-        if (fallback == LR_FOUR_DIMS) fallback = 4 * (int64_t)h->dim;
-        if (fallback == LR_FROM_DIM) {
-            if (!lr_config_has(c, key) && h->dim % h->n_heads != 0)
-                return lr_fail(err, LLMRUN_FORMAT, "%s: hidden_size %d is not a multiple of num_attention_heads %d",
-                               c->path, h->dim, h->n_heads);
-            fallback = h->dim / h->n_heads;
-        }
-        int64_t value;
+        int64_t value, fallback = lr_family_fallback(family, row, h);
+        if (row->fallback == LR_FROM_DIM && !lr_config_has(c, key) && fallback == h->dim / h->n_heads &&
+            h->dim % h->n_heads != 0)
+            return lr_fail(err, LLMRUN_FORMAT, "%s: hidden_size %d is not a multiple of num_attention_heads %d", c->path,
+                           h->dim, h->n_heads);
         llmrun_status status = lr_config_int(c, key, row->lo, row->hi, fallback, &value, err);
         if (status) return status;
         *(int32_t *)((char *)h + row->offset) = (int32_t)value;
@@ -95,6 +90,20 @@ static llmrun_status read_act(lr_hparams *h, const lr_family *family, const lr_c
                    lr_printable(shown, sizeof shown, name, strlen(name)));
 }
 
+/* Variants of the published families that no published model has.                                                     */
+static llmrun_status refuse_variants(const lr_config *c, llmrun_error *err) {
+    static const struct { const char *key; bool must; } flags[] = {
+        { "scale_attn_weights", true },          { "scale_attn_by_inverse_layer_idx", false },
+        { "use_bidirectional_attention", false }, { "qk_layernorm", false },
+        { "add_cross_attention", false },
+    };
+    for (size_t i = 0; i < LR_COUNT(flags); i++)
+        if (lr_config_bool(c, flags[i].key, flags[i].must) != flags[i].must)
+            return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %s is not supported", c->path, flags[i].key,
+                           flags[i].must ? "false" : "true");
+    return LLMRUN_OK;
+}
+
 void lr_hparams_add_end(lr_hparams *h, double id) {
     if (!(id >= 0 && id < h->n_vocab) || h->n_eos == (int32_t)LR_COUNT(h->eos)) return;
     for (int32_t k = 0; k < h->n_eos; k++)
@@ -131,11 +140,12 @@ llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_
                               const lr_config *generation, llmrun_error *err) {
     *h = (lr_hparams){ .bos = -1 };
     llmrun_status status = find_family(family, config, err);
-    if (!status) status = read_integers(h, config, err);
+    if (!status) status = read_integers(h, *family, config, err);
     if (!status) status = read_numbers(h, config, err);
     if (!status) status = lr_hparams_read_rope(h, *family, config, err);
     if (!status) status = lr_hparams_read_layers(h, *family, config, err);
     if (!status) status = read_act(h, *family, config, err);
+    if (!status) status = refuse_variants(config, err);
     if (status) return status;
     h->parallel = lr_config_bool(config, "use_parallel_residual", (*family)->parallel);
     lr_hparams_settle(h, *family);

@@ -49,21 +49,17 @@ static llmrun_status find_scalar(source *s, const char *name) {
     return LLMRUN_OK;
 }
 
-static llmrun_status read_integers(lr_hparams *h, source *s) {
+static llmrun_status read_integers(lr_hparams *h, const lr_family *family, source *s) {
     for (size_t i = 0; i < lr_n_hparam_rows; i++) {
         const lr_hparam_row *row = &lr_hparam_rows[i];
-        int64_t fallback = row->fallback, value;
+        int64_t fallback = lr_family_fallback(family, row, h), value;
         const lr_value *tokens = lr_config_find(s->c, "tokenizer.ggml.tokens");
         llmrun_status status = find_scalar(s, row->gguf);
         if (status) return status;
-        if (fallback == LR_FROM_HEADS) fallback = h->n_heads;
-        if (fallback == LR_FOUR_DIMS) fallback = 4 * (int64_t)h->dim;
-        if (fallback == LR_FROM_DIM) {
-            if (!lr_config_find(s->c, s->key) && h->dim % h->n_heads != 0)
-                return lr_fail(s->err, LLMRUN_FORMAT, "%s: embedding_length %d is not a multiple of attention.head_count %d",
-                               s->c->path, h->dim, h->n_heads);
-            fallback = h->dim / h->n_heads;
-        }
+        if (row->fallback == LR_FROM_DIM && !lr_config_find(s->c, s->key) && fallback == h->dim / h->n_heads &&
+            h->dim % h->n_heads != 0)
+            return lr_fail(s->err, LLMRUN_FORMAT, "%s: embedding_length %d is not a multiple of attention.head_count %d",
+                           s->c->path, h->dim, h->n_heads);
         if (row->offset == offsetof(lr_hparams, n_vocab) && tokens && tokens->type == LR_VALUE_ARRAY)
             fallback = (int64_t)fmin(tokens->number, (double)row->hi); /* many files leave it out */
         status = lr_config_int(s->c, s->key, row->lo, row->hi, fallback, &value, s->err);
@@ -104,7 +100,7 @@ static llmrun_status read_scaling(lr_rope *r, source *s) {
     if (!status) status = number(s, "rope.scaling.factor", (double)old, &r->factor);
     if (status) return status;
     if (!type) type = r->factor != 1 ? "linear" : "none"; /* as files from before the key */
-    if (strcmp(type, "none") == 0)
+    if (strcmp(type, "none") == 0 || strcmp(type, "longrope") == 0) /* tensors have the divisors */
         r->scaling = LR_ROPE_NONE;
     else if (strcmp(type, "linear") == 0)
         r->scaling = LR_ROPE_LINEAR;
@@ -122,7 +118,7 @@ static llmrun_status read_rope(lr_hparams *h, const lr_family *family, source *s
     llmrun_status status = lr_config_int(s->c, key_of(s, "rope.dimension_count"), 1, LR_MAX_ROT, h->head_dim, &rotated,
                                          s->err);
     if (!status) h->n_rot = (int32_t)rotated;
-    if (!status) status = number(s, "rope.freq_base", 10000, &r->theta);
+    if (!status) status = number(s, "rope.freq_base", family->theta > 0 ? (double)family->theta : 10000, &r->theta);
     if (!status) status = read_scaling(r, s);
     if (!status) status = number(s, "rope.scaling.attn_factor", 1, &r->attn_factor);
     if (!status) status = number(s, "rope.scaling.yarn_beta_fast", 32, &r->beta_fast);
@@ -187,11 +183,13 @@ llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, cons
     source s = { .c = &c->config, .err = err };
     *h = (lr_hparams){ .bos = -1, .rope = { { .low_freq = 1, .high_freq = 4 } } };
     llmrun_status status = find_family(family, &s);
-    if (!status) status = read_integers(h, &s);
+    if (!status) status = read_integers(h, *family, &s);
     if (!status) status = read_numbers(h, &s);
     if (!status) status = read_rope(h, *family, &s);
     if (!status) status = read_layers(h, *family, &s);
     if (status) return status;
+    if (isnan(h->attn_scale) && h->n_layers == (*family)->wide_scale_layers)
+        h->attn_scale = sqrtf((float)h->n_heads / (float)h->dim);
     h->act = (*family)->act;
     h->parallel = lr_config_bool(&c->config, key_of(&s, "use_parallel_residual"), (*family)->parallel);
     h->rope_adjacent = (*family)->gguf_adjacent;

@@ -29,6 +29,10 @@ static llmrun_status read_scaling(lr_rope *r, const lr_config *c, const char *gr
         r->scaling = types[i].scaling;
         if (strcmp(types[i].name, type) == 0) break;
     }
+    snprintf(key, sizeof key, "%s.short_factor", group);
+    if (r->scaling == LR_ROPE_YARN && lr_config_has(c, key)) r->scaling = LR_ROPE_LONG; /* early Phi-3 */
+    snprintf(key, sizeof key, "%s.truncate", group);
+    r->sharp = !lr_config_bool(c, key, true);
     const struct {
         const char *key;
         double fallback;
@@ -48,6 +52,9 @@ static llmrun_status read_scaling(lr_rope *r, const lr_config *c, const char *gr
     return LLMRUN_OK;
 }
 
+/* The factor of cos and sin that belongs to a longer context under yarn.                                              */
+static double yarn_scale(double factor, double mscale) { return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1; }
+
 /* Factor of cos and sin, and the context that the model was trained on first.                                        */
 static llmrun_status read_attention(lr_rope *r, const lr_hparams *h, const lr_config *c, const char *group,
                                     llmrun_error *err) {
@@ -61,7 +68,15 @@ static llmrun_status read_attention(lr_rope *r, const lr_hparams *h, const lr_co
     r->attn_factor = 1;
     double longer = (double)h->n_ctx_train / (double)original;
     if (r->scaling == LR_ROPE_LONG && r->factor == 1) r->factor = (float)longer;
-    if (r->scaling == LR_ROPE_YARN) r->attn_factor = (float)(0.1 * log(r->factor) + 1);
+    double of_all = 0, of_rope = 0;
+    snprintf(key, sizeof key, "%s.mscale_all_dim", group);
+    status = lr_config_number(c, key, 0, &of_all, err);
+    snprintf(key, sizeof key, "%s.mscale", group);
+    if (!status) status = lr_config_number(c, key, 0, &of_rope, err);
+    if (status) return status;
+    if (r->scaling == LR_ROPE_YARN)
+        r->attn_factor = (float)(of_all > 0 && of_rope > 0 ? yarn_scale(r->factor, of_rope) / yarn_scale(r->factor, of_all)
+                                                           : yarn_scale(r->factor, 1));
     if (r->scaling == LR_ROPE_LONG && r->factor > 1) r->attn_factor = sqrtf(1 + logf(r->factor) / logf((float)original));
     snprintf(key, sizeof key, "%s.attention_factor", group);
     if (lr_config_has(c, key)) {
@@ -116,7 +131,8 @@ llmrun_status lr_hparams_read_rope(lr_hparams *h, const lr_family *family, const
     h->n_rot = partial <= 1 ? (int32_t)(h->head_dim * partial) : 0;
     h->n_ropes = by_layer || family->local_theta > 0 ? 2 : 1;
     status = read_one(h, &h->rope[0], c, by_layer ? "rope_parameters.full_attention" : newer ? "rope_parameters"
-                      : "rope_scaling", lr_config_has(c, "rotary_emb_base") ? "rotary_emb_base" : "rope_theta", 10000, err);
+                      : "rope_scaling", lr_config_has(c, "rotary_emb_base") ? "rotary_emb_base" : "rope_theta",
+                      family->theta > 0 ? (double)family->theta : 10000, err);
     if (status || h->n_ropes == 1) return status;
     return read_one(h, &h->rope[1], c, by_layer ? "rope_parameters.sliding_attention" : "", "rope_local_base_freq",
                     family->local_theta > 0 ? (double)family->local_theta : 10000, err);
