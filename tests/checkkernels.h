@@ -27,10 +27,11 @@ static const struct tolerance {
 } tolerances[] = {
     {"matmul", 3, 0.25},    /* scale, bias and accumulation round once each; partial sums walk */
     {"embed", 0, 0},        /* exact: decode, then one product */
-    {"norm", 4, 0.25},   /* sum, division, root and two products */
+    {"norm", 4, 0.25},      /* sum, division, root and two products */
     {"rope", 2, 0},         /* two products and a sum, relative to the length of the pair */
     {"attention", 8, 0.5},  /* weights, sum, division; scores walk too, see check_attention */
-    {"glu", 6, 0},       /* exponential (2 ulp), sum, division, product */
+    {"glu", 6, 0},          /* exponential (2 ulp), sum, division, product */
+    {"softcap", 4, 0},      /* quotient, tanh (2 ulp), product */
     {"route", 6, 0.25},  /* exponential of a difference, sum, two products */
 };
 
@@ -175,6 +176,11 @@ static output make_output(int64_t rows, int64_t cols, int64_t gap) {
     o.y = o.all + MARGIN;
     for (int64_t i = 0; i < o.n_all; i++) memcpy(&o.all[i], &(uint32_t){POISON}, 4);
     return o;
+}
+
+/* What an op finds there: rows x cols values.                                                                        */
+static void fill_output(output *o, const float *x) {
+    for (int64_t t = 0; t < o->rows; t++) memcpy(o->y + t * o->stride, x + t * o->cols, (size_t)o->cols * sizeof *x);
 }
 
 static void expect_margins(const output *o) {

@@ -1,4 +1,4 @@
-/* Checks of the ops that work row by row: embed, norm, pack, rope, kv_write, glu.  See checkkernels.c.         */
+/* Checks of the ops that work row by row: embed, norm, pack, rope, glu, softcap.  See checkkernels.c.                */
 #ifndef CHECKKERNELS_OPS_H
 #define CHECKKERNELS_OPS_H
 
@@ -16,52 +16,98 @@ static void expect_error(const char *op, double worst, double plain, double term
 
 /* ---- embed ---- */
 
+/* Exact; where it is added to `before`, each of the two operations may round.                                         */
+static void expect_embedded(const lr_embed_args *a, const weights *w, const int32_t *ids, const float *before,
+                            const float *x, int64_t n) {
+    int64_t cols = w->m.cols;
+    for (int64_t i = 0; i < n * cols; i++) {
+        float value = w->decoded[ids[i / cols] * cols + i % cols] * a->scale, old = a->accumulate ? before[i] : 0;
+        double d = fabs((double)x[i] - ((double)value + (double)old));
+        if (!(d <= (a->accumulate ? 2 * ROUNDING * (fabs((double)value) + fabs((double)old)) : 0)))
+            fail("value %lld is %.9g, expected %.9g", (long long)i, (double)x[i], (double)(value + old));
+    }
+}
+
 static void check_embed(const lr_ops *ops, const lr_ops *c) {
     (void)c;
     for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
         lr_format format = (lr_format)(round % LR_N_FORMATS);
         int64_t rows = 1 + random_below(9), cols = pick_cols(format), n = pick_n();
-        float scale = random_below(2) ? 1.0f : 2.5f;
-        describe("%s cols %lld tokens %lld", lr_formats[format].name, (long long)cols, (long long)n);
         weights w = make_weights(format, rows, cols, (pattern)(round % N_PATTERNS));
         int32_t *ids = guarded((size_t)n * sizeof *ids, sizeof *ids);
         for (int64_t t = 0; t < n; t++) ids[t] = (int32_t)random_below(rows);
+        float *before = filled(n * cols, P_RANDOM);
         output x = make_output(n, cols, 0), x_split = make_output(n, cols, 0);
-        lr_embed_args args = {.x = x.y, .ids = ids, .table = w.m, .scale = scale};
+        lr_embed_args args = {.x = x.y, .ids = ids, .table = w.m, .scale = random_below(2) ? 1.0f : 2.5f,
+                              .accumulate = random_below(2)};
+        describe("%s cols %lld tokens %lld%s", lr_formats[format].name, (long long)cols, (long long)n,
+                 args.accumulate ? " accumulate" : "");
+        if (args.accumulate) fill_output(&x, before), fill_output(&x_split, before);
         void *scratch = make_scratch(ops, cols, n, 1, 8);
         ops->embed(&args, 0, n, scratch);
         args.x = x_split.y;
         run_split(ops->embed, &args, n, 1, scratch);
         expect_margins(&x);
         expect_same(&x, &x_split);
-        for (int64_t i = 0; i < n * cols; i++) {
-            float exact = w.decoded[ids[i / cols] * cols + i % cols] * scale;
-            if (!(x.y[i] == exact))
-                fail("value %lld is %.9g, expected %.9g", (long long)i, (double)x.y[i], (double)exact);
-        }
+        expect_embedded(&args, &w, ids, before, x.y, n);
         release_all();
     }
 }
 
 /* ---- norm ---- */
 
+/* How far row y is from the norm of row x, and how far a plain loop is.  a: dim, eps, center and accumulate; b may be
+ * NULL.  Magnitudes are of all that is added up: terms of the mean, bias and `before` where the norm has them.        */
+static double norm_error(const lr_norm_args *a, const float *x, const float *w, const float *b, const float *before,
+                         const float *y, double *plain_worst) {
+    double mean = 0, mean_terms = 0, sum = 0, worst = 0, n = (double)a->dim;
+    float plain_mean = 0, plain_sum = 0;
+    for (int64_t i = 0; i < a->dim && a->center; i++) {
+        mean += (double)x[i] / n;
+        mean_terms += fabs((double)x[i]) / n;
+        plain_mean += x[i];
+    }
+    plain_mean /= (float)a->dim;
+    for (int64_t i = 0; i < a->dim; i++) {
+        sum += ((double)x[i] - mean) * ((double)x[i] - mean);
+        plain_sum += (x[i] - plain_mean) * (x[i] - plain_mean);
+    }
+    double scale = 1 / sqrt(sum / n + (double)a->eps);
+    float plain_scale = 1 / sqrtf(plain_sum / (float)a->dim + a->eps);
+    for (int64_t i = 0; i < a->dim; i++) {
+        double bias = b ? b[i] : 0, old = a->accumulate ? before[i] : 0;
+        double exact = ((double)x[i] - mean) * scale * (double)w[i] + bias + old;
+        double magnitude = (fabs((double)x[i]) + mean_terms) * scale * fabs((double)w[i]) + fabs(bias) + fabs(old);
+        float plain = (x[i] - plain_mean) * plain_scale * w[i];
+        if (b) plain += b[i];
+        if (a->accumulate) plain += before[i];
+        worst = fmax(worst, error_of(y[i], exact, magnitude));
+        *plain_worst = fmax(*plain_worst, error_of(plain, exact, magnitude));
+    }
+    return worst;
+}
+
 static void check_norm(const lr_ops *ops, const lr_ops *c) {
     (void)c;
-    for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
+    for (int round = 0; round < 2 * ROUNDS && !check.kernel_failed; round++) {
         int64_t dim = pick_dim(), n = pick_n(), gap = random_below(20);
         pattern p = (pattern)(round % N_PATTERNS);
-        bool in_place = random_below(2);
-        float eps = random_below(2) ? 1e-5f : 1e-6f;
-        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p],
-                 in_place ? " in place" : "");
-        float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM);
+        bool bias = !random_below(3), in_place = random_below(2), shifted = !random_below(3);
+        float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM), *b = filled(dim, P_RANDOM);
+        float *before = filled(n * dim, P_RANDOM);
+        for (int64_t i = 0; shifted && i < n * dim; i++) x[i] += 10;
         output y = make_output(n, dim, gap), y_split = make_output(n, dim, gap);
-        lr_norm_args args = {
-            .y = y.y, .x = x, .w = w, .dim = dim, .x_stride = dim, .y_stride = y.stride, .eps = eps};
+        lr_norm_args args = {.y = y.y, .x = x, .w = w, .b = bias ? b : NULL, .dim = dim, .x_stride = dim,
+                             .y_stride = y.stride, .eps = random_below(2) ? 1e-5f : 1e-6f, .center = random_below(2),
+                             .accumulate = !in_place && random_below(2)};
+        describe("dim %lld rows %lld %s%s%s%s%s", (long long)dim, (long long)n, pattern_names[p],
+                 args.center ? " center" : "", bias ? " bias" : "", args.accumulate ? " accumulate" : "",
+                 in_place ? " in place" : "");
+        if (args.accumulate) fill_output(&y, before), fill_output(&y_split, before);
         ops->norm(&args, 0, n, NULL);
         args.y = y_split.y;
         if (in_place) {
-            for (int64_t t = 0; t < n; t++) memcpy(y_split.y + t * y.stride, x + t * dim, (size_t)dim * sizeof *x);
+            fill_output(&y_split, x);
             args.x = y_split.y;
             args.x_stride = y.stride;
         }
@@ -69,22 +115,9 @@ static void check_norm(const lr_ops *ops, const lr_ops *c) {
         expect_margins(&y);
         expect_same(&y, &y_split);
         double worst = 0, plain_worst = 0;
-        for (int64_t t = 0; t < n; t++) {
-            double sum = 0;
-            float plain_sum = 0;
-            for (int64_t i = 0; i < dim; i++) {
-                float v = x[t * dim + i];
-                sum += (double)v * (double)v;
-                plain_sum += v * v;
-            }
-            double scale = 1 / sqrt(sum / (double)dim + (double)eps);
-            float plain_scale = 1 / sqrtf(plain_sum / (float)dim + eps);
-            for (int64_t i = 0; i < dim; i++) {
-                double exact = (double)x[t * dim + i] * scale * (double)w[i];
-                worst = fmax(worst, error_of(y.y[t * y.stride + i], exact, fabs(exact)));
-                plain_worst = fmax(plain_worst, error_of(x[t * dim + i] * plain_scale * w[i], exact, fabs(exact)));
-            }
-        }
+        for (int64_t t = 0; t < n; t++)
+            worst = fmax(worst, norm_error(&args, x + t * dim, w, args.b, before + t * dim, y.y + t * y.stride,
+                                           &plain_worst));
         expect_error("norm", worst, plain_worst, (double)dim);
         release_all();
     }
@@ -194,39 +227,113 @@ static void check_rope(const lr_ops *ops, const lr_ops *c) {
 
 /* ---- glu ---- */
 
+static const char *const glu_names[LR_N_GLU_ACTS] = {"silu", "gelu", "gelu_tanh", "oai"};
+
+/* act(g), exactly; terms: the sum of the absolute terms in it.                                                        */
+static double activate_exactly(lr_glu_act act, double g, double *terms) {
+    double tail = act == LR_GLU_GELU ? erf(g * sqrt(0.5)) : tanh(sqrt(2 / acos(-1)) * (g + 0.044715 * g * g * g));
+    if (act == LR_GLU_OAI) g = fmin(g, 7);
+    double y = g / (1 + exp(act == LR_GLU_OAI ? -1.702 * g : -g));
+    if (act == LR_GLU_GELU || act == LR_GLU_GELU_TANH) y = 0.5 * g * (1 + tail);
+    *terms = act == LR_GLU_GELU || act == LR_GLU_GELU_TANH ? 0.5 * fabs(g) * (1 + fabs(tail)) : fabs(y);
+    return y;
+}
+static float activate_plainly(lr_glu_act act, float g) {
+    switch (act) {
+    case LR_GLU_GELU: return 0.5f * g * (1 + erff(g * 0.70710678f));
+    case LR_GLU_GELU_TANH: return 0.5f * g * (1 + tanhf(0.79788456f * (g + 0.044715f * g * g * g)));
+    case LR_GLU_OAI: g = fminf(g, 7); return g / (1 + expf(-1.702f * g));
+    default: return g / (1 + expf(-g));
+    }
+}
+
+/* What multiplies it; terms as above.                                                                                 */
+static double up_exactly(lr_glu_act act, double u, double *terms) {
+    double y = act == LR_GLU_OAI ? fmin(fmax(u, -7), 7) + 1 : u;
+    *terms = act == LR_GLU_OAI ? fabs(y - 1) + 1 : fabs(u);
+    return y;
+}
+static float up_plainly(lr_glu_act act, float u) { return act == LR_GLU_OAI ? fminf(fmaxf(u, -7), 7) + 1 : u; }
+
+/* up NULL: not gated.                                                                                                 */
+static double glu_error(lr_glu_act act, const float *gate, const float *up, const float *y, int64_t n,
+                        double *plain_worst) {
+    double worst = 0, terms[2] = {1, 1};
+    for (int64_t i = 0; i < n; i++) {
+        double exact = activate_exactly(act, gate[i], &terms[0]) * (up ? up_exactly(act, up[i], &terms[1]) : 1);
+        float plain = activate_plainly(act, gate[i]) * (up ? up_plainly(act, up[i]) : 1);
+        worst = fmax(worst, error_of(y[i], exact, terms[0] * terms[1] + 1e-30));
+        *plain_worst = fmax(*plain_worst, error_of(plain, exact, terms[0] * terms[1] + 1e-30));
+    }
+    return worst;
+}
+
+/* Gates where activations bend, where they clamp, and beyond the range of exp, both ways.                             */
+static float *make_gates(int64_t n, pattern p) {
+    float *gate = filled(n, p), size = (float)PICK(1, 6, 20, 120);
+    for (int64_t i = 0; p != P_EXTREME && i < n; i++) gate[i] *= size;
+    return gate;
+}
+
 static void check_glu(const lr_ops *ops, const lr_ops *c) {
     (void)c;
-    for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
+    for (int round = 0; round < 3 * ROUNDS && !check.kernel_failed; round++) {
+        lr_glu_act act = (lr_glu_act)(round % LR_N_GLU_ACTS);
         int64_t dim = pick_dim(), n = pick_n(), gap = random_below(20);
         pattern p = (pattern)(round % N_PATTERNS);
-        bool in_place = random_below(2);
-        describe("dim %lld rows %lld %s%s", (long long)dim, (long long)n, pattern_names[p],
-                 in_place ? " in place" : "");
+        bool gated = act == LR_GLU_OAI || random_below(3);
+        int in_place = (int)random_below(3); /* no, over gate, over up */
+        describe("%s dim %lld rows %lld %s%s%s", glu_names[act], (long long)dim, (long long)n, pattern_names[p],
+                 gated ? "" : " not gated", in_place ? " in place" : "");
         output y = make_output(n, dim, gap), y_split = make_output(n, dim, gap);
-        float *gate = filled(n * y.stride, p), *up = filled(n * y.stride, P_RANDOM);
-        for (int64_t i = 0; p == P_RANDOM && i < n * y.stride; i++)
-            gate[i] *= 120; /* beyond the range of exp, both ways */
-        lr_glu_args args = {
-            .y = y.y, .gate = gate, .up = up, .dim = dim, .y_stride = y.stride, .in_stride = y.stride};
+        float *gate = make_gates(n * y.stride, p), *up = filled(n * y.stride, P_RANDOM);
+        for (int64_t i = 0; act == LR_GLU_OAI && i < n * y.stride; i++) up[i] *= 10;
+        lr_glu_args args = {.y = y.y, .gate = gate, .up = gated ? up : NULL, .dim = dim, .y_stride = y.stride,
+                            .in_stride = y.stride, .act = act};
         ops->glu(&args, 0, n, NULL);
         args.y = y_split.y;
         if (in_place) {
+            const float **from = in_place == 2 && gated ? &args.up : &args.gate;
             for (int64_t t = 0; t < n; t++)
-                memcpy(y_split.y + t * y.stride, gate + t * y.stride, (size_t)dim * sizeof *gate);
-            args.gate = y_split.y;
+                memcpy(y_split.y + t * y.stride, *from + t * y.stride, (size_t)dim * sizeof *gate);
+            *from = y_split.y;
         }
         run_split(ops->glu, &args, n, 1, NULL);
         expect_margins(&y);
         expect_same(&y, &y_split);
         double worst = 0, plain_worst = 0;
-        for (int64_t t = 0; t < n; t++)
-            for (int64_t i = t * y.stride; i < t * y.stride + dim; i++) {
-                double exact = gate[i] / (1 + exp(-(double)gate[i])) * (double)up[i];
-                float plain = gate[i] / (1 + expf(-gate[i])) * up[i];
-                worst = fmax(worst, error_of(y.y[i], exact, fabs(exact) + 1e-30));
-                plain_worst = fmax(plain_worst, error_of(plain, exact, fabs(exact) + 1e-30));
-            }
+        for (int64_t at = 0; at < n * y.stride; at += y.stride)
+            worst = fmax(worst, glu_error(act, gate + at, gated ? up + at : NULL, y.y + at, dim, &plain_worst));
         expect_error("glu", worst, plain_worst, 0);
+        release_all();
+    }
+}
+
+/* ---- softcap ---- */
+
+static void check_softcap(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    for (int round = 0; round < ROUNDS && !check.kernel_failed; round++) {
+        int64_t dim = pick_dim(), n = pick_n();
+        pattern p = (pattern)(round % N_PATTERNS);
+        float cap = (float)PICK(1, 30, 50), *x = make_gates(n * dim, p);
+        describe("dim %lld rows %lld %s cap %g", (long long)dim, (long long)n, pattern_names[p], (double)cap);
+        output y = make_output(n, dim, 0), y_split = make_output(n, dim, 0);
+        fill_output(&y, x);
+        fill_output(&y_split, x);
+        lr_softcap_args args = {.x = y.y, .dim = dim, .cap = cap};
+        ops->softcap(&args, 0, n, NULL);
+        args.x = y_split.y;
+        run_split(ops->softcap, &args, n, 1, NULL);
+        expect_margins(&y);
+        expect_same(&y, &y_split);
+        double worst = 0, plain_worst = 0;
+        for (int64_t i = 0; i < n * dim; i++) {
+            double exact = cap * tanh((double)x[i] / (double)cap);
+            worst = fmax(worst, error_of(y.y[i], exact, fabs(exact)));
+            plain_worst = fmax(plain_worst, error_of(cap * tanhf(x[i] / cap), exact, fabs(exact)));
+        }
+        expect_error("softcap", worst, plain_worst, 0);
         release_all();
     }
 }
@@ -249,9 +356,14 @@ static void bench_embed(const lr_ops *ops, const lr_ops *c) {
 
 static void bench_norm(const lr_ops *ops, const lr_ops *c) {
     (void)c;
-    lr_norm_args args = {.y = floats(64 * 2048), .x = filled(64 * 2048, P_RANDOM), .w = filled(2048, P_RANDOM),
-                            .dim = 2048, .x_stride = 2048, .y_stride = 2048, .eps = 1e-5f};
-    print_bench(ops->norm_kernel, seconds_of(ops->norm, &args, 64, NULL), 64 * 2048 * 8);
+    for (int center = 0; center < 2; center++) {
+        char name[64];
+        lr_norm_args args = {.y = floats(64 * 2048), .x = filled(64 * 2048, P_RANDOM), .w = filled(2048, P_RANDOM),
+                             .b = center ? filled(2048, P_RANDOM) : NULL, .dim = 2048, .x_stride = 2048,
+                             .y_stride = 2048, .eps = 1e-5f, .center = center};
+        snprintf(name, sizeof name, "%s %s", ops->norm_kernel, center ? "layer" : "rms");
+        print_bench(name, seconds_of(ops->norm, &args, 64, NULL), 64 * 2048 * 8);
+    }
 }
 
 static void bench_pack(const lr_ops *ops, const lr_ops *c) {
@@ -280,13 +392,20 @@ static void bench_rope(const lr_ops *ops, const lr_ops *c) {
 
 static void bench_glu(const lr_ops *ops, const lr_ops *c) {
     (void)c;
-    lr_glu_args args = {.y = floats(64 * 5632),
-                           .gate = filled(64 * 5632, P_RANDOM),
-                           .up = filled(64 * 5632, P_RANDOM),
-                           .dim = 5632,
-                           .y_stride = 5632,
-                           .in_stride = 5632};
-    print_bench(ops->glu_kernel, seconds_of(ops->glu, &args, 64, NULL), 64.0 * 5632 * 12);
+    for (int act = 0; act < LR_N_GLU_ACTS; act++) {
+        char name[64];
+        lr_glu_args args = {.y = floats(64 * 5632), .gate = filled(64 * 5632, P_RANDOM),
+                            .up = filled(64 * 5632, P_RANDOM), .dim = 5632, .y_stride = 5632, .in_stride = 5632,
+                            .act = (lr_glu_act)act};
+        snprintf(name, sizeof name, "%s %s", ops->glu_kernel, glu_names[act]);
+        print_bench(name, seconds_of(ops->glu, &args, 64, NULL), 64.0 * 5632 * 12);
+    }
+}
+
+static void bench_softcap(const lr_ops *ops, const lr_ops *c) {
+    (void)c;
+    lr_softcap_args args = {.x = filled(256000, P_RANDOM), .dim = 256000, .cap = 30};
+    print_bench(ops->softcap_kernel, seconds_of(ops->softcap, &args, 1, NULL), 256000 * 8);
 }
 
 #endif

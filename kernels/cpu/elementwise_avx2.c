@@ -7,4 +7,5 @@ void lr_elementwise_fill_avx2(lr_ops *ops) {
     LR_SET_OP(ops, pack, avx2);
     LR_SET_OP(ops, rope, avx2);
     LR_SET_OP(ops, glu, avx2);
+    LR_SET_OP(ops, softcap, avx2);
 }

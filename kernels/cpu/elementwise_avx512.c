@@ -7,4 +7,5 @@ void lr_elementwise_fill_avx512(lr_ops *ops) {
     LR_SET_OP(ops, pack, avx512);
     LR_SET_OP(ops, rope, avx512);
     LR_SET_OP(ops, glu, avx512);
+    LR_SET_OP(ops, softcap, avx512);
 }

@@ -22,6 +22,7 @@ INLINE __mmask16 v_first(int n) { return (__mmask16)((1u << n) - 1); }
 /* The first n lanes (0..W); nothing beyond them is touched, the others are zero.                                     */
 INLINE vf v_load_n(const float *x, int n) { return _mm512_maskz_loadu_ps(v_first(n), x); }
 INLINE void v_store_n(float *x, vf v, int n) { _mm512_mask_storeu_ps(x, v_first(n), v); }
+INLINE vf v_only(vf v, int n) { return _mm512_maskz_mov_ps(v_first(n), v); }
 INLINE vf v_load_f16(const void *x) { return _mm512_cvtph_ps(_mm256_loadu_si256(x)); }
 INLINE vf v_load_f16_n(const void *x, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(v_first(n), x)); }
 INLINE vf v_load_i8(const int8_t *x) {
@@ -117,6 +118,7 @@ INLINE void v_store_n(float *x, vf v, int n) {
     if (n == W) _mm256_storeu_ps(x, v); /* masked stores are slow where they mask nothing, too */
     else _mm256_maskstore_ps(x, v_first(n), v);
 }
+INLINE vf v_only(vf v, int n) { return _mm256_and_ps(v, _mm256_castsi256_ps(v_first(n))); }
 INLINE vf v_load_f16(const void *x) { return _mm256_cvtph_ps(_mm_loadu_si128(x)); }
 INLINE vf v_load_f16_n(const void *x, int n) {
     uint16_t h[8] = {0};
