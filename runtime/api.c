@@ -1,6 +1,7 @@
 /* Public functions that describe: version, options, plan, info.  The others stand beside what they do.                */
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "runtime/engine.h"
 #include "runtime/info.h"
@@ -62,6 +63,27 @@ llmrun_status llmrun_plan(const llmrun_options *o, char **json, char **text, llm
 
 llmrun_status llmrun_info(const llmrun_options *o, char **json, char **text, llmrun_error *err) {
     return describe(o, false, lr_info_json, lr_info_text, json, text, err);
+}
+
+llmrun_status llmrun_model_hash(const llmrun_options *o, uint64_t *hash, llmrun_error *err) {
+    if (!hash) return lr_fail(err, LLMRUN_ARG, "model hash: expected a place for it");
+    llmrun_engine *e = lr_zalloc(1, sizeof *e);
+    if (!e) return lr_fail_nomem(err, "model hash", sizeof *e);
+    llmrun_status status = lr_engine_prepare(e, o, err);
+    if (!status) *hash = e->checkpoint.header_hash;
+    lr_engine_free(e);
+    return status;
+}
+
+char *llmrun_cache_dir(const llmrun_options *o) {
+    char *dir = o ? lr_engine_cache_dir(o) : NULL;
+    int fd = dir && *dir ? lr_cache_open_dir(dir) : -1;
+    if (fd >= 0) {
+        close(fd);
+        return dir;
+    }
+    lr_free(dir);
+    return NULL;
 }
 
 const llmrun_tokenizer *llmrun_engine_tokenizer(const llmrun_engine *e) { return e ? e->tokenizer : NULL; }

@@ -6,30 +6,19 @@
 #include <math.h>
 #include <string.h>
 
+#include "runtime/forward_layer.h"
 #include "runtime/stream.h"
 
-typedef struct work {
-    llmrun_engine *e;
-    const lr_pass *p;
-    lr_pass_shape shape;
-    bool streams;  /* this pass is long enough to send host groups to GPUs */
-    int x_at;      /* place that holds x */
-    const float *angles; /* cos_sin of this pass once it has been computed */
-    llmrun_error *err;
-} work;
-
-static lr_place *place(const work *w, int index) {
+static lr_place *place(const lr_work *w, int index) {
     return index == LR_PLACE_HOST ? &w->e->host : &w->e->gpus[index];
 }
-
-static float *floats(const lr_place *p, uint64_t offset) { return lr_place_at(p, offset); }
 
 static int32_t count_of(const lr_pass *p, int32_t session) { return p->counts ? p->counts[session] : 1; }
 
 /* ---- the header of a pass: what ops read beside activations and weights ---- */
 
 /* Angles in double: positions beyond 2^16 keep their accuracy.  One table after the other.                           */
-static void fill_cos_sin(work *w, float *out) {
+static void fill_cos_sin(lr_work *w, float *out) {
     const lr_hparams *h = &w->e->binding.hparams;
     size_t half = (size_t)h->n_rot / 2, n = (size_t)w->p->n * (size_t)h->n_rot * (size_t)h->n_ropes;
     if (w->angles) {
@@ -47,13 +36,13 @@ static void fill_cos_sin(work *w, float *out) {
                 }
 }
 
-static void fill_positions(const work *w, int32_t *out) {
+static void fill_positions(const lr_work *w, int32_t *out) {
     for (int32_t i = 0; i < w->p->n_sessions; i++)
         for (int32_t t = 0; t < count_of(w->p, i); t++) *out++ = w->p->sessions[i]->position + t;
 }
 
 /* Where a pass computes a group.                                                                                       */
-static int group_place(const work *w, int32_t layer, lr_group g) {
+static int group_place(const lr_work *w, int32_t layer, lr_group g) {
     const lr_plan *plan = &w->e->plan;
     size_t i = (size_t)layer * LR_N_GROUPS + (size_t)g;
     if (plan->place[i] != LR_PLACE_HOST) return plan->place[i];
@@ -61,9 +50,9 @@ static int group_place(const work *w, int32_t layer, lr_group g) {
 }
 
 /* Which of the two slots a streamed layer's cache goes through.                                                        */
-static int kv_turn(const work *w, int32_t layer) { return w->e->seq_list[layer] & 1; }
+static int kv_turn(const lr_work *w, int32_t layer) { return w->e->seq_list[layer] & 1; }
 
-static void fill_seqs(const work *w, int32_t layer, lr_seq *out) {
+static void fill_seqs(const lr_work *w, int32_t layer, lr_seq *out) {
     const lr_plan *plan = &w->e->plan;
     int at = group_place(w, layer, LR_GROUP_ATTN);
     bool streamed = at != LR_PLACE_HOST && plan->place[layer * LR_N_GROUPS + LR_GROUP_ATTN] == LR_PLACE_HOST;
@@ -76,8 +65,16 @@ static void fill_seqs(const work *w, int32_t layer, lr_seq *out) {
     }
 }
 
+/* The layer's sequences where its attention is computed: of a GPU the header had them, of the CPU they are written now. */
+static const lr_seq *seqs_of(const lr_work *w, const lr_place *p, int32_t layer) {
+    lr_seq *seqs = lr_place_at(p, p->buffers->seqs);
+    if (p->backend) return seqs + (size_t)w->e->seq_list[layer] * (size_t)w->e->plan.n_sessions;
+    fill_seqs(w, layer, seqs);
+    return seqs;
+}
+
 /* seqs of its layers, ids, angles: one copy.                                                                           */
-static llmrun_status send_header(work *w, int gpu) {
+static llmrun_status send_header(lr_work *w, int gpu) {
     lr_place *p = place(w, gpu);
     const lr_plan_gpu *plan = p->plan;
     const lr_hparams *h = &w->e->binding.hparams;
@@ -106,14 +103,14 @@ static llmrun_status send_header(work *w, int gpu) {
 /* What crosses: the residual stream, or the hidden values between w_up and w_down.                                     */
 typedef enum channel { X, HIDDEN } channel;
 
-static llmrun_status move(const work *w, channel c, int from, int to, int64_t row) {
+static llmrun_status move(const lr_work *w, channel c, int from, int to, int64_t row) {
     if (from == to) return LLMRUN_OK;
     const lr_hparams *h = &w->e->binding.hparams;
     lr_place *a = place(w, from), *b = place(w, to);
     size_t cols = (size_t)(c == X ? h->dim : h->hidden_dim);
     size_t skip = (size_t)row * cols, bytes = (size_t)(w->p->n - row) * cols * sizeof(float);
-    float *src = floats(a, c == X ? a->buffers->x : a->buffers->gate) + skip;
-    float *dst = floats(b, c == X ? b->buffers->x : b->buffers->gate) + skip;
+    float *src = lr_layer_floats(a, c == X ? a->buffers->x : a->buffers->gate) + skip;
+    float *dst = lr_layer_floats(b, c == X ? b->buffers->x : b->buffers->gate) + skip;
     if (a->backend && b->backend) {
         LR_TRY(a->backend->event_record(a->device, LR_QUEUE_COMPUTE, a->ready, w->err));
         LR_TRY(b->backend->event_wait(b->device, LR_QUEUE_COMPUTE, a->ready, w->err));
@@ -137,185 +134,15 @@ static llmrun_status move(const work *w, channel c, int from, int to, int64_t ro
     return LLMRUN_OK;
 }
 
-/* ---- matmuls ---- */
-
-/* Float rows that matmuls read: x itself, or its norm, which y has room for; or rows that are packed already.          */
-typedef struct input {
-    const float *x, *norm, *bias; /* norm: weight, or NULL; bias of the norm, or NULL */
-    float *y;
-    const lr_act *packed;
-    int64_t n, cols;
-} input;
-
-/* The format that all of these want their input in; LR_ACT_NONE if they differ.                                       */
-static lr_act_format common_format(const lr_place *p, const lr_matrix *const *m, int count, int64_t n) {
-    lr_act_format format = p->ops->act(p->device, m[0]->format, n);
-    for (int i = 1; i < count; i++)
-        if (p->ops->act(p->device, m[i]->format, n) != format) return LR_ACT_NONE;
-    return format;
-}
-
-/* Where blocks are scaled by r before they are added, all of x is kept divided by r: norms see no difference when eps is
- * divided by its square.                                                                                              */
-static float norm_eps(const lr_hparams *h) { return h->norm_eps / (h->residual_scale * h->residual_scale); }
-
-/* Runs the norm, into `out` alone where the place can.                                                                 */
-static llmrun_status norm(const work *w, lr_place *p, const input *in, const lr_act *out) {
-    const lr_hparams *h = &w->e->binding.hparams;
-    lr_norm_args a = { .y = p->backend && out ? NULL : in->y, .x = in->x, .w = in->norm, .b = in->bias, .dim = in->cols,
-                       .x_stride = in->cols, .y_stride = in->cols, .eps = norm_eps(h), .center = h->layer_norm };
-    return p->ops->norm(p->device, &a, in->n, out, w->err);
-}
-
-static lr_act act_at(const lr_place *p, const input *in, lr_act_format format) {
-    return lr_act_at(format, in->n, in->cols, lr_place_at(p, p->buffers->act));
-}
-
-/* y[i] (+)= m[i] in + bias[i]; the norm is done in the same step as the packing where all want one format.             */
-static llmrun_status products(const work *w, lr_place *p, const input *in, const lr_matrix *const *m, float *const *y,
-                              const float *const *bias, int count, bool accumulate) {
-    lr_act_format all = common_format(p, m, count, in->n);
-    bool pack_with_norm = in->norm && all != LR_ACT_NONE && all != LR_ACT_F32, done[3] = { false };
-    lr_act act = act_at(p, in, all == LR_ACT_NONE ? LR_ACT_F32 : all);
-    if (in->norm) LR_TRY(norm(w, p, in, pack_with_norm ? &act : NULL));
-    const float *rows = in->norm ? in->y : in->x;
-    for (int first = 0; first < count; first++) {
-        if (done[first]) continue;
-        lr_act_format format = p->ops->act(p->device, m[first]->format, in->n);
-        if (in->packed && in->packed->format == format) {
-            act = *in->packed;
-        } else if (format == LR_ACT_F32) {
-            act = (lr_act){ .format = format, .n = in->n, .cols = in->cols, .values = rows };
-        } else if (!pack_with_norm) {
-            act = act_at(p, in, format);
-            LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = rows, .out = act }, w->err));
-        }
-        lr_matmul_args args[3];
-        int n = 0;
-        for (int i = first; i < count; i++) {
-            if (done[i] || p->ops->act(p->device, m[i]->format, in->n) != format) continue;
-            done[i] = true;
-            args[n++] = (lr_matmul_args){ .y = y[i], .y_stride = m[i]->rows, .w = *m[i], .x = act,
-                                          .bias = bias ? bias[i] : NULL, .accumulate = accumulate };
-        }
-        LR_TRY(p->ops->matmul(p->device, args, n, w->err));
-    }
-    return LLMRUN_OK;
-}
-
-/* x += m in + bias; with a norm in between where the family has one there.                                             */
-static llmrun_status add_product(const work *w, lr_place *p, const input *in, const lr_matrix *m, const float *bias,
-                                 const float *post_norm) {
-    const lr_hparams *h = &w->e->binding.hparams;
-    float *x = floats(p, p->buffers->x), *y = floats(p, p->buffers->y);
-    LR_TRY(products(w, p, in, &m, post_norm ? &y : &x, &bias, 1, !post_norm));
-    if (!post_norm) return LLMRUN_OK;
-    lr_norm_args a = { .y = x, .x = y, .w = post_norm, .dim = h->dim, .x_stride = h->dim, .y_stride = h->dim,
-                       .eps = h->norm_eps, .center = h->layer_norm, .accumulate = true };
-    return p->ops->norm(p->device, &a, in->n, NULL, w->err);
-}
-
 /* ---- the groups of a layer ---- */
 
-/* The feed-forward's input.  Where it is parallel to attention, `h` keeps it (see attention).                          */
-static input ffn_input(const work *w, const lr_place *p, const lr_layer *l) {
-    const lr_hparams *h = &w->e->binding.hparams;
-    const lr_plan_buffers *b = p->buffers;
-    if (h->parallel) return (input){ .x = floats(p, b->h), .n = w->p->n, .cols = h->dim };
-    return (input){ .x = floats(p, b->x), .norm = l->ffn_norm, .bias = l->b_ffn_norm, .y = floats(p, b->y),
-                    .n = w->p->n, .cols = h->dim };
-}
-
-static llmrun_status attention(const work *w, lr_place *p, int32_t layer, const lr_layer *l) {
-    const lr_hparams *h = &w->e->binding.hparams;
-    const lr_plan_buffers *b = p->buffers;
-    int64_t n = w->p->n, q_dim = (int64_t)h->n_heads * h->head_dim;
-    lr_seq *seqs = lr_place_at(p, b->seqs);
-    if (p->backend) seqs += (size_t)w->e->seq_list[layer] * (size_t)w->e->plan.n_sessions;
-    else fill_seqs(w, layer, seqs);
-
-    if (h->parallel) { /* one norm may serve both */
-        input ffn = { .x = floats(p, b->x), .norm = l->ffn_norm ? l->ffn_norm : l->attn_norm,
-                      .bias = l->ffn_norm ? l->b_ffn_norm : l->b_attn_norm, .y = floats(p, b->h), .n = n,
-                      .cols = h->dim };
-        LR_TRY(norm(w, p, &ffn, NULL));
-    }
-    input in = { .x = floats(p, b->x), .norm = l->attn_norm, .bias = l->b_attn_norm, .y = floats(p, b->y), .n = n,
-                 .cols = h->dim };
-    LR_TRY(products(w, p, &in, (const lr_matrix *const[]){ &l->wq, &l->wk, &l->wv },
-                 (float *const[]){ floats(p, b->q), floats(p, b->k), floats(p, b->v) },
-                 (const float *const[]){ l->bq, l->bk, l->bv }, 3, false));
-    lr_qkv_args qkv = { .q = floats(p, b->q), .k = floats(p, b->k), .v = floats(p, b->v), .q_norm = l->q_norm,
-                        .k_norm = l->k_norm, .norm_rows = h->norm_rows, .norm_eps = h->norm_eps,
-                        .cos_sin = floats(p, b->cos_sin) + (int64_t)lr_layer_rope(h, layer) * n * h->n_rot,
-                        .n_heads = h->n_heads, .n_kv_heads = h->n_kv_heads, .head_dim = h->head_dim,
-                        .n_rot = h->layer_flags[layer] & LR_LAYER_NO_ROPE ? 0 : h->n_rot,
-                        .rope_adjacent = h->rope_adjacent, .seqs = seqs };
-    LR_TRY(p->ops->qkv(p->device, &qkv, &w->shape, w->err));
-
-    const lr_matrix *wo = &l->wo;
-    lr_act_format format = p->ops->act(p->device, wo->format, n);
-    lr_act packed = lr_act_at(format, n, q_dim, lr_place_at(p, b->act));
-    bool floats_only = format == LR_ACT_F32, device = p->backend != NULL;
-    lr_attention_args a = { .out = device && !floats_only ? NULL : floats(p, b->att), .q = qkv.q, .out_stride = q_dim,
-                            .q_stride = q_dim, .seqs = seqs, .n_seqs = w->p->n_sessions, .n_heads = h->n_heads,
-                            .head_dim = h->head_dim, .window = l->window, .scale = h->attn_scale,
-                            .softcap = h->attn_softcap, .sinks = l->sinks, .n_kv_heads = h->n_kv_heads, .kv_format = w->e->plan.kv,
-                            .partial = floats(p, b->partial) };
-    LR_TRY(p->ops->attention(p->device, &a, &w->shape, floats_only ? NULL : &packed, w->err));
-    input att = { .x = floats(p, b->att), .packed = floats_only ? NULL : &packed, .n = n, .cols = q_dim };
-    return add_product(w, p, &att, wo, l->bo, l->attn_post_norm);
-}
-
-/* Leaves the hidden values packed as w_down wants them where that is at the same place, else as floats in `gate`.      */
-static llmrun_status gate_up(const work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
-    const lr_hparams *h = &w->e->binding.hparams;
-    const lr_plan_buffers *b = p->buffers;
-    int64_t n = w->p->n;
-    float *gate = floats(p, b->gate), *up = floats(p, b->up);
-    lr_act out = lr_act_at(format, n, h->hidden_dim, lr_place_at(p, p->plan ? b->act_hidden : b->act));
-    if (format == LR_ACT_F32) out.values = gate;
-    input in = ffn_input(w, p, l);
-    const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
-    bool gated = l->w_gate.quants != NULL;
-    lr_act_format all = gated ? common_format(p, m, 2, n) : LR_ACT_NONE;
-    if (all == LR_ACT_NONE) {
-        if (gated)
-            LR_TRY(products(w, p, &in, m, (float *const[]){ gate, up }, (const float *const[]){ l->b_gate, l->b_up }, 2,
-                            false));
-        else
-            LR_TRY(products(w, p, &in, m + 1, &gate, &l->b_up, 1, false));
-        lr_glu_args glu = { .y = gate, .gate = gate, .up = gated ? up : NULL, .dim = h->hidden_dim,
-                            .y_stride = h->hidden_dim, .in_stride = h->hidden_dim, .act = h->act };
-        return p->ops->glu(p->device, &glu, n, &out, w->err);
-    }
-    lr_act act = act_at(p, &in, all);
-    if (all == LR_ACT_F32) act.values = in.norm ? in.y : in.x;
-    if (in.norm) LR_TRY(norm(w, p, &in, all == LR_ACT_F32 ? NULL : &act));
-    else if (all != LR_ACT_F32) LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = in.x, .out = act }, w->err));
-    lr_matmul_args args[2] = {
-        { .y = gate, .y_stride = h->hidden_dim, .w = l->w_gate, .x = act, .bias = l->b_gate },
-        { .y = up, .y_stride = h->hidden_dim, .w = l->w_up, .x = act, .bias = l->b_up },
-    };
-    return p->ops->matmul_glu(p->device, args, h->act, &out, w->err);
-}
-
-static llmrun_status down(const work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there) {
-    const lr_hparams *h = &w->e->binding.hparams;
-    const lr_plan_buffers *b = p->buffers;
-    lr_act act = lr_act_at(format, w->p->n, h->hidden_dim, lr_place_at(p, p->plan ? b->act_hidden : b->act));
-    input in = { .x = floats(p, b->gate), .packed = packed_there && format != LR_ACT_F32 ? &act : NULL, .n = w->p->n,
-                 .cols = h->hidden_dim };
-    return add_product(w, p, &in, &l->w_down, l->b_down, l->ffn_post_norm);
-}
-
 /* Format of w_down's input at a place; needs no weights, so it also serves a group that is still to be streamed.       */
-static lr_act_format down_format(const work *w, int at, int32_t layer) {
+static lr_act_format down_format(const lr_work *w, int at, int32_t layer) {
     const lr_place *p = place(w, at);
     return p->ops->act(p->device, w->e->layers[layer].w_down.format, w->p->n);
 }
 
-static llmrun_status run_group(work *w, int32_t layer, lr_group g) {
+static llmrun_status run_group(lr_work *w, int32_t layer, lr_group g) {
     bool parallel = w->e->binding.hparams.parallel;
     if (parallel && g != LR_GROUP_ATTN) return LLMRUN_OK; /* done with attention */
     int at = group_place(w, layer, g);
@@ -333,30 +160,30 @@ static llmrun_status run_group(work *w, int32_t layer, lr_group g) {
     if (streamed) LR_TRY(lr_stream_fetch(w->e, p, layer, g, &l, caches ? &kv : NULL, w->err));
     switch (g) {
     case LR_GROUP_ATTN:
-        LR_TRY(attention(w, p, layer, &l));
-        if (parallel) LR_TRY(gate_up(w, p, &l, down_format(w, at, layer)));
-        if (parallel) LR_TRY(down(w, p, &l, down_format(w, at, layer), true));
+        LR_TRY(lr_layer_attention(w, p, layer, &l, seqs_of(w, p, layer)));
+        if (parallel) LR_TRY(lr_layer_gate_up(w, p, &l, down_format(w, at, layer)));
+        if (parallel) LR_TRY(lr_layer_down(w, p, &l, down_format(w, at, layer), true));
         if (caches) LR_TRY(lr_stream_return_kv(p, &kv, w->p->n, w->err));
         break;
     case LR_GROUP_GATE_UP:
-        LR_TRY(gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
+        LR_TRY(lr_layer_gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
         break;
     default:
         LR_TRY(move(w, HIDDEN, up_at, at, 0));
-        LR_TRY(down(w, p, &l, down_format(w, at, layer), up_at == at));
+        LR_TRY(lr_layer_down(w, p, &l, down_format(w, at, layer), up_at == at));
     }
     return streamed ? lr_stream_release(p, g, w->err) : LLMRUN_OK;
 }
 
 /* ---- the ends ---- */
 
-static llmrun_status embed(work *w) {
+static llmrun_status embed(lr_work *w) {
     const lr_hparams *h = &w->e->binding.hparams;
     int at = w->e->plan.embed_place;
     lr_place *p = place(w, at);
     bool host = at == LR_PLACE_HOST;
     int32_t *ids = h->n_pos || !host ? lr_place_at(p, p->buffers->ids) : NULL; /* host: positions alone */
-    lr_embed_args a = { .x = floats(p, p->buffers->x), .ids = host ? w->p->ids : ids, .table = w->e->embed,
+    lr_embed_args a = { .x = lr_layer_floats(p, p->buffers->x), .ids = host ? w->p->ids : ids, .table = w->e->embed,
                         .scale = h->embed_scale / h->residual_scale };
     w->x_at = at;
     LR_TRY(p->ops->embed(p->device, &a, w->p->n, w->err));
@@ -369,21 +196,21 @@ static llmrun_status embed(work *w) {
 }
 
 /* Norm and head of rows [row, row + n).                                                                                */
-static llmrun_status head_rows(const work *w, lr_place *p, int64_t row, int64_t n, float *logits) {
+static llmrun_status head_rows(const lr_work *w, lr_place *p, int64_t row, int64_t n, float *logits) {
     const lr_hparams *h = &w->e->binding.hparams;
-    input in = { .x = floats(p, p->buffers->x) + row * h->dim, .norm = w->e->out_norm,
-                 .bias = w->e->b_out_norm, .y = floats(p, p->buffers->y), .n = n, .cols = h->dim };
+    lr_input in = { .x = lr_layer_floats(p, p->buffers->x) + row * h->dim, .norm = w->e->out_norm,
+                 .bias = w->e->b_out_norm, .y = lr_layer_floats(p, p->buffers->y), .n = n, .cols = h->dim };
     const lr_matrix *m = &w->e->head;
-    return products(w, p, &in, &m, &logits, &w->e->b_head, 1, false);
+    return lr_layer_products(w, p, &in, &m, &logits, &w->e->b_head, 1, false);
 }
 
-static void cap(const work *w, float *logits, int64_t rows) {
+static void cap(const lr_work *w, float *logits, int64_t rows) {
     const lr_hparams *h = &w->e->binding.hparams;
     lr_softcap_args a = { .x = logits, .dim = h->n_vocab, .cap = h->logit_softcap };
     if (h->logit_softcap > 0) lr_threads_run(w->e->threads, w->e->ops.softcap, &a, rows, 1);
 }
 
-static llmrun_status head(work *w, bool recorded) {
+static llmrun_status head(lr_work *w, bool recorded) {
     const lr_plan *plan = &w->e->plan;
     int at = plan->head_place;
     lr_place *p = place(w, at);
@@ -392,7 +219,7 @@ static llmrun_status head(work *w, bool recorded) {
     LR_TRY(move(w, X, w->x_at, at, row));
     for (float *to = w->p->logits; row < n; row += step) {
         int64_t rows = lr_min(step, n - row);
-        float *logits = p->backend ? floats(p, p->buffers->logits) : to;
+        float *logits = p->backend ? lr_layer_floats(p, p->buffers->logits) : to;
         if (!recorded) LR_TRY(head_rows(w, p, row, rows, logits));
         if (p->backend) {
             uint8_t *pinned = p->pinned + p->plan->pinned_logits;
@@ -418,13 +245,13 @@ static bool cancelled(const lr_pass *p) {
 
 static int32_t head_step(const llmrun_engine *e) { return e->binding.hparams.n_layers * LR_N_GROUPS; }
 
-static int step_place(const work *w, int32_t step) {
+static int step_place(const lr_work *w, int32_t step) {
     if (step == head_step(w->e)) return w->e->plan.head_place;
     return group_place(w, step / LR_N_GROUPS, (lr_group)(step % LR_N_GROUPS));
 }
 
-static work work_of(llmrun_engine *e, const lr_pass *p, llmrun_error *err) {
-    work w = { .e = e, .p = p, .err = err };
+static lr_work work_of(llmrun_engine *e, const lr_pass *p, llmrun_error *err) {
+    lr_work w = { .e = e, .p = p, .err = err };
     w.shape = (lr_pass_shape){ .n = p->n, .n_seqs = p->n_sessions, .n_ctx = e->plan.n_ctx };
     for (int32_t i = 0; i < p->n_sessions; i++) {
         w.shape.most_rows = lr_max(w.shape.most_rows, count_of(p, i));
@@ -435,18 +262,18 @@ static work work_of(llmrun_engine *e, const lr_pass *p, llmrun_error *err) {
 }
 
 /* The recording that starts at this step of this pass, or NULL.                                                        */
-static const lr_recording *recording_at(const work *w, int32_t step) {
-    if (w->p->n != 1) return NULL;
+static const lr_recording *recording_at(const lr_work *w, int32_t step) {
+    if (w->p->n != 1 || w->p->sessions[0]->watch) return NULL;
     for (int32_t i = 0; i < w->e->n_recordings; i++)
         if (w->e->recordings[i].first == step) return &w->e->recordings[i];
     return NULL;
 }
 
-static llmrun_status record(work *w, lr_place *p, lr_recording *r) {
+static llmrun_status record(lr_work *w, lr_place *p, lr_recording *r) {
     LR_TRY(p->backend->graph_begin(p->device, w->err));
     llmrun_status status = LLMRUN_OK;
     for (int32_t s = r->first; s <= r->last && !status; s++)
-        status = s == head_step(w->e) ? head_rows(w, p, 0, 1, floats(p, p->buffers->logits))
+        status = s == head_step(w->e) ? head_rows(w, p, 0, 1, lr_layer_floats(p, p->buffers->logits))
                                       : run_group(w, s / LR_N_GROUPS, (lr_group)(s % LR_N_GROUPS));
     llmrun_status ended = p->backend->graph_end(p->device, &r->graph, status ? NULL : w->err);
     return status ? status : ended;
@@ -456,7 +283,7 @@ llmrun_status lr_forward_record(llmrun_engine *e, llmrun_error *err) {
     int32_t ids[1] = { 0 }, last = head_step(e);
     llmrun_session session = { .engine = e };
     lr_pass pass = { .ids = ids, .n = 1, .sessions = (llmrun_session *const[]){ &session }, .n_sessions = 1 };
-    work w = work_of(e, &pass, err);
+    lr_work w = work_of(e, &pass, err);
     for (int32_t first = 0, step; first <= last; first = step) {
         int at = step_place(&w, first);
         for (step = first + 1; step <= last && step_place(&w, step) == at; step++) {}
@@ -471,19 +298,35 @@ llmrun_status lr_forward_record(llmrun_engine *e, llmrun_error *err) {
 
 /* ---- the pass ---- */
 
-static llmrun_status run_pass(work *w) {
+/* Shows x to whoever watches the session (llmrun_session_watch), and goes on with what they leave there.               */
+static llmrun_status watch(const lr_work *w, int32_t layer) {
+    const llmrun_session *s = w->p->sessions[0];
+    lr_place *p = place(w, w->x_at);
+    float *x = lr_place_at(p, p->buffers->x), *seen = p->backend ? s->watched : x;
+    int32_t dim = w->e->binding.hparams.dim;
+    size_t bytes = (size_t)w->p->n * (size_t)dim * sizeof *x;
+    if (!s->watch || !w->p->counts) return LLMRUN_OK;
+    if (p->backend) LR_TRY(lr_place_sync(p, w->err));
+    if (p->backend) LR_TRY(lr_place_read(p, seen, x, bytes, w->err));
+    s->watch(s->watch_user, layer, seen, w->p->n, dim);
+    return p->backend ? lr_place_write(p, x, seen, bytes, w->err) : LLMRUN_OK;
+}
+
+static llmrun_status run_pass(lr_work *w) {
     llmrun_engine *e = w->e;
     int32_t n_steps = head_step(e);
     bool wants_logits = w->p->logits_from < w->p->n, head_done = false;
-    if (e->plan.n_host_layers > 0) fill_cos_sin(w, floats(&e->host, e->host.buffers->cos_sin));
+    if (e->plan.n_host_layers > 0) fill_cos_sin(w, lr_layer_floats(&e->host, e->host.buffers->cos_sin));
     for (int gpu = 0; gpu < e->plan.n_gpus; gpu++) LR_TRY(send_header(w, gpu));
     LR_TRY(embed(w));
+    LR_TRY(watch(w, -1));
     for (int32_t step = 0; step < n_steps; step++) {
         if (cancelled(w->p)) return lr_fail(w->err, LLMRUN_CANCELLED, "eval: cancelled");
         if (e->plan.disk_bytes > 0 && step % LR_N_GROUPS == 0) lr_stream_read_ahead(e, step / LR_N_GROUPS + 1);
         const lr_recording *r = recording_at(w, step);
         if (!r) {
             LR_TRY(run_group(w, step / LR_N_GROUPS, (lr_group)(step % LR_N_GROUPS)));
+            if (step % LR_N_GROUPS == LR_N_GROUPS - 1) LR_TRY(watch(w, step / LR_N_GROUPS));
             continue;
         }
         lr_place *p = place(w, r->place);
@@ -509,7 +352,7 @@ static void settle(llmrun_engine *e) {
 }
 
 llmrun_status lr_forward(llmrun_engine *e, const lr_pass *p, llmrun_error *err) {
-    work w = work_of(e, p, err);
+    lr_work w = work_of(e, p, err);
     llmrun_status status = run_pass(&w);
     if (status) settle(e);
     return status;

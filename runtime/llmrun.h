@@ -138,6 +138,14 @@ LLMRUN_API llmrun_status llmrun_info(const llmrun_options *o, char **json, char 
  * [errors: ARG NOMEM DEVICE]   Cost: a fraction of a second for measuring the CPU, and each GPU once.                 */
 LLMRUN_API llmrun_status llmrun_devices(const llmrun_options *o, char **json, char **text, llmrun_error *err);
 
+/* A number that stands for the files of o->model: it changes when one of them does.  [errors: ARG IO FORMAT UNSUPPORTED
+ * NOMEM]   Cost: the headers.                                                                                         */
+LLMRUN_API llmrun_status llmrun_model_hash(const llmrun_options *o, uint64_t *hash, llmrun_error *err);
+
+/* The directory for what is kept between runs, made where it is missing: o->cache_dir, else the user's.  NULL: there is
+ * none, or none is wanted.  Release it with llmrun_free.                                              [errors: none] */
+LLMRUN_API char *llmrun_cache_dir(const llmrun_options *o);
+
 /* Releases a string that the library returned.  NULL is fine.                                       [errors: none] */
 LLMRUN_API void llmrun_free(void *p);
 
@@ -313,6 +321,12 @@ LLMRUN_API llmrun_status llmrun_session_copy(llmrun_session *dst, const llmrun_s
  * [errors: ARG IO FORMAT NOMEM]                                                                                      */
 LLMRUN_API llmrun_status llmrun_session_save(const llmrun_session *s, const char *path, llmrun_error *err);
 LLMRUN_API llmrun_status llmrun_session_restore(llmrun_session *s, const char *path, llmrun_error *err);
+
+/* Lets watch see the residual stream of the passes that follow: x (n, dim) float32 after the embedding (layer -1) and
+ * after each layer.  What it writes there, the pass goes on with.  For measuring: each call waits for the device.
+ * watch NULL ends it.  Passes of llmrun_batch_eval are not watched.        [errors: ARG NOMEM]   Cost: n_batch rows. */
+typedef void (*llmrun_watch)(void *user, int32_t layer, float *x, int32_t n, int32_t dim);
+LLMRUN_API llmrun_status llmrun_session_watch(llmrun_session *s, llmrun_watch watch, void *user, llmrun_error *err);
 
 /* Makes the call that runs on the session, or the next one, return CANCELLED soon (within one layer).  From any
  * thread; async-signal-safe.                                                                         [errors: none] */

@@ -63,7 +63,18 @@ void llmrun_session_close(llmrun_session *s) {
     pthread_mutex_lock(&s->engine->lock);
     s->engine->slot_taken[s->slot] = false;
     pthread_mutex_unlock(&s->engine->lock);
+    lr_free(s->watched);
     lr_free(s);
+}
+
+llmrun_status llmrun_session_watch(llmrun_session *s, llmrun_watch watch, void *user, llmrun_error *err) {
+    if (!s) return lr_fail(err, LLMRUN_ARG, "session: expected one to watch");
+    size_t bytes = (size_t)s->engine->plan.n_batch * (size_t)s->engine->binding.hparams.dim * sizeof *s->watched;
+    if (watch && s->engine->plan.n_gpus && !s->watched) s->watched = lr_alloc(bytes);
+    if (watch && s->engine->plan.n_gpus && !s->watched) return lr_fail_nomem(err, "session", bytes);
+    s->watch = watch;
+    s->watch_user = user;
+    return LLMRUN_OK;
 }
 
 int32_t llmrun_session_position(const llmrun_session *s) { return s ? s->position : 0; }

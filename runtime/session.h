@@ -13,6 +13,9 @@ struct llmrun_session {
     int32_t written;          /* highest position ever written since the last rewind to 0: what a ring still holds */
     int32_t *tokens;          /* (n_ctx) ids behind the cache */
     atomic_bool cancelled;
+    llmrun_watch watch;       /* or NULL */
+    void *watch_user;
+    float *watched;           /* (n_batch, dim) of what is on GPUs while it is watched */
 };
 
 /* Where a layer's cache lies.                                                                                         */
