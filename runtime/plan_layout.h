@@ -26,6 +26,7 @@ typedef struct lr_plan_part {
     uint64_t block, mapped;  /* on the host: converted, used from the file */
     uint64_t params;         /* values that matmuls read */
     lr_plan_widths widths, gpu_widths; /* sets of lr_plan_weights.cols */
+    lr_plan_widths gpu_hidden; /* of a part that is a layer: its w_down's, not in gpu_widths */
     int64_t longest_row;     /* values */
     bool gpu_takes;          /* a GPU has kernels for all its formats */
     bool streams;            /* in the formats of the host, too */

@@ -177,7 +177,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
 void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bool windowed, bool shared,
                       const lr_plan_sizes *s) {
     l->kinds |= p->is_layer ? ATTN | GATE_UP | DOWN : 1u << group;
-    if (p->is_layer) l->hidden_widths |= p->gpu_widths;
+    l->hidden_widths |= p->gpu_hidden;
     *(shared ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
     l->weights += p->gpu;
     if (group == LR_GROUP_HEAD) {

@@ -137,9 +137,10 @@ static void add_to_part(lr_plan_weights *w, const lr_plan_input *in, lr_plan_par
     part->gpu_read += gpu->bytes;
     *(host->converted ? &part->block : &part->mapped) += host->bytes;
     if (matmul) part->widths |= widths_of(w, t, host);
-    if (matmul) part->gpu_widths |= widths_of(w, t, gpu);
     part->streams &= host->format == gpu->format;
     part->is_layer = in->model->parallel && t->layer >= 0;
+    bool hidden = part->is_layer && t->role == LR_W_DOWN;
+    if (matmul) *(hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
     part->longest_row = lr_max(part->longest_row, is_vector(t) ? t->rows : t->cols);
     if (matmul) part->params += (uint64_t)t->rows * (uint64_t)t->cols;
     if (!is_vector(t)) part->gpu_takes &= gpu_takes(gpu->format);

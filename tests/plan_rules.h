@@ -151,7 +151,8 @@ static uint64_t region_bytes(const char *name, const work *w, const lr_plan *p, 
     const struct { const char *name; uint64_t bytes;
     } rows[] = {
         { "activations.x", n * (uint64_t)h->dim },
-        { "activations.y", a || f || o ? n * (uint64_t)h->dim : 0 },
+        { "activations.y", a || f || o || (d && h->post_norms) ? n * (uint64_t)h->dim : 0 },
+        { "activations.h", a && h->parallel ? n * (uint64_t)h->dim : 0 },
         { "activations.q", a ? q : 0 },
         { "activations.att", a ? q : 0 },
         { "activations.k", a ? kv : 0 },
@@ -160,11 +161,11 @@ static uint64_t region_bytes(const char *name, const work *w, const lr_plan *p, 
         { "activations.up", f ? hidden : 0 },
         { "activations.act", w->act },
         { "activations.act_hidden", w->act_hidden },
-        { "activations.cos_sin", a ? n * (uint64_t)h->n_rot : 0 },
+        { "activations.cos_sin", a ? n * (uint64_t)h->n_rot * (h->n_ropes == 2 ? 2 : 1) : 0 },
         { "activations.partial",
           a ? lr_gpu_attention_partial_bytes(p->n_batch, p->n_ctx, h->n_heads, h->n_kv_heads, h->head_dim) : 0 },
         { "activations.seqs", w->n_attn * sizeof(lr_seq) * (uint64_t)in->n_sessions },
-        { "activations.ids", w->kind[LR_GROUP_EMBED] ? n : 0 },
+        { "activations.ids", w->kind[LR_GROUP_EMBED] ? n * (h->n_pos ? 2 : 1) : 0 },
         { "logits", o ? 4 * (uint64_t)in->n_sessions * (uint64_t)h->n_vocab : 0 },
         { "staging.weights.0", w->slot[0] },
         { "staging.weights.1", w->slot[1] },
@@ -294,10 +295,10 @@ static void check_full(const lr_plan *p, const lr_plan_input *in, int gpu) {
     const lr_hparams *h = in->model;
     for (int32_t l = 0; l < h->n_layers; l++)
         for (int i = 0; i < LR_N_GROUPS; i++) {
-            if (at(p, l, (lr_group)i) != LR_PLACE_HOST) continue;
+            if (at(p, l, (lr_group)i) != LR_PLACE_HOST || (h->parallel && i != LR_GROUP_ATTN)) continue;
             uint64_t needs = part_of(l, i);
             if (i == LR_GROUP_ATTN) needs += caches_of(p, l) + up(sizeof(lr_seq) * (uint64_t)in->n_sessions);
-            if (i == LR_GROUP_DOWN) needs += 2 * (2 * n * (uint64_t)h->hidden_dim + 64); /* its input, packed */
+            if (i == LR_GROUP_DOWN || h->parallel) needs += 2 * (2 * n * (uint64_t)h->hidden_dim + 64); /* its input, packed */
             if (room >= needs)
                 fail_msg("GPU %d has %llu bytes left, group %d of layer %d needs %llu", gpu, (unsigned long long)room,
                          i, l, (unsigned long long)needs);
