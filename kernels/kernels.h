@@ -10,6 +10,7 @@
 #ifndef LR_KERNELS_H
 #define LR_KERNELS_H
 
+#include "quant/acts.h"
 #include "quant/quant.h"
 
 typedef void (*lr_kernel)(const void *args, int64_t i0, int64_t i1, void *scratch);
@@ -148,15 +149,6 @@ int64_t lr_attention_items(const lr_attention_args *a);
 bool lr_attention_is_split(const lr_attention_args *a);
 /* Upper bound for any pass of at most n rows over contexts of at most n_ctx.                                          */
 size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t head_dim);
-
-/* Activations of feed-forward blocks.                                                                                 */
-typedef enum lr_glu_act {
-    LR_GLU_SILU,      /* x / (1 + exp(-x)) */
-    LR_GLU_GELU,      /* x * Phi(x), by erf */
-    LR_GLU_GELU_TANH, /* its approximation: 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) */
-    LR_GLU_OAI,       /* gpt-oss: g = min(gate, 7), u = clamp(up, -7, 7): g / (1 + exp(-1.702 g)) * (u + 1) */
-    LR_N_GLU_ACTS
-} lr_glu_act;
 
 /* y[i] = act(gate[i]) * up[i]; without up, act(gate[i]).  y may be gate or up.        item: row                       */
 typedef struct lr_glu_args {

@@ -3,7 +3,8 @@
 #ifndef LR_MODEL_H
 #define LR_MODEL_H
 
-#include "kernels/kernels.h"
+#include "quant/acts.h"
+#include "quant/quant.h"
 
 /* What a tensor is to the forward pass.                                                                               */
 typedef enum lr_role {
