@@ -1,5 +1,5 @@
 /* See source.h.                                                                                                        */
-#include "loaders/source.h"
+#include "loaders/packed.h"
 
 lr_source lr_source_of(const lr_tensor *t, int64_t rows, int64_t cols) {
     return (lr_source){ .tensor = t, .rows = rows, .cols = cols, .run = rows, .stride = rows, .times = 1 };
@@ -20,10 +20,15 @@ const uint8_t *lr_source_bytes(const lr_source *s) {
 /* Columns [col, col + n) of row r.                                                                                    */
 static bool row_floats(const lr_source *s, float *x, int64_t r, int64_t col, int64_t n) {
     int64_t row = tensor_row(s, r);
+    if (s->packed) return lr_packed_floats(s->packed, x, n, row, 1, col, n), true;
     if (!s->pitch) return lr_dtype_to_f32(x, s->tensor->dtype, value_at(s, row * s->cols + col), n);
     for (int64_t i = 0; i < n; i++)
         if (!lr_dtype_to_f32(x + i, s->tensor->dtype, value_at(s, (col + i) * s->pitch + row), 1)) return false;
     return true;
+}
+
+static void adjust(const lr_source *s, float *x, int64_t n) {
+    for (int64_t i = 0; i < n && (s->plus != 0 || s->times != 1); i++) x[i] = (x[i] + s->plus) * s->times;
 }
 
 bool lr_source_floats(const lr_source *s, float *x, int64_t at, int64_t n) {
@@ -32,6 +37,37 @@ bool lr_source_floats(const lr_source *s, float *x, int64_t at, int64_t n) {
         if (!row_floats(s, x + done, r, col, step)) return false;
         done += step;
     }
-    for (int64_t i = 0; i < n && (s->plus != 0 || s->times != 1); i++) x[i] = (x[i] + s->plus) * s->times;
+    adjust(s, x, n);
     return true;
+}
+
+/* ---- packed ---- */
+
+lr_format lr_source_packed_format(const lr_source *s) {
+    return s->packed && s->plus == 0 && s->times == 1 ? s->packed->format : LR_FORMAT_NONE;
+}
+
+/* How many of n rows from r on follow each other in the tensor.                                                      */
+static int64_t rows_together(const lr_source *s, int64_t r, int64_t n) { return lr_min(n, s->run - r % s->run); }
+
+void lr_source_packed_floats(const lr_source *s, float *x, int64_t x_stride, int64_t row, int64_t n_rows, int64_t col,
+                             int64_t n_cols) {
+    for (int64_t r = 0, n; r < n_rows; r += n) {
+        n = rows_together(s, row + r, n_rows - r);
+        lr_packed_floats(s->packed, x + r * x_stride, x_stride, tensor_row(s, row + r), n, col, n_cols);
+        for (int64_t i = r; i < r + n; i++) adjust(s, x + i * x_stride, n_cols);
+    }
+}
+
+int64_t lr_source_packed_planes(const lr_source *s, void *quants, void *scales, int64_t row, int64_t n_rows) {
+    lr_matrix m = lr_matrix_at(s->packed->format, 1, s->cols, NULL);
+    int64_t bad = -1;
+    for (int64_t r = 0, n; r < n_rows && bad < 0; r += n) {
+        int64_t first = tensor_row(s, row + r);
+        n = rows_together(s, row + r, n_rows - r);
+        bad = lr_packed_planes(s->packed, (char *)quants + (size_t)r * m.quants_stride,
+                               (char *)scales + (size_t)r * m.scales_stride, first, n);
+        if (bad >= 0) bad += (row + r - first) * s->cols;
+    }
+    return bad;
 }

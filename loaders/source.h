@@ -26,4 +26,12 @@ const uint8_t *lr_source_bytes(const lr_source *s);
  * conversion from the element type.                                                                                   */
 LR_MUST_CHECK bool lr_source_floats(const lr_source *s, float *x, int64_t at, int64_t n);
 
+/* The run format that packed rows are kept in: same codes, same scales.  LR_FORMAT_NONE: there is none.               */
+lr_format lr_source_packed_format(const lr_source *s);
+/* Packed rows and columns as floats, x_stride apart; as rows of that format, see lr_packed_planes, whose result counts in
+ * rows of this source.                                                                                                */
+void lr_source_packed_floats(const lr_source *s, float *x, int64_t x_stride, int64_t row, int64_t n_rows, int64_t col,
+                             int64_t n_cols);
+int64_t lr_source_packed_planes(const lr_source *s, void *quants, void *scales, int64_t row, int64_t n_rows);
+
 #endif

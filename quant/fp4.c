@@ -7,7 +7,7 @@
 
 const float lr_fp4_values[16] = {
     0.0f,  0.0052083333f,  0.6666667f,  1.0f,  0.33333334f,  0.5f,  0.16666667f,  0.25f,
-    -0.0f, -0.0052083333f, -0.6666667f, -1.0f, -0.33333334f, -0.5f, -0.16666667f, -0.25f};
+    0.0f,  -0.0052083333f, -0.6666667f, -1.0f, -0.33333334f, -0.5f, -0.16666667f, -0.25f};
 
 /* Nearest value; one on the midpoint of two takes the smaller.                                                       */
 static uint8_t code_of(float x) {

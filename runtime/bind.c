@@ -25,7 +25,7 @@ typedef struct binder {
     lr_binding *b;
     const lr_checkpoint *c;
     llmrun_error *err;
-    size_t cap_tensors, cap_sources;
+    size_t cap_tensors, cap_sources, cap_packed;
     bool *used; /* (c->n_tensors) */
     bool tied;
 } binder;
@@ -78,20 +78,46 @@ static const lr_slice *row_slice(const lr_checkpoint *c, const lr_tensor_row *ro
     return c->gguf.n_values ? &row->in_gguf : &row->in_hf;
 }
 
-/* Models with a vision part keep the language model's tensors behind another prefix; GPT-2 comes with and without one. */
-static const lr_tensor *find_tensor(const lr_checkpoint *c, const char *name) {
+/* Names that a tensor may have: models with a vision part keep the language model behind another prefix, GPT-2 comes with
+ * and without one.  False: there is no i-th.                                                                          */
+static bool other_name(char *other, size_t size, const char *name, size_t i) {
     static const struct { const char *from, *to; } prefixes[] = {
         { "", "" }, { "", "language_model." }, { "model.", "model.language_model." }, { "", "transformer." }
     };
-    for (size_t i = 0; i < LR_COUNT(prefixes); i++) {
-        char other[200];
-        size_t n = strlen(prefixes[i].from);
-        if (strncmp(name, prefixes[i].from, n) != 0) continue;
-        snprintf(other, sizeof other, "%s%s", prefixes[i].to, name + n);
-        const lr_tensor *t = lr_checkpoint_find(c, other);
-        if (t) return t;
+    if (i >= LR_COUNT(prefixes)) return false;
+    size_t n = strlen(prefixes[i].from);
+    snprintf(other, size, "%s%s", prefixes[i].to, strncmp(name, prefixes[i].from, n) == 0 ? name + n : name);
+    return true;
+}
+
+static const lr_tensor *find_tensor(const lr_checkpoint *c, const char *name) {
+    char other[200];
+    const lr_tensor *t = NULL;
+    for (size_t i = 0; !t && other_name(other, sizeof other, name, i); i++) t = lr_checkpoint_find(c, other);
+    return t;
+}
+
+/* The matrix of that name where it is packed, else *out stays NULL.  It belongs to the binding.                       */
+static llmrun_status find_packed(binder *k, const char *name, int64_t rows, int64_t cols, const lr_packed **out) {
+    lr_binding *b = k->b;
+    char other[200];
+    bool found = false;
+    lr_packed p;
+    llmrun_status status = LLMRUN_OK;
+    for (size_t i = 0; !status && !found && other_name(other, sizeof other, name, i); i++)
+        status = lr_packed_open(&p, &found, &b->packing, k->c, other, rows, cols, k->err);
+    if (status || !found) return status;
+    lr_packed *kept = lr_alloc(sizeof *kept);
+    if (!kept || !lr_grow(&b->packed, &k->cap_packed, b->n_packed + 1, sizeof *b->packed)) {
+        lr_free(kept);
+        lr_packed_close(&p);
+        return lr_fail_nomem(k->err, "packed matrix", sizeof *kept);
     }
-    return NULL;
+    *kept = p;
+    *out = b->packed[b->n_packed++] = kept;
+    for (size_t i = 0; i < LR_COUNT(p.t); i++)
+        if (p.t[i]) k->used[p.t[i] - k->c->tensors] = true;
+    return LLMRUN_OK;
 }
 
 /* Where the rows of a slice are in the file's tensor.                                                                 */
@@ -118,7 +144,12 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     snprintf(name, sizeof name, row_name(k->c, row), layer);
     int64_t rows = lr_dim_value(&b->hparams, row->rows), cols = lr_dim_value(&b->hparams, row->cols);
     const lr_slice *slice = row_slice(k->c, row);
-    const lr_tensor *t = find_tensor(k->c, name);
+    const lr_packed *packed = NULL;
+    llmrun_status status = LLMRUN_OK;
+    if (!k->c->gguf.n_values && !slice->transposed)
+        status = find_packed(k, name, lr_slice_total(&b->hparams, slice, rows), cols, &packed);
+    if (status) return status;
+    const lr_tensor *t = packed ? packed->t[LR_PACKED_CODES] : find_tensor(k->c, name);
     if (!t && !k->c->config_only) {
         if (row->optional) return LLMRUN_OK;
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: tensor \"%s\" is missing; %s needs it", k->c->dir, name,
@@ -126,7 +157,7 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     }
     if (!t && row->optional && row->role != LR_EMBED && (row->role != LR_HEAD || k->tied)) return LLMRUN_OK;
     if (t) {
-        llmrun_status status = check_shape(k, t, slice, rows, cols);
+        if (!packed) status = check_shape(k, t, slice, rows, cols);
         if (status) return status;
         k->used[t - k->c->tensors] = true;
         bool copy = row->role == LR_HEAD && k->tied && lr_binding_find(b, LR_EMBED, -1) >= 0;
@@ -136,9 +167,12 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
         !lr_grow(&b->sources, &k->cap_sources, b->n + 1, sizeof *b->sources))
         return lr_fail_nomem(k->err, "tensor table", (b->n + 1) * sizeof *b->tensors);
     lr_source source = source_of(&b->hparams, t, row, slice, rows, cols);
+    source.packed = packed;
     const uint8_t *bytes = lr_source_bytes(&source);
-    lr_format format = t ? lr_format_of_dtype(t->dtype) : config_format(&k->c->config);
-    size_t element = lr_format_is_plain(format) ? (size_t)lr_formats[format].quant_bytes : 1;
+    lr_format format = packed ? lr_source_packed_format(&source)
+                       : t    ? lr_format_of_dtype(t->dtype)
+                              : config_format(&k->c->config);
+    size_t element = format != LR_FORMAT_NONE && lr_format_is_plain(format) ? (size_t)lr_formats[format].quant_bytes : 1;
     b->tensors[b->n] = (lr_plan_tensor){ .role = row->role,
                                          .layer = layer,
                                          .rows = rows,
@@ -226,6 +260,7 @@ llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) 
     if (!k.used) return lr_fail_nomem(err, "tensor table", c->n_tensors);
     llmrun_status status = gguf ? lr_hparams_read_gguf(&b->hparams, &b->family, c, err)
                                 : lr_hparams_read(&b->hparams, &b->family, &c->config, &c->generation, err);
+    if (!status && !gguf) status = lr_packing_read(&b->packing, &c->config, err);
     if (!status && !gguf) k.tied = lr_config_bool(&c->config, "tie_word_embeddings", b->family->tied);
     if (!status) status = find_rope_divisors(&k);
     for (int32_t l = -1; !status && l < b->hparams.n_layers; l++)
@@ -242,6 +277,11 @@ llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) 
 }
 
 void lr_binding_close(lr_binding *b) {
+    for (size_t i = 0; i < b->n_packed; i++) {
+        lr_packed_close(b->packed[i]);
+        lr_free(b->packed[i]);
+    }
+    lr_free(b->packed);
     lr_free(b->tensors);
     lr_free(b->sources);
     *b = (lr_binding){ 0 };

@@ -2,7 +2,7 @@
 #ifndef LR_BIND_H
 #define LR_BIND_H
 
-#include "loaders/source.h"
+#include "loaders/packed.h"
 #include "models/model.h"
 #include "runtime/plan.h"
 
@@ -13,6 +13,9 @@ typedef struct lr_binding {
     lr_plan_tensor *tensors;   /* (n) what the planner needs to know */
     lr_source *sources;        /* (n) where each comes from; without a tensor for a bare config.json */
     size_t n;
+    lr_packing packing;        /* what config.json says of packed weights */
+    lr_packed **packed;        /* (n_packed) matrices that are packed; sources point to them */
+    size_t n_packed;
     uint64_t n_params;
     const lr_tensor *rope_factors; /* (n_rot / 2) f32 that inverse frequencies are divided by, or NULL */
 } lr_binding;

@@ -149,12 +149,6 @@ llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_
     if (status) return status;
     h->parallel = lr_config_bool(config, "use_parallel_residual", (*family)->parallel);
     lr_hparams_settle(h, *family);
-    char shown[40];
-    const char *method = lr_config_string(config, "quantization_config.quant_method");
-    if (method)
-        return lr_fail(err, LLMRUN_UNSUPPORTED,
-                       "%s: weights quantized with \"%s\" are not supported; use the unquantized model", config->path,
-                       lr_printable(shown, sizeof shown, method, strlen(method)));
     const char *wrong = lr_hparams_check(h);
     if (wrong) return lr_fail(err, LLMRUN_FORMAT, "%s: %s", config->path, wrong);
     int64_t bos;

@@ -3,6 +3,7 @@
  * file -> f32 -> check -> run format while they are in the first-level cache.                                         */
 #include "runtime/upload.h"
 
+#include "loaders/packed.h"
 #include "quant/encoders.h"
 
 #include <string.h>
@@ -11,6 +12,7 @@
 
 #define PIECE ((int64_t)(LR_UPLOAD_SCRATCH_BYTES / sizeof(float)))
 #define ITEM (16 * PIECE)   /* multiples of every format's block */
+#define ITEM_ROWS LR_PACKED_TILE_ROWS /* of packed matrices, whose rows are not runs of the file */
 #define ITEMS_PER_ROUND 128 /* between two reports of progress */
 #define INF_BITS 0x7f800000u
 #define NOT_BAD UINT64_MAX
@@ -22,6 +24,12 @@ typedef struct round_args {
 } round_args;
 
 static int64_t job_values(const lr_upload_job *j) { return j->rows * j->cols; }
+
+static bool is_packed(const lr_upload_job *j) { return j->source && j->source->packed; }
+
+static int64_t n_items_of(const lr_upload_job *j) {
+    return is_packed(j) ? (j->rows + ITEM_ROWS - 1) / ITEM_ROWS : job_values(j) / ITEM + (job_values(j) % ITEM != 0);
+}
 
 static const char *job_src(const lr_upload_job *j, int64_t value) {
     return (const char *)j->src + lr_dtype_bytes(j->dtype, (uint64_t)value);
@@ -61,10 +69,46 @@ static void zero_padding(const lr_upload_job *j) {
     if (m.scales) memset((char *)m.scales + scales, 0, -scales % LR_ALIGN);
 }
 
+/* Largest magnitude bits of n values; where one is Inf or NaN it is noted as value `at` and those behind it.         */
+static uint32_t look_at(lr_upload_job *j, const float *x, int64_t at, int64_t n) {
+    uint32_t bits = lr_encoders_best()->abs_max_bits(x, n);
+    if (bits >= INF_BITS) note_bad(j, (uint64_t)(at + find_bad(x, n)));
+    return bits;
+}
+
+/* Rows of a packed matrix: codes and scales as they are, else by floats, a tile at a time.                            */
+static void convert_packed(lr_upload_job *j, int64_t item, float *x) {
+    const lr_format_traits *t = &lr_formats[j->format];
+    lr_matrix m = lr_matrix_at(j->format, j->rows, j->cols, j->dst);
+    int64_t row = item * ITEM_ROWS, n_rows = lr_min(ITEM_ROWS, j->rows - row), file_row = j->first_row + row;
+    char *quants = (char *)m.quants + (size_t)row * m.quants_stride;
+    char *scales = m.scales ? (char *)m.scales + (size_t)row * m.scales_stride : NULL;
+    uint32_t abs_max = 0;
+    if (j->format == lr_source_packed_format(j->source)) {
+        int64_t bad = lr_source_packed_planes(j->source, quants, scales, file_row, n_rows);
+        if (bad >= 0) note_bad(j, (uint64_t)(bad - j->first_row * j->cols));
+    } else {
+        for (int64_t c = 0; c < j->cols; c += LR_PACKED_TILE_COLS) {
+            int64_t n = lr_min(LR_PACKED_TILE_COLS, j->cols - c);
+            lr_source_packed_floats(j->source, x, LR_PACKED_TILE_COLS, file_row, n_rows, c, n);
+            for (int64_t r = 0; r < n_rows; r++) {
+                const float *from = x + r * LR_PACKED_TILE_COLS;
+                int64_t block = (r * j->cols + c) / t->block;
+                uint32_t bits = look_at(j, from, (row + r) * j->cols + c, n);
+                abs_max = bits > abs_max ? bits : abs_max;
+                if (bits < INF_BITS)
+                    t->encode(quants + block * t->quant_bytes, scales ? scales + block * t->scale_bytes : NULL, from, n);
+            }
+        }
+    }
+    note_abs_max(j, abs_max);
+    if (row + n_rows == j->rows) zero_padding(j);
+}
+_Static_assert(LR_PACKED_TILE_ROWS * LR_PACKED_TILE_COLS * sizeof(float) <= LR_UPLOAD_SCRATCH_BYTES, "a tile fits the scratch");
+
 static void convert_item(lr_upload_job *j, int64_t item, float *x) {
     const lr_format_traits *t = &lr_formats[j->format];
     lr_matrix m = lr_matrix_at(j->format, j->rows, j->cols, j->dst);
-    const lr_encoders *encoders = lr_encoders_best();
     uint32_t abs_max = 0;
     int64_t end = lr_min((item + 1) * ITEM, job_values(j));
     for (int64_t at = item * ITEM; at < end; at += PIECE) {
@@ -73,13 +117,9 @@ static void convert_item(lr_upload_job *j, int64_t item, float *x) {
             memcpy((char *)m.quants + block * t->quant_bytes, job_src(j, at), (size_t)lr_dtype_bytes(j->dtype, (uint64_t)n));
             continue;
         }
-        bool known = read_values(j, x, at, n);
-        uint32_t bits = known ? encoders->abs_max_bits(x, n) : 0;
+        uint32_t bits = read_values(j, x, at, n) ? look_at(j, x, at, n) : 0;
         abs_max = bits > abs_max ? bits : abs_max;
-        if (bits >= INF_BITS) {
-            note_bad(j, (uint64_t)(at + find_bad(x, n)));
-            break;
-        }
+        if (bits >= INF_BITS) break;
         t->encode((char *)m.quants + block * t->quant_bytes, m.scales ? (char *)m.scales + block * t->scale_bytes : NULL,
                   x, n);
     }
@@ -104,7 +144,8 @@ static void convert_kernel(const void *args, int64_t i0, int64_t i1, void *scrat
     const round_args *a = args;
     for (int64_t i = a->first + i0; i < a->first + i1; i++) {
         lr_upload_job *j = &a->jobs[find_job(a->jobs, a->n, i)];
-        convert_item(j, i - j->first_item, scratch);
+        if (is_packed(j)) convert_packed(j, i - j->first_item, scratch);
+        else convert_item(j, i - j->first_item, scratch);
     }
 }
 
@@ -115,10 +156,16 @@ static void advise(const lr_upload_job *jobs, size_t n, int64_t first, int64_t l
     while (first < last) {
         const lr_upload_job *j = &jobs[find_job(jobs, n, first)];
         int64_t stop = lr_min(last, j->first_item + j->n_items);
-        const char *begin = job_src(j, (first - j->first_item) * ITEM);
-        const char *end = job_src(j, lr_min((stop - j->first_item) * ITEM, job_values(j)));
+        const char *begin = NULL, *end = NULL;
+        if (is_packed(j)) { /* rows lie anywhere in it */
+            begin = (const char *)j->source->tensor->data;
+            end = begin + j->source->tensor->bytes;
+        } else if (j->src) {
+            begin = job_src(j, (first - j->first_item) * ITEM);
+            end = job_src(j, lr_min((stop - j->first_item) * ITEM, job_values(j)));
+        }
         uintptr_t start = (uintptr_t)begin & ~(page - 1);
-        if (j->src && j->from_file) madvise((void *)start, (uintptr_t)end - start, advice);
+        if (begin && j->from_file) madvise((void *)start, (uintptr_t)end - start, advice);
         first = stop;
     }
 }
@@ -144,7 +191,7 @@ static llmrun_status check_job(const lr_upload_job *j, llmrun_error *err) {
     lr_format_size size;
     int64_t values;
     float none;
-    if (j->dtype < 0 || j->dtype >= LR_N_DTYPES || !lr_dtype_to_f32(&none, j->dtype, NULL, 0))
+    if (!is_packed(j) && (j->dtype < 0 || j->dtype >= LR_N_DTYPES || !lr_dtype_to_f32(&none, j->dtype, NULL, 0)))
         return lr_fail(err, LLMRUN_UNSUPPORTED, "tensor \"%s\": expected floating-point weights, got element type %s", name,
                        j->dtype < 0 || j->dtype >= LR_N_DTYPES ? "unknown" : lr_dtypes[j->dtype].name);
     if (j->rows < 0 || j->cols < 0 || __builtin_mul_overflow(j->rows, j->cols, &values) ||
@@ -219,7 +266,7 @@ llmrun_status lr_upload(lr_upload_job *jobs, size_t n, lr_threads *threads, cons
         j->bad = NOT_BAD;
         j->abs_max_bits = 0;
         j->first_item = n_items;
-        j->n_items = job_values(j) / ITEM + (job_values(j) % ITEM != 0);
+        j->n_items = n_items_of(j);
         n_items += j->n_items;
     }
     while (status == LLMRUN_OK && n_items > 0) {

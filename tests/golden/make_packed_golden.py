@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+"""Tiny seeded Llama checkpoints, packed as quantizers pack them, and the logits of their exact weights.
+
+    pip install torch transformers safetensors bitsandbytes compressed-tensors
+    python3 tests/golden/make_packed_golden.py [--out DIR] [NAME ...]
+
+Writes tests/golden/packed/NAME/{config.json,model.safetensors,tokens.i32,logits.f32,weights.u64}: the last holds a hash of
+each linear layer's dequantized values (FNV-1a of float32, rows of in_features), in the order of LINEAR; logits are
+computed by transformers in float32 from these values.  bitsandbytes and compressed-tensors dequantize what they packed
+themselves; for GPTQ, AWQ and FP8 blocks the formulas of their papers and loaders are written out here.
+"""
+import argparse
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import torch
+import transformers
+from safetensors.torch import save_file
+from make_model_golden import IDS, N_TOKENS, draw
+
+ROOT = pathlib.Path(__file__).parent / "packed"
+LINEAR = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.gate_proj", "mlp.up_proj",
+          "mlp.down_proj"]
+FOUR = dict(hidden_size=128, intermediate_size=256, num_hidden_layers=1, num_attention_heads=4, num_key_value_heads=1,
+            head_dim=32, max_position_embeddings=64, rms_norm_eps=1e-5, tie_word_embeddings=True, **IDS)
+EIGHT = {**FOUR, "intermediate_size": 192, "num_attention_heads": 2}
+
+
+def fnv(x):
+    h = 0xCBF29CE484222325
+    for b in np.ascontiguousarray(x, np.float32).tobytes():
+        h = (h ^ b) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return h
+
+
+# ---- ways of packing: w (out, in) float32 -> tensors behind the layer's name, dequantized w ----
+
+def bnb4(w, kind, blocksize, nested, storage=torch.uint8):
+    import bitsandbytes.functional as F
+    q, state = F.quantize_4bit(w, blocksize=blocksize, quant_type=kind, compress_statistics=nested, quant_storage=storage)
+    out = {"weight": q, **{f"weight.{k}": v for k, v in state.as_dict(packed=True).items()}}
+    return out, F.dequantize_4bit(q.cpu(), state)
+
+
+def bnb8(w):
+    scb = w.abs().amax(1)
+    q = (w / scb[:, None] * 127).round().to(torch.int8)
+    return {"weight": q, "SCB": scb, "weight_format": torch.tensor(0, dtype=torch.uint8)}, q.float() * (scb / 127)[:, None]
+
+
+def integers(w, bits, group, symmetric, groups_of=None):
+    """Codes (out, in), scales f16 and zeros (out, groups), exact values.  groups_of: the group of each column."""
+    rows, cols = w.shape
+    g = torch.arange(cols) // group if groups_of is None else groups_of
+    n, top = int(g.max()) + 1, 2 ** bits - 1
+    scales, zeros = torch.zeros(rows, n), torch.zeros(rows, n, dtype=torch.int64)
+    for i in range(n):
+        part = w[:, g == i]
+        low, high = part.amin(1).clamp(max=0), part.amax(1).clamp(min=0)
+        if symmetric:
+            most = torch.maximum(-low, high)
+            low, high = -most, most
+        scale = ((high - low) / top).half().float()
+        scales[:, i] = scale
+        zeros[:, i] = 2 ** (bits - 1) if symmetric else (-low / scale).round().clamp(1, top).long()
+    q = (w / scales[:, g] + zeros[:, g]).round().clamp(0, top).long()
+    return q, scales.half(), zeros, scales.half().float()[:, g] * (q - zeros[:, g]).float()
+
+
+def words(q, bits, dim):
+    """Packs integers into int32 along a dimension, the first in the lowest bits."""
+    q = q.movedim(dim, -1).numpy().astype(np.uint64)
+    per = 32 // bits
+    q = q.reshape(*q.shape[:-1], q.shape[-1] // per, per)
+    packed = sum(q[..., i] << np.uint64(bits * i) for i in range(per)).astype(np.uint32).view(np.int32)
+    return torch.from_numpy(packed.copy()).movedim(-1, dim).contiguous()
+
+
+def gptq(w, bits, group, symmetric, version=1, order=False):
+    cols = w.shape[1]
+    g_idx = torch.arange(cols) // group
+    if order:
+        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(cols + 1))]
+    q, scales, zeros, values = integers(w, bits, group, symmetric, g_idx)
+    stored = (zeros.T - int(version == 1)) & (2 ** bits - 1)
+    return {"qweight": words(q.T, bits, 0), "qzeros": words(stored, bits, 1), "scales": scales.T.contiguous(),
+            "g_idx": g_idx.to(torch.int32)}, values
+
+
+def awq(w, group):
+    q, scales, zeros, values = integers(w, 4, group, False)
+
+    def pack(x):  # (n, out): the eight columns of a word in this order
+        x = x.reshape(x.shape[0], -1, 8)[:, :, [0, 2, 4, 6, 1, 3, 5, 7]]
+        return words(x.reshape(x.shape[0], -1), 4, 1)
+
+    return {"qweight": pack(q.T), "qzeros": pack(zeros.T), "scales": scales.T.contiguous()}, values
+
+
+def fp8(w, kind):
+    rows, cols = w.shape
+    if kind == "block":
+        scale = torch.zeros(-(-rows // 128), -(-cols // 128))
+        for i in range(scale.shape[0]):
+            for j in range(scale.shape[1]):
+                scale[i, j] = w[128 * i:128 * i + 128, 128 * j:128 * j + 128].abs().max() / 448
+        full = scale.repeat_interleave(128, 0)[:rows].repeat_interleave(128, 1)[:, :cols]
+        name = "weight_scale_inv"
+    elif kind == "row":
+        scale = (w.abs().amax(1, keepdim=True) / 448).bfloat16()
+        full, name = scale.float(), "weight_scale"
+    else:
+        scale = (w.abs().max() / 448)[None]
+        full, name = scale, "weight_scale"
+    q = (w / full).clamp(-448, 448).to(torch.float8_e4m3fn)
+    extra = {"input_scale": torch.tensor([1.0])} if kind == "tensor" else {}
+    return {"weight": q, name: scale, **extra}, q.float() * full
+
+
+def compressed(w, bits, group, symmetric=True, order=False):
+    from compressed_tensors.compressors import pack_to_int32, unpack_from_int32
+    cols = w.shape[1]
+    g_idx = torch.arange(cols) // group
+    if order:
+        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(cols + 2))]
+    q, scales, zeros, _ = integers(w, bits, group, symmetric, g_idx)
+    half = 2 ** (bits - 1)
+    packed = pack_to_int32((q - half).to(torch.int8), bits)
+    out = {"weight_packed": packed, "weight_scale": scales.bfloat16(), "weight_shape": torch.tensor(w.shape)}
+    zero = torch.zeros_like(zeros).to(torch.int8)
+    if not symmetric:
+        out["weight_zero_point"] = pack_to_int32((zeros - half).to(torch.int8), bits, packed_dim=0)
+        zero = unpack_from_int32(out["weight_zero_point"], bits, zeros.shape, packed_dim=0)
+    if order:
+        out["weight_g_idx"] = g_idx.to(torch.int32)
+    back = unpack_from_int32(packed, bits, w.shape)
+    return out, (back.float() - zero.float()[:, g_idx]) * out["weight_scale"].float()[:, g_idx]
+
+
+def int8(w):
+    scale = (w.abs().amax(1, keepdim=True) / 127).bfloat16()
+    q = (w / scale.float()).round().clamp(-128, 127).to(torch.int8)
+    return {"weight": q, "weight_scale": scale}, q.float() * scale.float()
+
+
+def gptq_config(bits, group, **more):
+    return dict(quant_method="gptq", bits=bits, group_size=group, desc_act=False, sym=True, **more)
+
+
+def ct_config(kind, bits, **weights):
+    return dict(quant_method="compressed-tensors", format=kind, ignore=["lm_head"], config_groups=dict(group_0=dict(
+        targets=["Linear"], weights=dict(num_bits=bits, **weights))))
+
+
+BNB4 = dict(quant_method="bitsandbytes", load_in_4bit=True)
+MODELS = {
+    "bnb-nf4": (FOUR, lambda w: bnb4(w, "nf4", 64, False), {**BNB4, "bnb_4bit_quant_type": "nf4"}),
+    "bnb-nf4-double": (FOUR, lambda w: bnb4(w, "nf4", 64, True), {**BNB4, "bnb_4bit_use_double_quant": True}),
+    "bnb-fp4-128": (FOUR, lambda w: bnb4(w, "fp4", 128, True, torch.bfloat16), {**BNB4, "bnb_4bit_quant_type": "fp4"}),
+    "bnb-int8": (EIGHT, bnb8, dict(quant_method="bitsandbytes", load_in_8bit=True)),
+    "gptq-4": (FOUR, lambda w: gptq(w, 4, 128, True), gptq_config(4, 128)),
+    "gptq-4-v2": (FOUR, lambda w: gptq(w, 4, 32, False, 2), gptq_config(4, 32, checkpoint_format="gptq_v2")),
+    "gptq-4-order": (FOUR, lambda w: gptq(w, 4, 64, False, 1, True), {**gptq_config(4, 64), "desc_act": True}),
+    "gptq-8": (EIGHT, lambda w: gptq(w, 8, 64, True), gptq_config(8, 64)),
+    "gptq-8-asym": (EIGHT, lambda w: gptq(w, 8, w.shape[1], False), gptq_config(8, -1)),
+    "awq": (FOUR, lambda w: awq(w, 128), dict(quant_method="awq", bits=4, group_size=128, zero_point=True, version="gemm")),
+    "fp8-block": (EIGHT, lambda w: fp8(w, "block"), dict(quant_method="fp8", activation_scheme="dynamic",
+                                                         weight_block_size=[128, 128])),
+    "fp8-tensor": (EIGHT, lambda w: fp8(w, "tensor"), ct_config("naive-quantized", 8, type="float", strategy="tensor")),
+    "fp8-row": (EIGHT, lambda w: fp8(w, "row"), ct_config("float-quantized", 8, type="float", strategy="channel")),
+    "ct-int4": (FOUR, lambda w: compressed(w, 4, 128), ct_config("pack-quantized", 4, type="int", group_size=128)),
+    "ct-int4-order": (FOUR, lambda w: compressed(w, 4, 32, False, True),
+                      ct_config("pack-quantized", 4, type="int", group_size=32, symmetric=False, actorder="group")),
+    "ct-int8-packed": (EIGHT, lambda w: compressed(w, 8, w.shape[1]), ct_config("pack-quantized", 8, type="int")),
+    "ct-int8": (EIGHT, int8, ct_config("int-quantized", 8, type="int", strategy="channel")),
+}
+
+
+def make(name, number, out):
+    shape, pack, quantization = MODELS[name]
+    config = transformers.LlamaConfig(**shape)
+    torch.manual_seed(2000 + number)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
+    tensors, hashes = {}, []
+    with torch.no_grad():
+        draw(model, config)
+        model.half().float()  # rotary frequencies are made again below
+        for key, p in model.named_parameters():
+            p.copy_(p.half().float())
+        layers = dict(model.named_modules())
+        packed = {f"model.layers.0.{stem}" for stem in LINEAR}
+        for stem in LINEAR:
+            stem = f"model.layers.0.{stem}"
+            parts, values = pack(layers[stem].weight.data.clone())
+            tensors |= {f"{stem}.{k}": v.contiguous() for k, v in parts.items()}
+            layers[stem].weight.copy_(values)
+            hashes.append(fnv(values.numpy()))
+        for key, p in model.named_parameters():
+            if key.removesuffix(".weight") not in packed:
+                tensors[key] = p.half()
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    text = json.loads(config.to_json_string())
+    text |= dict(architectures=["LlamaForCausalLM"], quantization_config=quantization)
+    (folder / "config.json").write_text(json.dumps(text, indent=2, sort_keys=True) + "\n")
+    again = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32).eval()
+    again.load_state_dict(model.state_dict())
+    ids = np.random.default_rng(number).integers(3, shape["vocab_size"], N_TOKENS).astype(np.int32)
+    with torch.no_grad():
+        logits = again(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
+    ids.tofile(folder / "tokens.i32")
+    logits.astype(np.float32).tofile(folder / "logits.f32")
+    np.array(hashes, np.uint64).tofile(folder / "weights.u64")
+    print(f"{name:16} {(folder / 'model.safetensors').stat().st_size:7} bytes  max |logit| {np.abs(logits).max():.2f}")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT)
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    for number, name in enumerate(MODELS):
+        if not args.names or name in args.names:
+            make(name, number, args.out)
+
+
+if __name__ == "__main__":
+    main()
