@@ -151,7 +151,7 @@ if [ -f $demo/model.safetensors ]; then
     printf %s "${json#*modes}" | grep -oE '"kl_mean": [-0-9.e]+' | cut -d' ' -f2 | paste -sd ' ' >"$work/kl"
     awk '{ exit !($1 >= 0 && $1 < 1e-4 && $2 > 10 * $1 && $3 > $1) }' "$work/kl" && ok "compare: KL" || bad "compare: KL" "$(cat "$work/kl")"
     grep -q '</html>' "$work/page.html" && ! grep -qE 'src=|href=|url\(|nan|inf[^o]' "$work/page.html" &&
-        [ "$(grep -c '<svg' "$work/page.html")" -eq 2 ] && ok "compare --html: one page, nothing from outside" ||
+        [ "$(grep -c '<svg viewBox="0 0 480' "$work/page.html")" -eq 2 ] && grep -q 'Error of each layer' "$work/page.html" && ok "compare --html: one page, nothing from outside" ||
         bad "compare --html" "$(head -c 300 "$work/page.html")"
     compare --modes q8_0 >"$work/out"
     same "compare: the bundled text, a table" 1 "$(grep -c '^q8_0 .* %$' "$work/out")"
@@ -160,6 +160,23 @@ if [ -f $demo/model.safetensors ]; then
     : >"$work/empty"
     exits 2 'no token to predict' compare --model $demo --text "$work/empty"
     exits 2 'not an option of llmrun compare' compare --quant f16
+
+    # Ctrl-C, ever later, until the command ends: then its figures are those of one that was left alone, and nothing stays.
+    figures() { grep -oE '"(kl_|perplexity|same_top|rms|layer_errors)[a-z_0-9]*": [^]}"]*'; }
+    long() { XDG_CACHE_HOME="$work/interrupted" timeout --preserve-status -s INT "$1" "$llmrun" compare --model $demo -c 64 -n 2000 \
+        --modes q8_0,q4_k --json </dev/null 2>>"$work/err"; }
+    want=$(long 300 | figures)
+    : >"$work/err"
+    for delay in 0.2 0.25 0.3 0.4 0.5 0.7 0.9 1.2 1.6 2 2.6 3.4 4.5 6 8 10 300; do
+        got=$(long $delay) && break
+    done
+    same "compare: interrupted and resumed" "$want" "$(printf %s "$got" | figures)"
+    grep -q 'goes on where it was interrupted' "$work/err" && ok "compare: resumes" || bad "compare: resumes" "$(cat "$work/err")"
+    same "compare: its state goes when it is done" "" "$(find "$work/interrupted" -name '*.state' -o -name '*.tmp')"
+    head -c 300 /dev/zero | tee "$work"/interrupted/llmrun/compare-{0,1,2,3}.state >/dev/null
+    : >"$work/err"
+    same "compare: a damaged state is left out" "$want" "$(long 300 | figures)"
+    same "compare: and one line says so" 1 "$(grep -c 'is damaged; it is removed' "$work/err")"
     small=$shared/models/TinyStories-656K
     if [ -f $small/model.safetensors ]; then
         "$llmrun" compare --model $small -n 40 --modes q4_k --kv f16,q8_0 >"$work/out" 2>"$work/err" </dev/null

@@ -1,4 +1,5 @@
-/* Statistics of llmrun compare, against sums written out in doubles without its storage or tricks.                    */
+/* Statistics of llmrun compare, against sums written out in doubles without its storage or tricks; and what an
+ * interrupted comparison leaves: read back as it was, and never when a byte of it is wrong.                           */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +9,8 @@
 
 #include <cmocka.h>
 
-#include "runtime/cli/compare_stats.c" /* the program's own file: it needs libc alone */
+#include "runtime/cli/compare_state.c" /* the program's own files: they need libc alone */
+#include "runtime/cli/compare_stats.c"
 
 enum { VOCAB = 501, ROWS = 64 };
 
@@ -153,10 +155,91 @@ static void test_refusals(void **user) {
     comparison_close(&c);
 }
 
+/* ---- the state of an interrupted comparison ---- */
+
+static char path[] = "/tmp/test_compare_XXXXXX";
+enum { KEY = 77, IDS = 70, KEPT = 40, COMPARED = 20 };
+
+/* Half of the reference and a part of a row.                                                                          */
+static void half_done(compare_state *s) {
+    *s = (compare_state){ .report = { .model = "m", .text = "t", .n_vocab = VOCAB, .window = 8, .n_scored = ROWS, .n_rows = 2,
+                                      .reference.quant = "f32", .rows[1].quant = "q4_k", .rows[0].prefill = 3 },
+                          .n_ids = IDS, .n_done = 1, .at = 24 };
+    fill(a, b, targets, 1);
+    s->ids = malloc(IDS * sizeof *s->ids);
+    for (int i = 0; i < IDS; i++) s->ids[i] = i * 3;
+    assert_true(kept_open(&s->kept, VOCAB, ROWS) && comparison_open(&s->comparison, ROWS));
+    for (int i = 0; i < KEPT; i++) assert_true(kept_add(&s->kept, a + i * VOCAB, targets[i]));
+    for (int i = 0; i < COMPARED; i++) assert_true(comparison_add(&s->comparison, &s->kept, b + i * VOCAB));
+    s->streams = (layer_streams){ 2, 4, 5, calloc(3 * 4 * 5, sizeof(float)) };
+    s->streams.x[59] = 1.5f;
+}
+
+static void test_state_returns(void **user) {
+    (void)user;
+    compare_state s, t = { .report = { .model = "M", .text = "T" } };
+    half_done(&s);
+    assert_int_equal(compare_state_save(&s, path, KEY), 0);
+    assert_int_equal(compare_state_load(&t, path, KEY + 1), FOUND_NONE);
+    assert_int_equal(compare_state_load(&t, path, KEY), FOUND_STATE);
+    assert_string_equal(t.report.model, "M");
+    assert_string_equal(t.report.rows[1].quant, "q4_k");
+    assert_true(t.n_done == 1 && t.at == 24 && t.n_ids == IDS && t.kept.n == KEPT && t.comparison.n == COMPARED);
+    assert_true(t.report.rows[0].prefill == 3 && t.streams.n_layers == 2 && t.streams.x[59] == 1.5f);
+    assert_memory_equal(s.ids, t.ids, IDS * sizeof *s.ids);
+    /* Both go on to the same figures, bit for bit. */
+    for (int i = KEPT; i < ROWS; i++) assert_true(kept_add(&s.kept, a + i * VOCAB, targets[i]) && kept_add(&t.kept, a + i * VOCAB, targets[i]));
+    for (int i = COMPARED; i < ROWS; i++)
+        assert_true(comparison_add(&s.comparison, &s.kept, b + i * VOCAB) && comparison_add(&t.comparison, &t.kept, b + i * VOCAB));
+    figures f = comparison_figures(&s.comparison), g = comparison_figures(&t.comparison);
+    assert_memory_equal(&f, &g, sizeof f);
+    compare_state_close(&s);
+    compare_state_close(&t);
+}
+
+/* Every byte of the header, some of the rest, and every kind of cut.                                                  */
+static void test_damaged_state(void **user) {
+    (void)user;
+    compare_state s, t = { 0 };
+    half_done(&s);
+    assert_int_equal(compare_state_save(&s, path, KEY), 0);
+    FILE *f = fopen(path, "r+b");
+    fseek(f, 0, SEEK_END);
+    long size = ftell(f);
+    for (long at = 0; at < size; at += at < (long)sizeof(state_header) ? 1 : 997) {
+        fseek(f, at, SEEK_SET);
+        int byte = getc(f);
+        fseek(f, at, SEEK_SET);
+        putc(byte ^ 0x41, f);
+        fflush(f);
+        compare_found found = compare_state_load(&t, path, KEY);
+        if (found == FOUND_STATE) fail_msg("byte %ld is wrong and nobody sees it", at);
+        assert_null(t.ids);
+        fseek(f, at, SEEK_SET);
+        putc(byte, f);
+        fflush(f);
+    }
+    fseek(f, 0, SEEK_END);
+    putc(0, f); /* a byte too many */
+    fclose(f);
+    assert_int_equal(compare_state_load(&t, path, KEY), FOUND_DAMAGED);
+    for (long cut = size - 1; cut >= 0; cut -= 4001) {
+        assert_int_equal(truncate(path, cut), 0);
+        assert_int_equal(compare_state_load(&t, path, KEY), FOUND_DAMAGED);
+    }
+    unlink(path);
+    assert_int_equal(compare_state_load(&t, path, KEY), FOUND_NONE);
+    assert_int_equal(compare_state_save(&s, "/nowhere/at/all", KEY), ENOENT);
+    compare_state_close(&s);
+}
+
 int main(void) {
+    int fd = mkstemp(path);
+    if (fd >= 0) close(fd);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_figures),   cmocka_unit_test(test_equal_logits), cmocka_unit_test(test_small_distance),
         cmocka_unit_test(test_quantiles), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_state_returns), cmocka_unit_test(test_damaged_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

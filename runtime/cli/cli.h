@@ -104,6 +104,7 @@ int cli_open(cli_options *o, llmrun_engine **out);
 
 /* From now on Ctrl-C cancels the session (NULL: only sets the flag, which stops loading); a second one exits at once. */
 void interrupt_arm(llmrun_session *s);
+void interrupt_disarm(void); /* the session goes away; a Ctrl-C that was seen stays seen */
 bool interrupt_seen(void); /* since the last interrupt_arm */
 
 /* ---- text in and out ---- */

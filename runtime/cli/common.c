@@ -73,6 +73,8 @@ void interrupt_arm(llmrun_session *s) {
     sigaction(SIGINT, &action, NULL);
 }
 
+void interrupt_disarm(void) { interrupt_session = NULL; }
+
 bool interrupt_seen(void) { return interrupts != 0; }
 
 /* ---- engine ---- */

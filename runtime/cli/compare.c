@@ -1,5 +1,6 @@
 /* llmrun compare: what each precision costs and gains.  A reference runs over windows of a text first; of its logits a
- * bounded number is kept, in two bytes each.  Then each mode runs over the same windows, one model open at a time.     */
+ * bounded number is kept, in two bytes each.  Then each mode runs over the same windows, one model open at a time.
+ * Ctrl-C leaves what is done in the cache directory, and the same command goes on from there (compare_state.c).        */
 #include <errno.h>
 #include <malloc.h>
 #include <stdlib.h>
@@ -12,14 +13,12 @@ enum { WINDOW = 512, TIMED_RUNS = 3, TIMED_DECODE = 32, MOST_CHUNK_BYTES = 64 <<
 
 typedef struct work {
     cli_options *options;
-    compare_report report;
-    int32_t *ids;         /* (report.n_windows windows of report.window ids, the last may be shorter) */
-    size_t n_ids;
-    kept_logits kept;
-    comparison comparison;
-    double start;         /* of the first row; for the time left */
+    compare_state state;
+    double start, from;   /* when and at which share of the work this run began; for the time left */
     double shown;         /* when progress was printed last */
-    int32_t n_done;       /* rows done, the reference counted */
+    char path[4096];      /* of the state, empty: nothing is kept */
+    uint64_t key;
+    bool resumed;
 } work;
 
 /* ---- what the system says about memory ---- */
@@ -46,13 +45,15 @@ static bool reset_peak(void) {
 /* ---- progress ---- */
 
 static void show_progress(work *w, const char *name, size_t position) {
-    const compare_report *r = &w->report;
-    double now = seconds(), total = (double)(r->n_rows + 1) * (double)w->n_ids;
-    double done = ((double)w->n_done * (double)w->n_ids + (double)position) / total;
+    const compare_state *s = &w->state;
+    const compare_report *r = &s->report;
+    double now = seconds(), total = (double)(r->n_rows + 1) * (double)s->n_ids;
+    double done = ((double)s->n_done * (double)s->n_ids + (double)position) / total;
+    if (!w->start) w->start = now, w->from = done;
     if (w->options->quiet || !isatty(STDERR_FILENO) || now - w->shown < 0.2) return;
     w->shown = now;
-    int left = done > 0 ? (int)((now - w->start) * (1 - done) / done + 0.5) : 0;
-    fprintf(stderr, "\r\033[K%d of %d  %s  %3.0f %%  %d:%02d left", w->n_done + 1, r->n_rows + 1, name, 100 * done, left / 60,
+    int left = done > w->from ? (int)((now - w->start) * (1 - done) / (done - w->from) + 0.5) : 0;
+    fprintf(stderr, "\r\033[K%d of %d  %s  %3.0f %%  %d:%02d left", s->n_done + 1, r->n_rows + 1, name, 100 * done, left / 60,
             left % 60);
     fflush(stderr);
 }
@@ -67,7 +68,7 @@ static void clear_progress(const work *w) {
 static int read_text(work *w, cli_text *text) {
     char path[4096];
     const char *name = w->options->text, *demo = cli_demo_model();
-    w->report.text = name ? name : "bundled";
+    w->state.report.text = name ? name : "bundled";
     if (!name) {
         snprintf(path, sizeof path, "%s/eval.txt", demo ? demo : "");
         if (!demo || access(path, R_OK) != 0)
@@ -78,7 +79,7 @@ static int read_text(work *w, cli_text *text) {
     if (!f) return cli_fail(EXIT_IO, "%s: %s", name, strerror(errno));
     int code = text_add(text, "", 0) ? text_read(text, f, name) : cli_fail(EXIT_FIT, "%s: out of host memory", name);
     fclose(f);
-    w->report.text_bytes = text->n;
+    w->state.report.text_bytes = text->n;
     return code;
 }
 
@@ -94,7 +95,7 @@ static bool adds_begin(const llmrun_tokenizer *t, int32_t bos) {
 /* Cuts the text into windows: each opens with the begin token where the model has one, so that each can be computed
  * alone, and every other token of a window is predicted from those before it.                                         */
 static int make_windows(work *w, const llmrun_engine *e, const llmrun_model_info *info, const cli_text *text) {
-    compare_report *r = &w->report;
+    compare_report *r = &w->state.report;
     const llmrun_tokenizer *t = llmrun_engine_tokenizer(e);
     int32_t *plain = NULL;
     if (!t) return cli_fail(EXIT_UNSUPPORTED, "%s: has no tokenizer, so text cannot be read", w->options->engine.model);
@@ -115,18 +116,18 @@ static int make_windows(work *w, const llmrun_engine *e, const llmrun_model_info
         code = cli_fail(EXIT_USAGE, "compare: the windows hold no token to predict; give a longer text, -c, -n or --keep");
     } else {
         r->n_windows = (n + fresh - 1) / fresh;
-        w->ids = malloc((n + r->n_windows) * sizeof *w->ids);
-        if (!w->ids) code = cli_fail(EXIT_FIT, "compare: out of host memory");
+        w->state.ids = malloc((n + r->n_windows) * sizeof *w->state.ids);
+        if (!w->state.ids) code = cli_fail(EXIT_FIT, "compare: out of host memory");
     }
     for (size_t i = 0; i < n && !code; i++) {
-        if (begin && i % fresh == 0) w->ids[w->n_ids++] = info->bos_id;
-        w->ids[w->n_ids++] = plain[i];
+        if (begin && i % fresh == 0) w->state.ids[w->state.n_ids++] = info->bos_id;
+        w->state.ids[w->state.n_ids++] = plain[i];
     }
     free(plain);
     r->n_tokens = n;
-    r->n_scored = w->n_ids - r->n_windows;
+    r->n_scored = w->state.n_ids - r->n_windows;
     if (code) return code;
-    if (!kept_open(&w->kept, info->n_vocab, r->n_scored) || !comparison_open(&w->comparison, r->n_scored))
+    if (!kept_open(&w->state.kept, info->n_vocab, r->n_scored) || !comparison_open(&w->state.comparison, r->n_scored))
         return cli_fail(EXIT_FIT, "compare: out of host memory; --keep SIZE says how much to use");
     r->kept_bytes = (uint64_t)r->n_scored * kept_row_bytes(info->n_vocab);
     return 0;
@@ -134,41 +135,54 @@ static int make_windows(work *w, const llmrun_engine *e, const llmrun_model_info
 
 /* ---- one row ---- */
 
-/* Runs all windows.  keep: the logits become the reference; else they are compared with it.                           */
+static bool take_logits(compare_state *s, const float *logits, int32_t next, bool keep) {
+    return keep ? kept_add(&s->kept, logits, next) : comparison_add(&s->comparison, &s->kept, logits);
+}
+
+/* Runs the windows that are not done.  keep: the logits become the reference; else they are compared with it.  After a
+ * failure the state is that of the last window that was finished.                                                     */
 static llmrun_status run_windows(work *w, llmrun_session *s, const llmrun_model_info *info, const char *name, bool keep,
                                  float *logits, size_t chunk, llmrun_error *err) {
-    size_t window = (size_t)w->report.window;
-    for (size_t from = 0; from < w->n_ids; from += window) {
-        size_t end = from + window < w->n_ids ? from + window : w->n_ids;
-        if (llmrun_session_rewind(s, 0, err) != LLMRUN_OK) return err->status;
-        for (size_t i = from; i < end; i += chunk) {
+    compare_state *st = &w->state;
+    size_t window = (size_t)st->report.window, n_kept = st->kept.n;
+    comparison sums = st->comparison;
+    llmrun_status status = LLMRUN_OK;
+    while (st->at < st->n_ids && !status) {
+        size_t end = st->at + window < st->n_ids ? st->at + window : st->n_ids;
+        status = llmrun_session_rewind(s, 0, err);
+        for (size_t i = st->at; i < end && !status; i += chunk) {
             size_t n = end - i < chunk ? end - i : chunk;
             show_progress(w, name, i);
-            if (llmrun_session_eval_all(s, w->ids + i, (int32_t)n, logits, err) != LLMRUN_OK) return err->status;
-            for (size_t j = 0; j < n && i + j + 1 < end; j++) {
-                const float *row = logits + j * (size_t)info->n_vocab;
-                bool finite = keep ? kept_add(&w->kept, row, w->ids[i + j + 1]) : comparison_add(&w->comparison, &w->kept, row);
-                if (!finite) {
+            status = llmrun_session_eval_all(s, st->ids + i, (int32_t)n, logits, err);
+            for (size_t j = 0; j < n && i + j + 1 < end && !status; j++)
+                if (!take_logits(st, logits + j * (size_t)info->n_vocab, st->ids[i + j + 1], keep)) {
                     *err = (llmrun_error){ LLMRUN_INTERNAL, "" };
                     snprintf(err->message, sizeof err->message, "compare: %s: a logit of token %zu is not finite", name, i + j);
-                    return err->status;
+                    status = err->status;
                 }
-            }
+        }
+        if (status) {
+            st->kept.n = n_kept;
+            st->comparison = sums;
+        } else {
+            st->at = end;
+            n_kept = st->kept.n;
+            sums = st->comparison;
         }
     }
-    return LLMRUN_OK;
+    return status;
 }
 
 /* Tokens per second: the middle one of a few runs over the first window, at once or its first tokens one by one.       */
 static llmrun_status time_tokens(const work *w, llmrun_session *s, bool decode, float *logits, double *rate, llmrun_error *err) {
     double rates[TIMED_RUNS];
-    size_t n = w->n_ids < (size_t)w->report.window ? w->n_ids : (size_t)w->report.window;
+    size_t n = w->state.n_ids < (size_t)w->state.report.window ? w->state.n_ids : (size_t)w->state.report.window;
     if (decode && n > TIMED_DECODE) n = TIMED_DECODE;
     for (int run = 0; run < TIMED_RUNS; run++) {
         if (llmrun_session_rewind(s, 0, err) != LLMRUN_OK) return err->status;
         double start = seconds();
         for (size_t i = 0; i < n; i += decode ? 1 : n)
-            if (llmrun_session_eval(s, w->ids + i, decode ? 1 : (int32_t)n, logits, err) != LLMRUN_OK) return err->status;
+            if (llmrun_session_eval(s, w->state.ids + i, decode ? 1 : (int32_t)n, logits, err) != LLMRUN_OK) return err->status;
         double time = seconds() - start;
         rates[run] = (double)n / (time > 0 ? time : 1e-9);
         for (int i = run; i > 0 && rates[i] < rates[i - 1]; i--) {
@@ -227,7 +241,7 @@ static void describe_memory(const llmrun_engine *e, const llmrun_model_info *inf
 }
 
 static void describe_model(work *w, const llmrun_model_info *info) {
-    compare_report *r = &w->report;
+    compare_report *r = &w->state.report;
     snprintf(r->family, sizeof r->family, "%s", info->family);
     snprintf(r->isa, sizeof r->isa, "%s", info->cpu_isa);
     r->n_params = info->n_params;
@@ -247,7 +261,7 @@ static int measure(work *w, llmrun_engine *e, compare_row *row, const cli_text *
     int code = 0;
     llmrun_engine_info(e, &info);
     describe_weights(e, &info, row);
-    if (text) {
+    if (text && !w->state.ids) {
         describe_model(w, &info);
         code = make_windows(w, e, &info, text);
         if (code) return code;
@@ -257,24 +271,25 @@ static int measure(work *w, llmrun_engine *e, compare_row *row, const cli_text *
     if (chunk < 1) chunk = 1;
     size_t own = chunk * (size_t)info.n_vocab * sizeof(float);
     float *logits = malloc(own);
-    w->comparison = (comparison){ .kl = w->comparison.kl, .most = w->comparison.most };
+    if (!w->state.at) w->state.comparison = (comparison){ .kl = w->state.comparison.kl, .most = w->state.comparison.most };
     if (!logits) {
         code = cli_fail(EXIT_FIT, "compare: out of host memory");
     } else if (llmrun_session_open(&s, e, &err) == LLMRUN_OK && !interrupt_seen()) {
         interrupt_arm(s);
         if (run_windows(w, s, &info, row->quant, text != NULL, logits, chunk, &err) == LLMRUN_OK) {
-            row->figures = text ? kept_figures(&w->kept) : comparison_figures(&w->comparison);
-            if (time_tokens(w, s, false, logits, &row->prefill, &err) == LLMRUN_OK)
+            row->figures = text ? kept_figures(&w->state.kept) : comparison_figures(&w->state.comparison);
+            if (compare_layers(&w->state, s, &info, text != NULL, logits, row->layer_errors, &err) == LLMRUN_OK &&
+                time_tokens(w, s, false, logits, &row->prefill, &err) == LLMRUN_OK)
                 time_tokens(w, s, true, logits, &row->decode, &err);
         }
-        if (text) own += w->report.kept_bytes;
+        if (text) own += w->state.report.kept_bytes;
         uint64_t peak = status_bytes("VmHWM");
         row->host_peak = before && peak > before + own ? peak - before - own : 0;
         describe_memory(e, &info, row);
     }
     if (!code && err.status) code = cli_fail_error(&err);
     if (interrupt_seen()) code = EXIT_INTERRUPTED;
-    interrupt_arm(NULL);
+    interrupt_disarm();
     free(logits);
     llmrun_session_close(s);
     return code;
@@ -297,22 +312,30 @@ static int run_row(work *w, compare_row *row, const cli_text *text) {
     llmrun_error err = { 0 };
     o.quant = row->quant;
     o.kv = row->kv;
-    o.n_ctx = text ? w->options->window ? w->options->window : WINDOW : w->report.window;
+    o.n_ctx = text ? w->options->window ? w->options->window : WINDOW : w->state.report.window;
+    compare_row asked = *row;
+    row->layer_errors[0] = -1;
     malloc_trim(0);
     uint64_t before = reset_peak() ? status_bytes("VmRSS") : 0;
     double start = seconds();
     int code = 0;
-    interrupt_arm(NULL);
-    if (llmrun_engine_open(&e, &o, &err) != LLMRUN_OK) {
-        if (text || !is_of_the_mode(err.status)) return cli_fail_error(&err);
-        fail_row(row, &err);
+    if (interrupt_seen()) {
+        code = EXIT_INTERRUPTED;
+    } else if (llmrun_engine_open(&e, &o, &err) != LLMRUN_OK) {
+        if (text || !is_of_the_mode(err.status)) code = cli_fail_error(&err);
+        else fail_row(row, &err);
     } else {
         row->load_seconds = seconds() - start;
         code = measure(w, e, row, text, before);
     }
     llmrun_engine_close(e);
-    w->n_done++;
-    return code;
+    if (code) {
+        *row = asked;
+        return code;
+    }
+    w->state.n_done++;
+    w->state.at = 0;
+    return 0;
 }
 
 /* ---- what to compare ---- */
@@ -331,7 +354,7 @@ static bool next_item(const char **list, char *item, size_t size) {
 static int list_rows(work *w) {
     const char *modes = w->options->modes ? w->options->modes : "f16,q8_0,q4_k,iq4_nl,nf4";
     const char *kvs = strcmp(w->options->engine.kv, "auto") == 0 ? "f16" : w->options->engine.kv;
-    compare_report *r = &w->report;
+    compare_report *r = &w->state.report;
     char quant[sizeof r->rows[0].quant], kv[sizeof r->rows[0].kv];
     while (next_item(&kvs, kv, sizeof kv))
         for (const char *rest = modes; next_item(&rest, quant, sizeof quant);) {
@@ -352,7 +375,7 @@ static int list_rows(work *w) {
 
 /* The reference: as asked; else f32 where that fits; else the file's precision, as much of it on the CPU as needed.    */
 static void choose_reference(work *w) {
-    compare_row *row = &w->report.reference;
+    compare_row *row = &w->state.report.reference;
     llmrun_options o = w->options->engine;
     snprintf(row->quant, sizeof row->quant, "%s", w->options->reference ? w->options->reference : "f32");
     snprintf(row->kv, sizeof row->kv, "%s", strcmp(row->quant, "f32") == 0 ? "f32" : "f16");
@@ -374,28 +397,95 @@ static int write_html(const compare_report *r, const char *path) {
     return 0;
 }
 
+/* ---- Ctrl-C, and going on ---- */
+
+static uint64_t hash_text(uint64_t h, const char *text) { return compare_hash(h, text ? text : "", text ? strlen(text) + 1 : 1); }
+
+/* All that the figures depend on.                                                                                     */
+static uint64_t work_key(const work *w, const cli_text *text, uint64_t model) {
+    const cli_options *o = w->options;
+    const llmrun_options *e = &o->engine;
+    const compare_report *r = &w->state.report;
+    const uint64_t numbers[] = { model, sizeof *r, o->keep_bytes, (uint64_t)o->window, o->max_tokens_given,
+                                 (uint64_t)o->max_tokens, e->ram_bytes, (uint64_t)e->n_vram, (uint64_t)e->n_batch,
+                                 (uint64_t)e->n_threads, e->use_mmap, e->mlock, e->disk, (uint64_t)r->n_rows };
+    const char *const words[] = { llmrun_version(), e->model, r->reference.quant, r->reference.kv, e->cpu_isa, e->device,
+                                  e->sim_gpus, e->prefer };
+    uint64_t h = compare_hash(COMPARE_HASH_START, numbers, sizeof numbers);
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) h = hash_text(h, words[i]);
+    for (int32_t i = 0; i < r->n_rows; i++) h = hash_text(hash_text(h, r->rows[i].quant), r->rows[i].kv);
+    h = compare_hash(h, e->vram_bytes, (size_t)e->n_vram * sizeof e->vram_bytes[0]);
+    return compare_hash(h, text->bytes, text->n);
+}
+
+/* Where an earlier run with the same key left its state, if it did.  Slots bound what interrupted comparisons keep.     */
+static int resume(work *w, const cli_text *text) {
+    enum { SLOTS = 4 };
+    compare_state *s = &w->state;
+    uint64_t model = 0;
+    llmrun_error err = { 0 };
+    if (llmrun_model_hash(&w->options->engine, &model, &err) != LLMRUN_OK) return cli_fail_error(&err);
+    w->key = work_key(w, text, model);
+    char *dir = llmrun_cache_dir(&w->options->engine);
+    if (dir && *dir && strlen(dir) < sizeof w->path - 32)
+        snprintf(w->path, sizeof w->path, "%s/compare-%d.state", dir, (int)(w->key % SLOTS));
+    llmrun_free(dir);
+    if (!w->path[0]) return 0;
+    compare_found found = compare_state_load(s, w->path, w->key);
+    w->resumed = found == FOUND_STATE;
+    if (found == FOUND_DAMAGED) {
+        cli_note(w->options, "compare: %s is damaged; it is removed, and all starts anew", w->path);
+        unlink(w->path);
+    } else if (found == FOUND_STATE) {
+        const compare_row *row = s->n_done ? &s->report.rows[s->n_done - 1] : &s->report.reference;
+        size_t window = (size_t)s->report.window;
+        if (s->n_done <= s->report.n_rows)
+            cli_note(w->options, "compare: goes on where it was interrupted: run %d of %d, %s, %zu of %zu windows done",
+                     s->n_done + 1, s->report.n_rows + 1, row->quant, (s->at + window - 1) / window, s->report.n_windows);
+    }
+    return 0;
+}
+
+/* What is done stays for the same command.                                                                            */
+static void keep_state(const work *w) {
+    const compare_state *s = &w->state;
+    if (!s->n_done && !s->at) {
+        cli_note(w->options, "compare: interrupted before anything was done");
+        return;
+    }
+    int error = w->path[0] ? compare_state_save(s, w->path, w->key) : 0;
+    if (error)
+        cli_note(w->options, "compare: interrupted; %s: %s: nothing is kept", w->path, strerror(error));
+    else if (w->path[0])
+        cli_note(w->options, "compare: interrupted; the same command goes on from here");
+    else
+        cli_note(w->options, "compare: interrupted; without a cache directory nothing is kept");
+}
+
 int compare_main(cli_options *o) {
     work w = { .options = o };
+    compare_state *s = &w.state;
     cli_text text = { 0 };
     int code = cli_prepare(o);
-    w.report.model = o->engine.model;
+    s->report.model = o->engine.model;
     if (!code) code = list_rows(&w);
     if (!code) code = read_text(&w, &text);
     if (!code) {
         choose_reference(&w);
-        w.start = seconds();
-        code = run_row(&w, &w.report.reference, &text);
-        for (int32_t i = 0; i < w.report.n_rows && !code; i++) code = run_row(&w, &w.report.rows[i], NULL);
-        clear_progress(&w);
+        interrupt_arm(NULL);
+        code = resume(&w, &text);
     }
-    if (!code && o->html) code = write_html(&w.report, o->html);
+    if (!code && !s->n_done) code = run_row(&w, &s->report.reference, &text);
+    while (!code && s->n_done <= s->report.n_rows) code = run_row(&w, &s->report.rows[s->n_done - 1], NULL);
+    clear_progress(&w);
+    if (code == EXIT_INTERRUPTED) keep_state(&w);
+    if (!code && o->html) code = write_html(&s->report, o->html);
     if (!code) {
-        (o->json ? compare_print_json : compare_print_table)(&w.report, stdout);
+        (o->json ? compare_print_json : compare_print_table)(&s->report, stdout);
         code = finish_stdout();
     }
-    kept_close(&w.kept);
-    comparison_close(&w.comparison);
-    free(w.ids);
+    if (!code && w.resumed) unlink(w.path);
+    compare_state_close(s);
     text_close(&text);
     return code;
 }

@@ -1,5 +1,5 @@
-/* The page of llmrun compare: one file that needs nothing else, light or dark as the reader's system is, with the table
- * and two plots over the size of the weights.                                                                          */
+/* The page of llmrun compare: one file that needs nothing else, light or dark as the reader's system is, with the table,
+ * two plots over the size of the weights, and the layers' errors (compare_html_layers.c).                             */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,7 +174,11 @@ static const char style[] =
     ".scroll{overflow-x:auto;margin-top:16px}table{border-collapse:collapse;font-variant-numeric:tabular-nums;"
     "white-space:nowrap}\n"
     "th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--line)}th:first-child,td:first-child{"
-    "text-align:left;position:sticky;left:0;background:var(--page)}td.why{text-align:left}\n";
+    "text-align:left;position:sticky;left:0;background:var(--page)}td.why{text-align:left}\n"
+    "h2{font-size:1.1em;margin:1.4em 0 0}.layers{width:100%;max-width:760px}.layers .strip{width:55%;min-width:130px;"
+    "padding:4px 0}.layers svg{max-width:none;height:20px}\n"
+    ".ends{display:flex;justify-content:space-between;font-weight:400}.layers rect,.scale rect{fill:var(--dot)}"
+    ".scale{max-width:420px}\n";
 
 /* Text in HTML.                                                                                                       */
 static void print_text(const char *text, FILE *to) {
@@ -254,5 +258,6 @@ void compare_print_html(const compare_report *r, FILE *to) {
     print_plot(&speed, to);
     fprintf(to, "</div>\n");
     print_table(r, to);
+    compare_print_layers(r, to);
     fprintf(to, "</body></html>\n");
 }

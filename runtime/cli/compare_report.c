@@ -70,7 +70,16 @@ static void size_field(FILE *to, const char *name, uint64_t value) {
     fprintf(to, ", \"%s\": %llu", name, (unsigned long long)value);
 }
 
-static void print_row_json(const compare_row *row, bool reference, FILE *to) {
+static void print_layers_json(const compare_row *row, int32_t n_layers, FILE *to) {
+    fputs(", \"layer_errors\": [", to);
+    for (int32_t i = 0; i < n_layers && row->layer_errors[0] >= 0; i++) {
+        if (i) fputs(", ", to);
+        json_number(to, (double)row->layer_errors[i]);
+    }
+    fputc(']', to);
+}
+
+static void print_row_json(const compare_row *row, bool reference, int32_t n_layers, FILE *to) {
     const figures *f = &row->figures;
     fprintf(to, "{\"quant\": \"%s\", \"kv\": \"%s\"", row->quant, row->kv);
     if (row->failed) {
@@ -107,6 +116,7 @@ static void print_row_json(const compare_row *row, bool reference, FILE *to) {
         number_field(to, "same_top", f->same_top.mean);
         number_field(to, "same_top_error", f->same_top.error);
         number_field(to, "rms_dp", f->rms_dp);
+        print_layers_json(row, n_layers, to);
     }
     fputc('}', to);
 }
@@ -128,12 +138,13 @@ void compare_print_json(const compare_report *r, FILE *to) {
     size_field(to, "windows", r->n_windows);
     size_field(to, "window", (uint64_t)r->window);
     size_field(to, "kept_bytes", r->kept_bytes);
+    size_field(to, "layer_tokens", (uint64_t)r->layer_tokens);
     fputs(", \"reference\": ", to);
-    print_row_json(&r->reference, true, to);
+    print_row_json(&r->reference, true, 0, to);
     fputs(", \"modes\": [", to);
     for (int32_t i = 0; i < r->n_rows; i++) {
         if (i) fputs(", ", to);
-        print_row_json(&r->rows[i], false, to);
+        print_row_json(&r->rows[i], false, r->n_layers, to);
     }
     fputs("]}\n", to);
 }
