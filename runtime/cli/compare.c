@@ -424,7 +424,9 @@ static int resume(work *w, const cli_text *text) {
     compare_state *s = &w->state;
     uint64_t model = 0;
     llmrun_error err = { 0 };
-    if (llmrun_model_hash(&w->options->engine, &model, &err) != LLMRUN_OK) return cli_fail_error(&err);
+    llmrun_options o = w->options->engine;
+    o.kv = "auto"; /* that of the options is a list */
+    if (llmrun_model_hash(&o, &model, &err) != LLMRUN_OK) return cli_fail_error(&err);
     w->key = work_key(w, text, model);
     char *dir = llmrun_cache_dir(&w->options->engine);
     if (dir && *dir && strlen(dir) < sizeof w->path - 32)
