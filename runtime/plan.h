@@ -171,7 +171,7 @@ typedef struct lr_plan {
     uint64_t weight_bytes;   /* all weights in their run formats, file padding not counted */
     uint64_t format_bytes[LR_N_FORMATS]; /* weight_bytes by format */
     uint64_t weight_bytes_per_token; /* read by one decoded token (input embedding: one row) */
-    uint64_t kv_bytes_per_token;     /* all layers, one session */
+    uint64_t kv_bytes_per_token;     /* of context: all layers, windowed ones by what they hold; one session */
     uint64_t kv_slot_bytes;          /* one session's cache, its pages rounded up to LR_ALIGN */
     uint64_t kv_bytes, activation_bytes; /* regions of that class, rounded up to LR_ALIGN; with weights: the arena */
     uint64_t *kv_offset;     /* (n_sessions x n_layers) in the arena of the layer's attention: by session, then layer */

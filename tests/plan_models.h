@@ -109,19 +109,19 @@ static lr_plan_input input_for(const model *m, lr_format file) {
     return in;
 }
 
-static void must_fit(lr_plan *plan, const lr_plan_input *in) {
+static inline void must_fit(lr_plan *plan, const lr_plan_input *in) {
     llmrun_error err = { 0 };
     if (lr_plan_make(plan, in, &err) != LLMRUN_OK) fail_msg("%s", err.message);
 }
 
-static const model *model_named(const char *name) {
+static inline const model *model_named(const char *name) {
     for (size_t i = 0; i < LR_COUNT(models); i++)
         if (strcmp(models[i].name, name) == 0) return &models[i];
     fail_msg("no model %s", name);
     return NULL;
 }
 
-static uint32_t draw(uint64_t *rng, uint32_t n) {
+static inline uint32_t draw(uint64_t *rng, uint32_t n) {
     *rng = *rng * 6364136223846793005u + 1442695040888963407u;
     return (uint32_t)((*rng >> 33) % n);
 }

@@ -1,0 +1,95 @@
+/* Published models, planned from their config.json alone: as many parameters as the model's page says, and a KV cache
+ * that knows windows and heads of any size.  The files are not part of the repository.                               */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+#include <unistd.h>
+
+#include "loaders/loader.h"
+#include "runtime/bind.h"
+#include "tests/plan_models.h"
+
+#define CONFIGS "../shared/data/configs/"
+
+/* kv: of a token in f16, in bytes, all layers; windowed: layers that have the window.                                 */
+static const struct { const char *file; double n_params; uint64_t kv; int32_t windowed, window; } rows[] = {
+    { "mlc-presets/gemma_2b.json", 2506172416, 2 * 2 * 256 * 18, 0, 0 },
+    { "mlc-presets/gemma2_2b.json", 2614341888, 2 * 2 * 4 * 256 * 26, 13, 4096 },
+    { "mlc-presets/gemma2_9b.json", 9241705984, 2 * 2 * 8 * 256 * 42, 21, 4096 },
+    { "mlc-presets/gemma2_27b.json", 27227128320, 2 * 2 * 16 * 128 * 46, 23, 4096 },
+    { "mlc-presets/gemma3_1b_it.json", 999885952, 2 * 2 * 256 * 26, 22, 512 },
+    { "mlc-presets/gpt2.json", 124439808, 2 * 2 * 768 * 12, 0, 0 },
+    { "mlc-presets/gpt2_medium.json", 354823168, 2 * 2 * 1024 * 24, 0, 0 },
+    { "mlc-presets/olmo2_7b.json", 7298617344, 2 * 2 * 4096 * 32, 0, 0 },
+    { "mlc-presets/olmo2_13b.json", 13716198400, 2 * 2 * 5120 * 40, 0, 0 },
+    { "mlc-presets/olmo2_32b.json", 32234279936, 2 * 2 * 8 * 128 * 64, 0, 0 },
+    { "mlc-presets/phi-3_5.json", 3821079552, 2 * 2 * 3072 * 32, 32, 262144 },
+    { "mlc-presets/phi-4.json", 3836021760, 2 * 2 * 8 * 128 * 32, 32, 262144 },
+    { "mlc-presets/redpajama_3b_v1.json", 2775864320, 2 * 2 * 2560 * 32, 0, 0 },
+    { "mlc-presets/stablelm-2-zephyr-1_6b.json", 1644515328, 2 * 2 * 2048 * 24, 0, 0 },
+    { "mlc-presets/stablelm.json", 2795443200, 2 * 2 * 2560 * 32, 0, 0 },
+    { "mlc-presets/smollm2_135m.json", 134515008, 2 * 2 * 3 * 64 * 30, 0, 0 },
+    { "mlc-presets/qwen3_0.6b.json", 596049920, 2 * 2 * 8 * 128 * 28, 0, 0 },
+    { "mlc-presets/llama3_2_1b.json", 1235814400, 2 * 2 * 8 * 64 * 16, 0, 0 },
+    { "mlc-presets/mistral_7b.json", 7241732096, 2 * 2 * 8 * 128 * 32, 0, 0 },
+    { "dotnet-ml/phi-2-config.json", 2779683840, 2 * 2 * 2560 * 32, 0, 0 },
+    { "dotnet-ml/phi-3-mini-4k-instruct-config.json", 3821079552, 2 * 2 * 3072 * 32, 32, 2047 },
+    { "dotnet-ml/phi-3-mini-128k-instruct-config.json", 3821079552, 2 * 2 * 3072 * 32, 32, 262144 },
+    { "dotnet-ml/phi-3-medium-128k-instruct-config.json", 13960238080, 2 * 2 * 10 * 128 * 40, 40, 131072 },
+};
+
+static void published(void **state) {
+    (void)state;
+    if (access(CONFIGS, R_OK) != 0) {
+        print_message("skipped: %s is absent\n", CONFIGS);
+        skip();
+    }
+    for (size_t i = 0; i < LR_COUNT(rows); i++) {
+        static const int32_t contexts[] = { 256, 1024 };
+        char path[256];
+        lr_checkpoint c;
+        lr_binding b;
+        llmrun_error err;
+        snprintf(path, sizeof path, CONFIGS "%s", rows[i].file);
+        if (lr_checkpoint_open(&c, path, NULL, &err) || lr_bind(&b, &c, &err)) fail_msg("%s: %s", path, err.message);
+        double n = (double)b.n_params;
+        if (!(n > 0.999 * rows[i].n_params && n < 1.001 * rows[i].n_params))
+            fail_msg("%s: expected %.0f parameters, got %.0f", path, rows[i].n_params, n);
+        lr_plan_input in = input_for(&models[0], LR_F16);
+        in.model = &b.hparams;
+        in.tensors = b.tensors;
+        in.n_tensors = b.n;
+        in.n_batch = 32;
+        int32_t n_windowed = 0, n_layers = b.hparams.n_layers;
+        for (int32_t l = 0; l < n_layers; l++) n_windowed += lr_layer_windowed(&b.hparams, l);
+        if (n_windowed != rows[i].windowed || b.hparams.window != rows[i].window)
+            fail_msg("%s: %d layers with a window of %d", path, n_windowed, b.hparams.window);
+        uint64_t layer = rows[i].kv / (uint64_t)n_layers;
+        for (size_t k = 0; k <= LR_COUNT(contexts); k++) {
+            lr_plan p;
+            in.n_ctx = k < LR_COUNT(contexts) ? contexts[k] : b.hparams.n_ctx_train;
+            in.kv = LR_F16;
+            if (lr_plan_make(&p, &in, &err)) fail_msg("%s: %s", path, err.message);
+            uint64_t ctx = (uint64_t)in.n_ctx, full = layer * (uint64_t)(n_layers - n_windowed) * ctx;
+            uint64_t held = lr_min(in.n_ctx, rows[i].window + in.n_batch), least = lr_min(in.n_ctx, rows[i].window);
+            uint64_t some = layer * (uint64_t)n_windowed;
+            if (p.kv_bytes < full + some * least || p.kv_bytes > full + some * held + 64 * (uint64_t)n_layers)
+                fail_msg("%s: %d tokens: expected %llu .. %llu bytes of cache, got %llu", path, in.n_ctx,
+                         (unsigned long long)(full + some * least), (unsigned long long)(full + some * held),
+                         (unsigned long long)p.kv_bytes);
+            assert_true(p.kv_bytes_per_token <= rows[i].kv && p.kv_bytes_per_token >= p.kv_bytes / ctx - 64);
+            if (!n_windowed || rows[i].window >= in.n_ctx) assert_int_equal(p.kv_bytes_per_token, rows[i].kv);
+            lr_plan_close(&p);
+        }
+        lr_binding_close(&b);
+        lr_checkpoint_close(&c);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(published) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
