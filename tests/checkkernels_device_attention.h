@@ -44,19 +44,23 @@ static device_pass make_device_pass(const lr_ops *c, int round, bool want_long) 
 
 /* ---- qkv ---- */
 
-/* Norm of the head, then rope, exactly; size: of what is added for value i.                                           */
-static void rotate_exactly(const lr_qkv_args *a, const float *x, const float *norm, const float *cos_sin, double *y,
-                           double *size) {
+/* Norm of the head, or of the row of n_heads heads in which it is number h, then rope, exactly; size: of what is added
+ * for value i.                                                                                                       */
+static void rotate_exactly(const lr_qkv_args *a, const float *row, int32_t n_heads, int32_t h, const float *norm,
+                           const float *cos_sin, double *y, double *size) {
+    const float *x = row + (int64_t)h * a->head_dim;
+    int32_t first_value = a->norm_rows ? 0 : h * a->head_dim, n_values = a->norm_rows ? n_heads * a->head_dim : a->head_dim;
     double v[MAX_HEAD_DIM], sum = 0;
-    for (int32_t i = 0; i < a->head_dim; i++) sum += (double)x[i] * (double)x[i];
-    double scale = norm ? 1 / sqrt(sum / a->head_dim + (double)a->norm_eps) : 1;
+    for (int32_t i = 0; i < n_values; i++) sum += (double)row[first_value + i] * (double)row[first_value + i];
+    double scale = norm ? 1 / sqrt(sum / n_values + (double)a->norm_eps) : 1;
+    if (norm) norm += h * a->head_dim - first_value;
     for (int32_t i = 0; i < a->head_dim; i++) v[i] = x[i] * scale * (norm ? (double)norm[i] : 1);
     for (int32_t i = 0; i < a->head_dim; i++) {
-        int32_t pair = a->rope_adjacent ? i / 2 : i % (a->n_rot / 2), away = a->rope_adjacent ? 1 : a->n_rot / 2;
-        bool second = a->rope_adjacent ? i % 2 : i >= a->n_rot / 2;
         y[i] = v[i];
         size[i] = fabs(v[i]);
         if (i >= a->n_rot) continue;
+        int32_t pair = a->rope_adjacent ? i / 2 : i % (a->n_rot / 2), away = a->rope_adjacent ? 1 : a->n_rot / 2;
+        bool second = a->rope_adjacent ? i % 2 : i >= a->n_rot / 2;
         double first = second ? v[i - away] : v[i], other = second ? v[i] : v[i + away];
         double co = cos_sin[2 * pair], si = cos_sin[2 * pair + 1];
         y[i] = second ? first * si + other * co : first * co - other * si;
@@ -64,8 +68,9 @@ static void rotate_exactly(const lr_qkv_args *a, const float *x, const float *no
     }
 }
 
-static double rotation_error(const lr_qkv_args *a, const float *norm) {
-    return allowed_error("rope", 0, 0) + (norm ? allowed_error("norm", 0, a->head_dim) : 0);
+static double rotation_error(const lr_qkv_args *a, int32_t n_heads, const float *norm) {
+    double terms = (double)a->head_dim * (a->norm_rows ? n_heads : 1);
+    return allowed_error("rope", 0, 0) + (norm ? allowed_error("norm", 0, terms) : 0);
 }
 
 static void expect_rotated(const lr_qkv_args *a, const float *before, const float *after, const float *norm,
@@ -73,27 +78,27 @@ static void expect_rotated(const lr_qkv_args *a, const float *before, const floa
     double y[MAX_HEAD_DIM], size[MAX_HEAD_DIM], worst = 0;
     for (int64_t t = 0; t < n; t++)
         for (int32_t h = 0; h < a->n_heads; h++) {
-            int64_t at = (t * a->n_heads + h) * a->head_dim;
-            rotate_exactly(a, before + at, norm, cos_sin + t * a->n_rot, y, size);
+            int64_t row = t * a->n_heads * a->head_dim, at = row + (int64_t)h * a->head_dim;
+            rotate_exactly(a, before + row, a->n_heads, h, norm, cos_sin + t * a->n_rot, y, size);
             for (int32_t i = 0; i < a->head_dim; i++) worst = fmax(worst, error_of(after[at + i], y[i], size[i]));
         }
-    double allowed = rotation_error(a, norm);
+    double allowed = rotation_error(a, a->n_heads, norm);
     if (!(worst <= allowed)) fail("error %.3g, allowed %.3g", worst, allowed);
 }
 
-/* A K row of the cache: the rotated k, off by its own error and by half a step of the format.                         */
-static void expect_k(const lr_qkv_args *a, lr_format format, const void *quants, const void *scales, const float *k,
-                     const float *norm, const float *cos_sin) {
+/* A K row of the cache, of head h of `row`: the rotated k, off by its own error and by half a step of the format.     */
+static void expect_k(const lr_qkv_args *a, lr_format format, const void *quants, const void *scales, const float *row,
+                     int32_t h, const float *norm, const float *cos_sin) {
     double y[MAX_HEAD_DIM], size[MAX_HEAD_DIM];
     float got[MAX_HEAD_DIM];
-    rotate_exactly(a, k, norm, cos_sin, y, size);
+    rotate_exactly(a, row, a->n_kv_heads, h, norm, cos_sin, y, size);
     lr_formats[format].decode(got, quants, scales, a->head_dim);
     for (int32_t i = 0; i < a->head_dim; i++) {
         double most = 0, step = 0;
         for (int32_t j = i / 32 * 32; j < i / 32 * 32 + 32 && format == LR_Q8_0; j++) most = fmax(most, fabs(y[j]));
         if (format == LR_F16) step = 0x1.01p-11 * fabs(y[i]) + 0x1p-25;
         if (format == LR_Q8_0) step = most / 127 * 0.6 + 0x1p-25 * 127; /* codes, and the scale in f16 */
-        double d = fabs(got[i] - y[i]), allowed = size[i] * rotation_error(a, norm) + step;
+        double d = fabs(got[i] - y[i]), allowed = size[i] * rotation_error(a, a->n_kv_heads, norm) + step;
         if (!(d <= allowed)) fail("k in the cache is off by %.3g, allowed %.3g", d, allowed);
     }
 }
@@ -117,7 +122,7 @@ static void expect_cached(const device_pass *d, const lr_qkv_args *a, const floa
                 lr_formats[d->p.format].encode(quants, scales, v + at, d->p.head_dim);
                 lr_kv_row(&seq->kv, slot, h, 0, &quants, &scales);
                 lr_kv_row(&result, slot, h, 0, &got, &got_scales);
-                expect_k(a, d->p.format, got, got_scales, k + at, norm, cos_sin + row * a->n_rot);
+                expect_k(a, d->p.format, got, got_scales, k + row * width, h, norm, cos_sin + row * a->n_rot);
                 memcpy(quants, got, row_quants);
                 if (row_scales) memcpy(scales, got_scales, row_scales);
             }
@@ -131,13 +136,15 @@ static void check_device_qkv(const lr_ops *c) {
         device_pass d = make_device_pass(c, round, false);
         pattern shape = (pattern)(round % N_PATTERNS);
         int64_t n = d.p.n_rows;
-        int32_t hd = d.p.head_dim, n_rot = random_below(3) ? hd : (int32_t)lr_max(2, hd / 4 * 2);
+        int32_t hd = d.p.head_dim, n_rot = (int32_t)PICK(0, hd / 2 * 2, hd / 2 * 2, hd / 4 * 2);
         int64_t q_width = (int64_t)d.p.n_heads * hd, k_width = (int64_t)d.p.n_kv_heads * hd;
-        describe("%s, %d rotated, %s", pass_text(&d.p), n_rot, pattern_names[shape]);
+        bool norm_rows = random_below(2);
+        describe("%s, %d rotated, %s%s", pass_text(&d.p), n_rot, pattern_names[shape],
+                 round % 3 != 1 ? "" : norm_rows ? ", norms of rows" : ", norms of heads");
         float *q = filled(n * q_width, shape), *k = filled(n * k_width, shape), *v = filled(n * k_width, P_RANDOM);
         float *norms[2] = {NULL, NULL}, *cs = floats(n * n_rot);
         for (int i = 0; i < 2; i++)
-            if (round % 3 == 1) norms[i] = filled(hd, P_RANDOM);
+            if (round % 3 == 1) norms[i] = filled(norm_rows ? i ? k_width : q_width : hd, P_RANDOM);
         for (int64_t i = 0; i < n * n_rot; i += 2) {
             float angle = random_unit() * 3.14159f;
             cs[i] = cosf(angle);
@@ -147,13 +154,13 @@ static void check_device_qkv(const lr_ops *c) {
         call.qkv = (lr_qkv_args){.v = gpu_floats(v, n * k_width), .norm_eps = 1e-6f,
                                  .cos_sin = gpu_floats(cs, n * n_rot), .n_heads = d.p.n_heads,
                                  .n_kv_heads = d.p.n_kv_heads, .head_dim = hd, .n_rot = n_rot,
-                                 .rope_adjacent = random_below(2), .seqs = d.seqs};
+                                 .norm_rows = norm_rows, .rope_adjacent = random_below(2), .seqs = d.seqs};
         call.qkv.q = gpu_output(n, q_width, q_width);
         call.qkv.k = gpu_output(n, k_width, k_width);
         memcpy(in_image(call.qkv.q), q, (size_t)(n * q_width) * sizeof *q);
         memcpy(in_image(call.qkv.k), k, (size_t)(n * k_width) * sizeof *k);
-        if (norms[0]) call.qkv.q_norm = gpu_floats(norms[0], hd);
-        if (norms[1]) call.qkv.k_norm = gpu_floats(norms[1], hd);
+        if (norms[0]) call.qkv.q_norm = gpu_floats(norms[0], norm_rows ? q_width : hd);
+        if (norms[1]) call.qkv.k_norm = gpu_floats(norms[1], norm_rows ? k_width : hd);
         for (int32_t s = 0; s < d.p.n_seqs; s++)
             gpu_writes(d.there[s].kv.base, d.cache_bytes[s], d.cache_bytes[s], 1);
         gpu_run(call_qkv, &call);

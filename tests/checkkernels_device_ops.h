@@ -91,7 +91,8 @@ static float weight_as_read(lr_format format, const lr_act *x, float w) {
  * the whole sum.                                                                                                      */
 static double reading_error(lr_format format, const lr_act *x, pattern p) {
     bool alike = p == P_EQUAL || p == P_ALTERNATE || p == P_SATURATE || p == P_EXTREME;
-    if (read_in_half(format, x)) return alike ? 0x1p-11 : 0x1p-12 / sqrt(fmax(1, (double)x->cols / 64));
+    double terms = (double)x->cols / (p == P_ZEROS ? 2 : 1);
+    if (read_in_half(format, x)) return alike ? 0x1p-11 : 0x1p-12 / sqrt(fmax(1, terms / 64));
     return format == LR_NF4 && x->format == LR_ACT_Q8 ? 2.4e-5 / 2 : 0;
 }
 
@@ -167,17 +168,25 @@ static void check_device_matmul(const lr_ops *c, lr_format format, bool many) {
     if (!check.kernel_failed) matmul_on_device(c, format, 263, 6 * 256, many ? 131 : LR_GPU_FEW, 1, P_RANDOM);
 }
 
-/* silu(gate) * up, where gate and up have errors of their own: the derivative carries them.                          */
+/* How far act(g) moves where g moves by e.                                                                            */
+static double glu_moves(lr_glu_act act, double g, double e) {
+    double terms, y = activate_exactly(act, g, &terms);
+    return fmax(fabs(activate_exactly(act, g + e, &terms) - y), fabs(activate_exactly(act, g - e, &terms) - y));
+}
+
+/* act(gate) * up, where gate and up have errors of their own.                                                         */
 static void check_device_matmul_glu(const lr_ops *c, lr_format format, bool many) {
     for (int round = 0; round < check.rounds && !check.kernel_failed; round++) {
         int64_t n = pick_tokens(many), cols = pick_cols_for(format, n), rows = PICK(1, 5, 16, 32, 64, 96, 160);
         pattern p = round % 2 ? P_RANDOM : P_ZEROS;
-        describe("rows %lld cols %lld tokens %lld %s", (long long)rows, (long long)cols, (long long)n,
-                 pattern_names[p]);
+        lr_glu_act act = (lr_glu_act)(round / 2 % LR_N_GLU_ACTS);
+        describe("%s rows %lld cols %lld tokens %lld %s", glu_names[act], (long long)rows, (long long)cols,
+                 (long long)n, pattern_names[p]);
         float *x = floats(n * cols), *given = filled(n * cols, p);
-        for (int64_t i = 0; i < n * cols; i++) given[i] *= 4 / sqrtf((float)cols); /* gates of a sensible size */
+        float reach = act == LR_GLU_OAI ? 12 : 4; /* gates where activations bend and clamp */
+        for (int64_t i = 0; i < n * cols; i++) given[i] *= reach / sqrtf((float)cols);
         lr_act packed = gpu_activations(c, gpu.ops.act(gpu.d, format, n), n, cols, given, x);
-        op_call call = {.packs = true, .out = gpu_act_output(pick_act(rows), n, rows)};
+        op_call call = {.packs = true, .out = gpu_act_output(pick_act(rows), n, rows), .glu = {.act = act}};
         product m[2];
         for (int i = 0; i < 2; i++) {
             m[i] = make_product(format, rows, cols, n, p, &packed);
@@ -198,10 +207,10 @@ static void check_device_matmul_glu(const lr_ops *c, lr_format format, bool many
                     double off = fmax(error_of(plain, v[i], size[i]), reading_error(format, &packed, p));
                     e[i] = size[i] * allowed_error("matmul", off, (double)cols);
                 }
-                double sigmoid = 1 / (1 + exp(-v[0])), exact = v[0] * sigmoid * v[1];
-                double slope = fabs(sigmoid * (1 + v[0] * (1 - sigmoid)));
-                double allowed = e[0] * (slope + e[0]) * (fabs(v[1]) + e[1]) + e[1] * fabs(v[0] * sigmoid) +
-                                 fabs(exact) * allowed_error("glu", 0, 0);
+                double terms[2], gate = activate_exactly(act, v[0], &terms[0]), up = up_exactly(act, v[1], &terms[1]);
+                double exact = gate * up, off = glu_moves(act, v[0], e[0]);
+                double allowed = off * (fabs(up) + e[1]) + e[1] * fabs(gate) +
+                                 terms[0] * terms[1] * allowed_error("glu", 0, 0);
                 double step = out.format == LR_ACT_Q8     ? 0.51 * out.d[(t * rows + r) / 32]
                               : out.format == LR_ACT_BF16 ? 0x1.01p-8 * fabs(exact)
                               : out.format == LR_ACT_F16  ? 0x1.01p-11 * fabs(exact) + 0x1p-24
@@ -217,67 +226,69 @@ static void check_device_matmul_glu(const lr_ops *c, lr_format format, bool many
 
 /* ---- embed, norm, pack, glu ---- */
 
+/* The formats that the device takes, in turn.                                                                        */
+static lr_format device_format(int i) {
+    int formats[LR_N_FORMATS], n = 0;
+    for (int f = 0; f < LR_N_FORMATS; f++)
+        if (gpu.ops.act(gpu.d, (lr_format)f, 1) != LR_ACT_NONE) formats[n++] = f;
+    return (lr_format)formats[i % n];
+}
+
 static void check_device_embed(const lr_ops *c) {
     (void)c;
     for (int round = 0; round < 2 * check.rounds && !check.kernel_failed; round++) {
-        lr_format format = (lr_format)(round % (LR_NF4 + 1));
+        lr_format format = device_format(round);
         int64_t rows = 1 + random_below(9), cols = pick_cols(format), n = pick_n();
-        describe("%s cols %lld tokens %lld", lr_formats[format].name, (long long)cols, (long long)n);
+        bool accumulate = random_below(2);
+        describe("%s cols %lld tokens %lld%s", lr_formats[format].name, (long long)cols, (long long)n,
+                 accumulate ? " accumulate" : "");
         weights w = make_weights(format, rows, cols, (pattern)(round % N_PATTERNS));
+        float *before = filled(n * cols, P_RANDOM);
         int32_t ids[80];
         for (int64_t t = 0; t < n; t++) ids[t] = (int32_t)random_below(rows);
         op_call call = {.n = n};
         call.embed = (lr_embed_args){.ids = gpu_put(ids, (size_t)n * sizeof *ids), .table = gpu_matrix(&w),
-                                     .scale = random_below(2) ? 1.0f : 2.5f};
+                                     .scale = random_below(2) ? 1.0f : 2.5f, .accumulate = accumulate};
         call.embed.x = gpu_output(n, cols, cols);
+        if (accumulate) memcpy(in_image(call.embed.x), before, (size_t)(n * cols) * sizeof *before);
         gpu_run(call_embed, &call);
-        const float *x = in_result(call.embed.x);
-        for (int64_t i = 0; i < n * cols; i++) {
-            float exact = w.decoded[ids[i / cols] * cols + i % cols] * call.embed.scale;
-            if (!(x[i] == exact)) fail("value %lld is %.9g, expected %.9g", (long long)i, (double)x[i], (double)exact);
-        }
+        expect_embedded(&call.embed, &w, ids, before, in_result(call.embed.x), n);
         gpu_clear();
     }
 }
 
 static void check_device_norm(const lr_ops *c) {
-    for (int round = 0; round < 2 * check.rounds && !check.kernel_failed; round++) {
+    for (int round = 0; round < 3 * check.rounds && !check.kernel_failed; round++) {
         int64_t dim = pick_dim(), n = pick_n(), stride = dim + random_below(20);
         pattern p = (pattern)(round % N_PATTERNS);
         int wants = 1 + (int)random_below(3); /* y, out, both */
-        bool in_place = random_below(2) && wants & 1;
-        describe("dim %lld rows %lld %s%s%s", (long long)dim, (long long)n, pattern_names[p], wants & 2 ? " packed" : "",
-                 in_place ? " in place" : "");
-        float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM);
+        bool in_place = random_below(2) && wants & 1, bias = !random_below(3);
+        float *x = filled(n * dim, p), *w = filled(dim, P_RANDOM), *b = bias ? filled(dim, P_RANDOM) : NULL;
+        float *before = filled(n * dim, P_RANDOM);
         op_call call = {.n = n, .packs = wants & 2};
-        call.norm = (lr_norm_args){.w = gpu_floats(w, dim), .dim = dim, .x_stride = dim, .y_stride = stride,
-                                         .eps = random_below(2) ? 1e-5f : 1e-6f};
+        call.norm = (lr_norm_args){.w = gpu_floats(w, dim), .b = b ? gpu_floats(b, dim) : NULL, .dim = dim,
+                                   .x_stride = dim, .y_stride = stride, .eps = random_below(2) ? 1e-5f : 1e-6f,
+                                   .center = random_below(2),
+                                   .accumulate = wants & 1 && !in_place && random_below(2)};
+        describe("dim %lld rows %lld %s%s%s%s%s%s", (long long)dim, (long long)n, pattern_names[p],
+                 call.norm.center ? " center" : "", bias ? " bias" : "", call.norm.accumulate ? " accumulate" : "",
+                 wants & 2 ? " packed" : "", in_place ? " in place" : "");
         if (wants & 1) call.norm.y = gpu_output(n, dim, stride);
-        if (in_place) {
-            for (int64_t t = 0; t < n; t++)
-                memcpy((float *)in_image(call.norm.y) + t * stride, x + t * dim, (size_t)dim * sizeof *x);
-            call.norm.x = call.norm.y;
-            call.norm.x_stride = stride;
-        } else {
-            call.norm.x = gpu_floats(x, n * dim);
-        }
+        for (int64_t t = 0; t < n && (in_place || call.norm.accumulate); t++)
+            memcpy((float *)in_image(call.norm.y) + t * stride, (in_place ? x : before) + t * dim,
+                   (size_t)dim * sizeof *x);
+        call.norm.x = in_place ? call.norm.y : gpu_floats(x, n * dim);
+        if (in_place) call.norm.x_stride = stride;
         if (call.packs) call.out = gpu_act_output(pick_act(dim), n, dim);
         gpu_run(call_norm, &call);
         float *y = wants & 1 ? rows_of(call.norm.y, n, dim, stride) : NULL;
         if (y && call.packs) expect_packed(c, &call.out, y);
         lr_act out = act_seen(&call.out, in_result);
-        double worst = 0;
-        for (int64_t t = 0; t < n; t++) {
-            double sum = 0;
-            for (int64_t i = t * dim; i < (t + 1) * dim; i++) sum += (double)x[i] * (double)x[i];
-            double scale = 1 / sqrt(sum / (double)dim + (double)call.norm.eps);
-            for (int64_t i = t * dim; i < (t + 1) * dim; i++) {
-                double exact = (double)x[i] * scale * (double)w[i % dim];
-                if (y || out.format == LR_ACT_F32)
-                    worst = fmax(worst, error_of(y ? y[i] : act_value(&out, i), exact, fabs(exact)));
-            }
-        }
-        expect_error("norm", worst, 0, (double)dim);
+        if (!y && out.format == LR_ACT_F32) y = (float *)out.values;
+        double worst = 0, plain_worst = 0;
+        for (int64_t t = 0; y && t < n; t++)
+            worst = fmax(worst, norm_error(&call.norm, x + t * dim, w, b, before + t * dim, y + t * dim, &plain_worst));
+        expect_error("norm", worst, plain_worst, (double)dim);
         gpu_clear();
     }
 }
@@ -298,38 +309,33 @@ static void check_device_pack(const lr_ops *c) {
 }
 
 static void check_device_glu(const lr_ops *c) {
-    for (int round = 0; round < 2 * check.rounds && !check.kernel_failed; round++) {
+    for (int round = 0; round < 4 * check.rounds && !check.kernel_failed; round++) {
+        lr_glu_act act = (lr_glu_act)(round % LR_N_GLU_ACTS);
         int64_t dim = pick_dim(), n = pick_n(), stride = dim + random_below(20);
         pattern p = (pattern)(round % N_PATTERNS);
         int wants = 1 + (int)random_below(3);
-        bool in_place = random_below(2) && wants & 1;
-        describe("dim %lld rows %lld %s%s%s", (long long)dim, (long long)n, pattern_names[p], wants & 2 ? " packed" : "",
-                 in_place ? " in place" : "");
-        float *gate = filled(n * stride, p), *up = filled(n * stride, P_RANDOM);
-        for (int64_t i = 0; p == P_RANDOM && i < n * stride; i++) gate[i] *= 120; /* beyond exp's range, both ways */
+        bool in_place = random_below(2) && wants & 1, gated = act == LR_GLU_OAI || random_below(3);
+        describe("%s dim %lld rows %lld %s%s%s%s", glu_names[act], (long long)dim, (long long)n, pattern_names[p],
+                 gated ? "" : " not gated", wants & 2 ? " packed" : "", in_place ? " in place" : "");
+        float *gate = make_gates(n * stride, p), *up = filled(n * stride, P_RANDOM);
+        for (int64_t i = 0; act == LR_GLU_OAI && i < n * stride; i++) up[i] *= 10;
         op_call call = {.n = n, .packs = wants & 2};
-        call.glu = (lr_glu_args){.up = gpu_floats(up, n * stride), .dim = dim, .y_stride = stride,
-                                       .in_stride = stride};
+        call.glu = (lr_glu_args){.up = gated ? gpu_floats(up, n * stride) : NULL, .dim = dim, .y_stride = stride,
+                                 .in_stride = stride, .act = act};
         if (wants & 1) call.glu.y = gpu_output(n, dim, stride);
-        if (in_place) {
-            memcpy(in_image(call.glu.y), gate, (size_t)((n - 1) * stride + dim) * sizeof *gate);
-            call.glu.gate = call.glu.y;
-        } else {
-            call.glu.gate = gpu_floats(gate, n * stride);
-        }
+        if (in_place) memcpy(in_image(call.glu.y), gate, (size_t)((n - 1) * stride + dim) * sizeof *gate);
+        call.glu.gate = in_place ? call.glu.y : gpu_floats(gate, n * stride);
         if (call.packs) call.out = gpu_act_output(pick_act(dim), n, dim);
         gpu_run(call_glu, &call);
         float *y = wants & 1 ? rows_of(call.glu.y, n, dim, stride) : NULL;
         if (y && call.packs) expect_packed(c, &call.out, y);
         lr_act out = act_seen(&call.out, in_result);
-        double worst = 0;
-        for (int64_t i = 0; i < n * dim; i++) {
-            float g = gate[i / dim * stride + i % dim], u = up[i / dim * stride + i % dim];
-            double exact = g / (1 + exp(-(double)g)) * (double)u;
-            if (y || out.format == LR_ACT_F32)
-                worst = fmax(worst, error_of(y ? y[i] : act_value(&out, i), exact, fabs(exact) + 1e-30));
-        }
-        expect_error("glu", worst, 0, 0);
+        if (!y && out.format == LR_ACT_F32) y = (float *)out.values;
+        double worst = 0, plain_worst = 0;
+        for (int64_t t = 0; y && t < n; t++)
+            worst = fmax(worst, glu_error(act, gate + t * stride, gated ? up + t * stride : NULL, y + t * dim, dim,
+                                          &plain_worst));
+        expect_error("glu", worst, plain_worst, 0);
         gpu_clear();
     }
 }

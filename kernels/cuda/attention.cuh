@@ -3,7 +3,7 @@
  *
  * Query i of a sequence and KV head is head i % group of row i / group: the query heads of a KV head stand side by
  * side, so that K and V are read once for all of them.
- * Scores are kept in f32 and in base 2: exp2(s) with s = q k * scale * log2(e).                                      */
+ * Scores are kept in f32 and in base 2: exp2(s) with s = q k * scale * log2(e); so are softcaps.                     */
 #ifndef LR_ATTENTION_CUH
 #define LR_ATTENTION_CUH
 
@@ -82,6 +82,11 @@ struct query_scale {
     }
 };
 
+/* With a softcap, products times to_tanh(grow) go through capped() and come out as scores divided by the cap: tanh(v),
+ * where x = 2 log2(e) v.  Its error is absolute, about 2^-22.                                                        */
+GPU_FN float to_tanh(float grow, float softcap) { return grow * (2 * 1.44269504f / softcap); }
+GPU_FN float capped(float x) { return 1.0f - __fdividef(2.0f, 1.0f + exp2_approximate(x)); }
+
 /* ---- running softmax of one row ---- */
 
 /* exp2(a - b) where both may be -infinity (nothing seen yet): 0.                                                     */
@@ -108,7 +113,13 @@ struct split_pass {
     int64_t q_stride;
     int32_t n_seqs, n_heads, n_kv_heads, head_dim, window, first_row, rows, n_slots, n_splits;
     float scale;
+    float softcap;      /* in base 2; 0: none */
+    const float *sinks; /* (n_heads), not in base 2; NULL: none */
 };
+/* The weight of a head's sink, where `most` is the largest score, in base 2.                                         */
+GPU_FN float sink_weight(const split_pass &a, int head, float most) {
+    return a.sinks ? exp2f(__ldg(a.sinks + head) * 1.44269504f - most) : 0.0f;
+}
 
 enum { SHARE_LEAST = 64 }; /* positions of a split */
 
@@ -153,6 +164,8 @@ static inline split_pass whole_pass(const lr_attention_args *a, const lr_pass_sh
     p.head_dim = a->head_dim;
     p.window = a->window;
     p.scale = a->scale;
+    p.softcap = a->softcap * 1.44269504f;
+    p.sinks = a->sinks;
     p.rows = (int32_t)s->most_rows;
     p.n_splits = 1;
     return p;

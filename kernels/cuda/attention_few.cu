@@ -111,11 +111,12 @@ __global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
             __half *at = (__half *)queries + query_place<lane_tile::K_VEC>(i, d);
             *(unsigned *)at = half2_bits(x.x * by.shrink, x.y * by.shrink);
         }
-        if (tid % 8 == 0) grow[i] = by.grow;
+        if (tid % 8 == 0) grow[i] = a.softcap > 0 ? to_tanh(by.grow, a.softcap) : by.grow;
     }
     __syncthreads();
 
-    float o[N][4] = {}, most[2] = { -INFINITY, -INFINITY }, sum[2] = {}, to_score[2] = { grow[g], grow[g + 8] };
+    float o[N][4] = {}, most[2] = { -INFINITY, -INFINITY }, sum[2] = {}, to_score[2];
+    GPU_UNROLL for (int r = 0; r < 2; r++) to_score[r] = a.softcap > 0 ? a.softcap : grow[g + 8 * r];
     int last[2]; /* positions of the lane's rows */
     GPU_UNROLL for (int r = 0; r < 2; r++)
         last[r] = seq.position + a.first_row + min(first + g + 8 * r, n_queries - 1) / group;
@@ -145,6 +146,12 @@ __global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
         if (!AHEAD) tile.load_v(cache, slot, left, lane, a.head_dim);
         else if (left_next > 0) tile.load_k(cache, next, left_next, lane, a.head_dim);
 
+        if (a.softcap > 0) {
+            GPU_UNROLL for (int r = 0; r < 2; r++) GPU_UNROLL for (int i = 0; i < 4; i++) {
+                float &x = s[i / 2][2 * r + i % 2];
+                x = capped(x * grow[g + 8 * r]);
+            }
+        }
         if (p < all_begin || p + KEYS > all_end) {
             GPU_UNROLL for (int r = 0; r < 2; r++) {
                 int from = first_seen(last[r], a.window), to = min(last[r], range.end - 1);
@@ -254,7 +261,8 @@ __global__ void __launch_bounds__(MERGE_COLUMNS) k_merge(split_pass a, float *y,
     if (a.first_row + slot % a.rows >= seq.n) return; /* the whole block */
     int count = split_range(a, seq, 0).count;
     bool inside = column < cols;
-    size_t at = (size_t)slot * a.n_heads + (inside ? column / a.head_dim : 0), stride = (size_t)a.n_slots * a.n_heads;
+    int head = inside ? column / a.head_dim : 0;
+    size_t at = (size_t)slot * a.n_heads + head, stride = (size_t)a.n_slots * a.n_heads;
     int dim = inside ? column % a.head_dim : 0;
     float most = -INFINITY, sum = 0, value = 0;
     for (int s = 0; s < count; s++) most = fmaxf(most, a.stats[2 * (at + s * stride)]);
@@ -264,7 +272,7 @@ __global__ void __launch_bounds__(MERGE_COLUMNS) k_merge(split_pass a, float *y,
         sum += weight * a.stats[2 * part + 1];
         value += weight * a.sums[part * a.head_dim + dim];
     }
-    value = inside ? value / sum : 0.0f;
+    value = inside ? value / (sum + sink_weight(a, head, most)) : 0.0f;
     int64_t row = seq.row + a.first_row + slot % a.rows;
     if (y && inside) y[row * y_stride + column] = value;
     if (FORMAT == LR_ACT_F16) {

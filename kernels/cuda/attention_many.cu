@@ -59,7 +59,7 @@ __global__ void __launch_bounds__(THREADS)
             *(uint2 *)(mine + place * PITCH + d) =
                 make_uint2(half2_bits(x.x * by.shrink, x.y * by.shrink), half2_bits(x.z * by.shrink, x.w * by.shrink));
         }
-        to_score[part][r] = by.grow;
+        to_score[part][r] = a.softcap > 0 ? to_tanh(by.grow, a.softcap) : by.grow;
         last[part][r] = seq.position + row;
     }
 
@@ -146,6 +146,11 @@ __global__ void __launch_bounds__(THREADS)
             }
         }
 
+        if (a.softcap > 0) {
+            GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int j = 0; j < KEYS / 8; j++)
+                GPU_UNROLL for (int i = 0; i < 4; i++)
+                    s[part][j][i] = capped(s[part][j][i] * to_score[part][i / 2]);
+        }
         if (p < all_begin || p + KEYS - 1 > all_last) {
             GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
                 int from = first_seen(last[part][r], a.window);
@@ -165,11 +170,12 @@ __global__ void __launch_bounds__(THREADS)
                     top = fmaxf(fmaxf(s[part][j][2 * r], s[part][j][2 * r + 1]), top);
                 top = fmaxf(most[part][r], quad_max(top));
                 float base = top == -INFINITY ? 0.0f : top; /* nothing seen yet: all weights are 0 */
-                shrink[r] = exp2_approximate((most[part][r] - base) * to_score[part][r]);
+                float unit = a.softcap > 0 ? a.softcap : to_score[part][r];
+                shrink[r] = exp2_approximate((most[part][r] - base) * unit);
                 most[part][r] = top;
                 GPU_UNROLL for (int j = 0; j < KEYS / 8; j++) GPU_UNROLL for (int c = 0; c < 2; c++) {
                     float &x = s[part][j][2 * r + c];
-                    x = exp2_approximate((x - base) * to_score[part][r]);
+                    x = exp2_approximate((x - base) * unit);
                     total += x;
                 }
                 sum[part][r] = sum[part][r] * shrink[r] + total;
@@ -198,9 +204,10 @@ __global__ void __launch_bounds__(THREADS)
     }
 
     GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
-        float scale = 1.0f / quad_sum(sum[part][r]);
+        float unit = a.softcap > 0 ? a.softcap : to_score[part][r], total = quad_sum(sum[part][r]);
         int query = first + 16 * part + 8 * r + g, head = kv_head * group + query % group;
         if (query >= n_queries) continue;
+        float scale = 1.0f / (total + sink_weight(a, head, most[part][r] * unit));
         int64_t row = seq.row + query / group, column = (int64_t)head * a.head_dim;
         if (out.format == LR_ACT_F16 && head == 0 && t == 0) ((float *)out.d)[row] = 1;
         GPU_UNROLL for (int n = 0; n < N; n++) {

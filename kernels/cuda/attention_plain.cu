@@ -35,6 +35,7 @@ __global__ void __launch_bounds__(LANES *WARPS, 4) k_plain(split_pass a, float *
             const uint8_t *k = cache.row(cache.slot_after(slot, lane)).k;
             score = 0;
             for (int d = 0; d < head_dim; d++) score += query[warp][d] * value_at<FORMAT>(k, d);
+            if (a.softcap > 0) score = a.softcap * tanhf(score / a.softcap);
             score = fminf(fmaxf(score, -1e38f), 1e38f);
         }
         float top = fmaxf(most, warp_max(score)), shrink = exp2_less(most, top), w = exp2_less(score, top);
@@ -57,7 +58,7 @@ __global__ void __launch_bounds__(LANES *WARPS, 4) k_plain(split_pass a, float *
         a.stats[2 * at + 1] = sum;
     }
     if (!a.stats && head == 0 && lane == 0 && out.format == LR_ACT_F16) ((float *)out.d)[seq.row + r] = 1;
-    float scale = __fdividef(1.0f, sum);
+    float scale = __fdividef(1.0f, sum + sink_weight(a, head, most));
     GPU_UNROLL for (int j = 0; j < DIMS; j++) {
         int d = lane + LANES * j;
         if (d >= head_dim) continue;

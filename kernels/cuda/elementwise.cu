@@ -1,4 +1,4 @@
-/* Packing of activations, and SwiGLU with its result packed.  Source: Shazeer, arXiv:2002.05202.                     */
+/* Packing of activations; activations of feed-forward blocks with their result packed.                               */
 #include "kernels/cuda/rows.cuh"
 #include "kernels/cuda/glu.cuh"
 
@@ -11,12 +11,13 @@ struct plain_row {
 };
 
 struct glu_row {
-    const float *gate, *up;
+    const float *gate, *up; /* up NULL: not gated */
     int64_t stride;
+    lr_glu_act act;
 
     __device__ __forceinline__ void begin(int64_t, int64_t) {}
     __device__ __forceinline__ float at(int64_t t, int64_t i) const {
-        return glu(gate[t * stride + i], up[t * stride + i]);
+        return glu(act, gate[t * stride + i], up ? up[t * stride + i] : 1.0f);
     }
 };
 
@@ -27,6 +28,8 @@ cudaError_t gpu_pack(lr_device *d, const lr_pack_args *a) {
 }
 
 cudaError_t gpu_glu(lr_device *d, const lr_glu_args *a, int64_t rows, const lr_act *out) {
-    glu_row row = { a->gate, a->up, a->in_stride };
-    return launch_rows(d, row, false, 8.0 * (double)rows * (double)a->dim, a->y, a->y_stride, out, rows, a->dim);
+    if (!a->up && a->act == LR_GLU_OAI) return cudaErrorInvalidValue;
+    glu_row row = { a->gate, a->up, a->in_stride, a->act };
+    double bytes_read = (a->up ? 8.0 : 4.0) * (double)rows * (double)a->dim;
+    return launch_rows(d, row, false, bytes_read, a->y, a->y_stride, out, rows, a->dim);
 }

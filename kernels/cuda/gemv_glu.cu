@@ -1,4 +1,4 @@
-/* Gate and up projections of a few tokens, silu(gate) * up, and the result packed, in one launch.  A block makes 32
+/* Gate and up projections of a few tokens, act(gate) * up, and the result packed, in one launch.  A block makes 32
  * outputs, which are one block of int8 activations: lane o of warp t ends up with output o of token t.  See gemv.cuh.*/
 #include "kernels/cuda/gemv_tile.cuh"
 #include "kernels/cuda/glu.cuh"
@@ -12,21 +12,21 @@ struct projection {
 };
 
 /* Called by one warp: lane o has the sums of output output0 + o of token t.                                          */
-GPU_FN void finish(const projection &gate, const projection &up, const lr_act &out, int rows, int output0, int t,
-                   float g, float u) {
+GPU_FN void finish(const projection &gate, const projection &up, lr_glu_act act, const lr_act &out, int rows,
+                   int output0, int t, float g, float u) {
     int i = output0 + (int)threadIdx.x % 32;
     bool inside = i < rows;
     if (inside && gate.bias) g += gate.bias[i];
     if (inside && up.bias) u += up.bias[i];
     if (out.format == LR_ACT_Q8)
-        put<LR_ACT_Q8>(out, t, i, glu(g, u), inside, 1.0f);
+        put<LR_ACT_Q8>(out, t, i, glu(act, g, u), inside, 1.0f);
     else
-        put<LR_ACT_F32>(out, t, i, glu(g, u), inside, 1.0f);
+        put<LR_ACT_F32>(out, t, i, glu(act, g, u), inside, 1.0f);
 }
 
 template <class Dot, int N>
 __global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
-    k_gemv_glu(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
+    k_gemv_glu(projection gate, projection up, lr_glu_act act, gemv_input x, int units, int rows, lr_act out) {
     GPU_SHARED(float, parts, [OUTPUTS / PAIR][GEMV_ROWS * N]);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
 
@@ -45,13 +45,13 @@ __global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
 
     const float *mine = parts[lane / PAIR];
     int t = warp, r = lane % PAIR;
-    if (t < x.n) finish(gate, up, out, rows, output0, t, mine[r * N + t], mine[(PAIR + r) * N + t]);
+    if (t < x.n) finish(gate, up, act, out, rows, output0, t, mine[r * N + t], mine[(PAIR + r) * N + t]);
 }
 
 /* On tensor cores: two tiles of gate, two of up.                                                                     */
 template <class Dot>
 __global__ void __launch_bounds__(TILE_WARPS * 32, 3)
-    k_gemv_glu_tile(projection gate, projection up, gemv_input x, int units, int rows, lr_act out) {
+    k_gemv_glu_tile(projection gate, projection up, lr_glu_act act, gemv_input x, int units, int rows, lr_act out) {
     GPU_SHARED(float, parts, [2 * OUTPUTS / TILE_ROWS][TILE_WARPS][TILE_SUMS]);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
     for (int i = 0; i < 2 * OUTPUTS / TILE_ROWS; i++) {
@@ -61,7 +61,7 @@ __global__ void __launch_bounds__(TILE_WARPS * 32, 3)
     }
     __syncthreads();
     int t = warp, i = lane / TILE_ROWS * 2, r = lane % TILE_ROWS;
-    if (t < x.n) finish(gate, up, out, rows, output0, t, tile_sum(parts[i], r, t), tile_sum(parts[i + 1], r, t));
+    if (t < x.n) finish(gate, up, act, out, rows, output0, t, tile_sum(parts[i], r, t), tile_sum(parts[i + 1], r, t));
 }
 
 static projection projection_of(const lr_matmul_args *m) {
@@ -69,7 +69,8 @@ static projection projection_of(const lr_matmul_args *m) {
     return { (const uint8_t *)w->quants, (const uint8_t *)w->scales, w->quants_stride, w->scales_stride, m->bias };
 }
 
-template <class Dot> static cudaError_t launch(lr_device *d, const lr_matmul_args m[2], const lr_act *out) {
+template <class Dot>
+static cudaError_t launch(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out) {
     const lr_act *x = &m[0].x;
     const gemv_input input = gemv_input_of(x);
     const projection gate = projection_of(&m[0]), up = projection_of(&m[1]);
@@ -82,11 +83,11 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_matmul_arg
     dim3 grid((unsigned)((rows + OUTPUTS - 1) / OUTPUTS));
     auto by_lanes = [&](auto n) {
         return GPU_LAUNCH_COST(bytes, flops, k_gemv_glu<Dot, decltype(n)::value>, grid, dim3(WARPS * 32), 0, queue,
-                               gate, up, input, units, rows, *out);
+                               gate, up, act, input, units, rows, *out);
     };
     auto by_tiles = [&](auto dot) {
         return GPU_LAUNCH_COST(bytes, flops, k_gemv_glu_tile<decltype(dot)>, grid, dim3(TILE_WARPS * 32), 0, queue,
-                               gate, up, input, units, rows, *out);
+                               gate, up, act, input, units, rows, *out);
     };
     return gemv_by_tokens<Dot>(x->n, by_lanes, by_tiles);
 }
@@ -94,8 +95,8 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_matmul_arg
 /* In one launch where the formats allow it: f16 has a scale that depends on the whole row.                           */
 cudaError_t gpu_gemv_glu(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out) {
     if (!gemv_takes(&m[0]) || !gemv_takes(&m[1])) return cudaErrorInvalidValue;
-    if (act == LR_GLU_SILU && gemv_is_alike(&m[0], &m[1]) && (out->format == LR_ACT_Q8 || out->format == LR_ACT_F32))
-        return gemv_by_format(&m[0], [&](auto dot) { return launch<decltype(dot)>(d, m, out); });
+    if (gemv_is_alike(&m[0], &m[1]) && (out->format == LR_ACT_Q8 || out->format == LR_ACT_F32))
+        return gemv_by_format(&m[0], [&](auto dot) { return launch<decltype(dot)>(d, m, act, out); });
     cudaError_t error = gpu_gemv(d, m, 2);
     if (error) return error;
     lr_glu_args joined = { nullptr, m[0].y, m[1].y, m[0].w.rows, 0, m[0].y_stride, act };

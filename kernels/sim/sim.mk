@@ -53,7 +53,7 @@ $(BUILD)/tests/test_sim_%: tests/sim/test_sim_%.cpp $(BUILD)/tests/sim/kernels.c
 	$(Q)$(CXX) $(SIM_FLAGS) $(OPT) $(SAN) -o $@ $(filter-out %.h,$^) -lpthread
 $(BUILD)/tests/test_sim_gemm: $(addprefix $(BUILD)/kernels/cuda/,gemm.cu.o gemm_fma.cu.o cublas.cu.o) $(BUILD)/libllmrun.a
 $(BUILD)/tests/test_sim_attention: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,attention_few attention_many \
-    attention_plain qkv elementwise) $(BUILD)/libllmrun.a
+    attention_plain qkv norm elementwise) $(BUILD)/libllmrun.a
 $(BUILD)/tests/test_sim_gemv: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,gemv gemv_glu norm elementwise embed) \
     $(BUILD)/libllmrun.a
 

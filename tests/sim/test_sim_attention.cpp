@@ -1,6 +1,6 @@
 /* Attention of the GPU backends on the simulator, against softmax in double over the values that the caches hold: KV
- * formats, head sizes, groups, windows, rings, pages, several sequences, few rows and many, every packed result.  What
- * a row must not see is NaN in the cache, and so is whatever a kernel forgets to write.                              */
+ * formats, head sizes, groups, windows, rings, pages, several sequences, softcaps, sinks, few rows and many, every
+ * packed result.  What a row must not see is NaN in the cache, and so is whatever a kernel forgets to write.         */
 #include "tests/sim/check.h"
 
 #include "kernels/cuda/device.h"
@@ -32,7 +32,12 @@ struct shape {
     lr_act_format act = LR_ACT_NONE;
     bool floats_too = false; /* beside act */
     int n_ctx = 700;
+    float softcap = 0;
+    bool sinks = false;
 };
+
+/* Head h has the sink 2 h - 3: among the scores, and above them.                                                     */
+static float sink_of(int head) { return 2.0f * (float)head - 3; }
 
 struct caches {
     std::vector<uint8_t> pool; /* pages of all sequences, NaN where nothing was written */
@@ -138,13 +143,14 @@ static std::vector<float> reference(const shape &c, const caches &k, const std::
                 size_t at = (size_t)(s.row + i / c.group) * q_dim + (size_t)(head * c.group + i % c.group) * dim;
                 int last = s.position + i / c.group - lowest, from = first_visible(c, last + lowest) - lowest;
                 std::vector<double> score((size_t)n), sum(dim);
-                double most = -INFINITY, total = 0;
+                double sink = c.sinks ? sink_of(head * c.group + i % c.group) : -INFINITY, most = sink;
                 for (int p = from; p <= last; p++) {
                     double dot = 0;
                     for (size_t d = 0; d < dim; d++) dot += (double)q[at + d] * keys[(size_t)p][d];
-                    score[(size_t)p] = dot * scale;
+                    score[(size_t)p] = c.softcap > 0 ? c.softcap * tanh(dot * scale / c.softcap) : dot * scale;
                     most = fmax(most, score[(size_t)p]);
                 }
+                double total = exp(sink - most);
                 for (int p = from; p <= last; p++) {
                     double weight = exp(score[(size_t)p] - most);
                     total += weight;
@@ -219,6 +225,12 @@ static problem make_problem(const shape &c, const on_device &where, float *q) {
     p.a.window = c.window;
     p.a.scale = 1 / sqrtf((float)c.head_dim);
     p.a.kv_format = c.kv;
+    p.a.softcap = c.softcap;
+    if (c.sinks) {
+        std::vector<float> sinks;
+        for (int h = 0; h < n_heads; h++) sinks.push_back(sink_of(h));
+        p.a.sinks = upload(sinks);
+    }
     size_t partial = lr_gpu_attention_partial_bytes(n, p.s.n_ctx, n_heads, c.n_kv_heads, c.head_dim);
     p.a.partial = device_array<float>(partial / sizeof(float));
     if (c.act != LR_ACT_NONE)
@@ -259,21 +271,22 @@ static void check_case(const shape &c, path way, float k_size = 1, int arch = 90
         if (with_tsan) break;
     }
     if (!right)
-        printf("# %s %s, head_dim %d, %d x %d heads, window %d, position %d, rows %d\n", way == FEW ? "few" : "many",
-               lr_formats[c.kv].name, c.head_dim, c.n_kv_heads, c.group, c.window, c.seqs[0].position, c.seqs[0].n);
+        printf("# %s %s, head_dim %d, %d x %d heads, window %d, softcap %g%s, position %d, rows %d\n",
+               way == FEW ? "few" : "many", lr_formats[c.kv].name, c.head_dim, c.n_kv_heads, c.group, c.window,
+               (double)c.softcap, c.sinks ? ", sinks" : "", c.seqs[0].position, c.seqs[0].n);
 }
 
 /* ---- decode ---- */
 
 static const lr_format formats[] = { LR_F16, LR_Q8_0, LR_F32 };
-static const int head_dims[] = { 16, 32, 48, 64, 80, 96, 128, 256 };
+static const int head_dims[] = { 16, 32, 48, 64, 80, 96, 112, 128, 192, 256 };
 
 static bool takes(lr_format kv, int head_dim) { return lr_gpu_attention_takes(kv, head_dim); }
 
 static void few_takes_every_head_size() {
-    static const int groups[] = { 1, 2, 4, 7, 8, 3, 5, 20 };
+    static const int groups[] = { 1, 2, 4, 7, 8, 3, 2, 5, 1, 20 };
     for (lr_format kv : formats)
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; i < 10; i++)
             if (takes(kv, head_dims[i]))
                 check_case({ kv, head_dims[i], 2, groups[i], { { 130 + i, 1 } } }, FEW);
 }
@@ -347,9 +360,9 @@ static void few_replays_at_every_position() {
 /* ---- prefill ---- */
 
 static void many_takes_every_head_size() {
-    static const int groups[] = { 4, 1, 2, 7, 1, 2, 3, 1 };
+    static const int groups[] = { 4, 1, 2, 7, 1, 2, 3, 3, 2, 1 };
     for (lr_format kv : formats)
-        for (int i = 0; i < 8; i++)
+        for (int i = 0; i < 10; i++)
             if (takes(kv, head_dims[i]))
                 check_case({ kv, head_dims[i], 1, groups[i], { { 0, 35 } } }, MANY);
     check_case({ LR_F16, 20, 2, 2, { { 3, 20 } }, 0, 0, 0, 4, LR_ACT_BF16, true }, MANY); /* no 16-byte pieces */
@@ -407,6 +420,29 @@ static void many_does_not_depend_on_the_chunk() {
     CHECK(once == parts);
 }
 
+/* ---- softcaps and sinks ---- */
+
+static void softcaps_and_sinks_are_right() {
+    for (path way : { FEW, MANY })
+        for (lr_format kv : formats)
+            for (int kind = 1; kind < 4; kind++) {
+                int n = way == FEW ? 2 : 20;
+                shape c = { kv, kv == LR_Q8_0 ? 64 : 80, 2, 3, { { 150, n }, { 0, n } } };
+                c.softcap = kind & 1 ? 2.0f : 0.0f;
+                c.sinks = kind & 2;
+                check_case(c, way);
+                c.window = 40;
+                c.n_slots = 60;
+                c.act = LR_ACT_F16;
+                check_case(c, way, 3); /* scores far beyond the cap */
+            }
+    shape odd = { LR_F16, 20, 1, 2, { { 70, 3 } } }; /* not whole pieces of 16 bytes */
+    odd.softcap = 2;
+    odd.sinks = true;
+    check_case(odd, FEW);
+    check_case(odd, MANY);
+}
+
 /* ---- numbers that do not fit f16 ---- */
 
 static void large_scores_are_right() {
@@ -428,21 +464,25 @@ struct qkv_case {
     int head_dim, n_rot, n_heads, n_kv_heads;
     bool adjacent, norm;
     int n_slots, page_slots;
+    bool norm_rows = false;
 };
 
-static std::vector<float> prepared(const qkv_case &c, const float *x, const std::vector<float> &w,
-                                   const float *cos_sin) {
-    std::vector<float> y(x, x + c.head_dim);
+/* Head `head` of the n_heads at row.                                                                                 */
+static std::vector<float> prepared(const qkv_case &c, const float *row, size_t n_heads, size_t head,
+                                   const std::vector<float> &w, const float *cos_sin) {
+    size_t dim = (size_t)c.head_dim, first = c.norm_rows ? 0 : head * dim, n = c.norm_rows ? n_heads * dim : dim;
+    std::vector<float> y(row + head * dim, row + head * dim + dim);
     if (c.norm) {
         double sum = 0;
-        for (float v : y) sum += (double)v * v;
-        for (size_t i = 0; i < y.size(); i++) y[i] = (float)(y[i] / sqrt(sum / c.head_dim + 1e-6) * w[i]);
+        for (size_t i = first; i < first + n; i++) sum += (double)row[i] * row[i];
+        for (size_t i = 0; i < dim; i++)
+            y[i] = (float)(y[i] / sqrt(sum / (double)n + 1e-6) * w[head * dim - first + i]);
     }
     for (int i = 0; i < c.n_rot / 2; i++) {
-        size_t first = (size_t)(c.adjacent ? 2 * i : i), second = (size_t)(c.adjacent ? 2 * i + 1 : i + c.n_rot / 2);
-        float x0 = y[first], x1 = y[second];
-        y[first] = x0 * cos_sin[2 * i] - x1 * cos_sin[2 * i + 1];
-        y[second] = x0 * cos_sin[2 * i + 1] + x1 * cos_sin[2 * i];
+        size_t p = (size_t)(c.adjacent ? 2 * i : i), q = (size_t)(c.adjacent ? 2 * i + 1 : i + c.n_rot / 2);
+        float x0 = y[p], x1 = y[q];
+        y[p] = x0 * cos_sin[2 * i] - x1 * cos_sin[2 * i + 1];
+        y[q] = x0 * cos_sin[2 * i + 1] + x1 * cos_sin[2 * i];
     }
     return y;
 }
@@ -452,7 +492,8 @@ static void check_qkv(const qkv_case &c) {
                      0, c.n_slots, c.page_slots };
     size_t dim = (size_t)c.head_dim, q_dim = dim * (size_t)c.n_heads, kv_dim = dim * (size_t)c.n_kv_heads, rows = 6;
     std::vector<float> q = random_floats(rows * q_dim, 1), k = random_floats(rows * kv_dim, 2),
-                       v = random_floats(rows * kv_dim, 3), qw = random_floats(dim, 4), kw = random_floats(dim, 5),
+                       v = random_floats(rows * kv_dim, 3), qw = random_floats(c.norm_rows ? q_dim : dim, 4),
+                       kw = random_floats(c.norm_rows ? kv_dim : dim, 5),
                        cos_sin = random_floats(rows * (size_t)c.n_rot, 6);
     for (size_t i = 0; i < dim; i++) v[i] *= 1e-6f; /* a scale that f16 keeps only in part */
     for (const schedule &order : orders) {
@@ -465,8 +506,9 @@ static void check_qkv(const qkv_case &c) {
         a.v = upload(v);
         a.q_norm = c.norm ? upload(qw) : nullptr;
         a.k_norm = c.norm ? upload(kw) : nullptr;
+        a.norm_rows = c.norm_rows;
         a.norm_eps = 1e-6f;
-        a.cos_sin = upload(cos_sin);
+        a.cos_sin = c.n_rot ? upload(cos_sin) : nullptr;
         a.n_heads = c.n_heads;
         a.n_kv_heads = c.n_kv_heads;
         a.head_dim = c.head_dim;
@@ -487,14 +529,14 @@ static void check_qkv(const qkv_case &c) {
             for (int64_t r = seq.row; r < seq.row + seq.n; r++) {
                 const float *cs = cos_sin.data() + r * c.n_rot;
                 for (size_t h = 0; h < (size_t)c.n_heads; h++) {
-                    std::vector<float> y = prepared(c, &q[(size_t)r * q_dim + h * dim], qw, cs);
+                    std::vector<float> y = prepared(c, &q[(size_t)r * q_dim], (size_t)c.n_heads, h, qw, cs);
                     want_q.insert(want_q.end(), y.begin(), y.end());
                 }
                 for (int h = 0; h < c.n_kv_heads; h++)
                     for (int which = 0; which < 2; which++) {
-                        const float *x = (which ? v : k).data() + (size_t)r * kv_dim + (size_t)h * dim;
+                        const float *row = (which ? v : k).data() + (size_t)r * kv_dim, *x = row + (size_t)h * dim;
                         std::vector<float> y(x, x + dim), got(dim);
-                        if (!which) y = prepared(c, x, kw, cs);
+                        if (!which) y = prepared(c, row, (size_t)c.n_kv_heads, (size_t)h, kw, cs);
                         int slot = (seq.position + (int)(r - seq.row)) % seq.kv.n_slots;
                         void *quants, *scales;
                         lr_kv_row(&seq.kv, slot, h, which, &quants, &scales);
@@ -529,6 +571,8 @@ static void qkv_fills_the_caches() {
         check_qkv({ kv, 256, 256, 1, 1, false, true, 9, 0 });
         check_qkv({ kv, 128, 0, 8, 8, false, false, 0, 16 });
     }
+    check_qkv({ LR_F16, 64, 64, 6, 2, false, true, 0, 0, true });
+    check_qkv({ LR_Q8_0, 32, 16, 3, 3, true, true, 11, 4, true });
     check_qkv({ LR_F16, 20, 10, 5, 5, false, true, 7, 3 });
     check_qkv({ LR_F32, 2, 2, 1, 1, true, false, 0, 0 });
 }
@@ -545,6 +589,7 @@ int main() {
     RUN(many_sees_windows_rings_and_pages);
     RUN(many_works_without_asynchronous_copies);
     RUN(many_does_not_depend_on_the_chunk);
+    RUN(softcaps_and_sinks_are_right);
     RUN(large_scores_are_right);
     RUN(qkv_fills_the_caches);
     return tests.failed_cases != 0;
