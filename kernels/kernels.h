@@ -38,6 +38,8 @@ typedef struct lr_act {
 size_t lr_act_bytes(lr_act_format format, int64_t n, int64_t cols);
 /* An activation laid over memory at base (lr_act_bytes large).                                                       */
 lr_act lr_act_at(lr_act_format format, int64_t n, int64_t cols, void *base);
+/* Row t alone.                                                                                                        */
+lr_act lr_act_row(const lr_act *act, int64_t t);
 
 /* ---- argument structs, in the order of ops.def ---- */
 
@@ -67,6 +69,7 @@ typedef struct lr_norm_args {
 typedef struct lr_pack_args {
     const float *x;      /* (n, cols) */
     lr_act out;          /* its planes are written */
+    const int32_t *perm; /* (cols) or NULL: value i of a row is x[perm[i]]; not for lr_ops.pack */
 } lr_pack_args;
 
 /* y[t][r] = (accumulate ? y[t][r] : 0) + sum_c w[r][c] x[t][c] + (bias ? bias[r] : 0).

@@ -120,7 +120,6 @@ lr_format lr_packed_format_of(const lr_packed *p) {
     bool whole = p->group % p->cols == 0; /* one scale for a row */
     bool by_64 = p->cols % 64 == 0 && (whole || p->group % 64 == 0);
     lr_dtype scales = p->t[LR_PACKED_SCALES]->dtype;
-    if (p->perm) return LR_FORMAT_NONE; /* no kernel takes columns in another order */
     switch (p->kind->coding) {
         case LR_CODING_UNSIGNED:
             if (scales == LR_DT_F32) return LR_FORMAT_NONE; /* lr_u4_scale would round them */

@@ -178,7 +178,8 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
                                          .rows = rows,
                                          .cols = cols,
                                          .file_format = format,
-                                         .aligned = !t || (bytes && (uintptr_t)bytes % element == 0) };
+                                         .aligned = !t || (bytes && (uintptr_t)bytes % element == 0),
+                                         .permuted = packed && packed->perm };
     b->sources[b->n++] = source;
     uint64_t values;
     if (!lr_mul_u64((uint64_t)rows, (uint64_t)cols, &values) || !lr_add_u64(b->n_params, values, &b->n_params))

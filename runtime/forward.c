@@ -139,7 +139,7 @@ static llmrun_status move(const lr_work *w, channel c, int from, int to, int64_t
 /* Format of w_down's input at a place; needs no weights, so it also serves a group that is still to be streamed.       */
 static lr_act_format down_format(const lr_work *w, int at, int32_t layer) {
     const lr_place *p = place(w, at);
-    return p->ops->act(p->device, w->e->layers[layer].w_down.format, w->p->n);
+    return lr_layer_input_format(p, &w->e->layers[layer].w_down, w->p->n);
 }
 
 static llmrun_status run_group(lr_work *w, int32_t layer, lr_group g) {

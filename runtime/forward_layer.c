@@ -1,11 +1,15 @@
 /* See forward_layer.h.                                                                                                 */
 #include "runtime/forward_layer.h"
 
-/* The format that all of these want their input in; LR_ACT_NONE if they differ.                                       */
+lr_act_format lr_layer_input_format(const lr_place *p, const lr_matrix *m, int64_t n) {
+    return m->perm ? LR_ACT_F32 : p->ops->act(p->device, m->format, n);
+}
+
+/* The format that all of these want their input in; LR_ACT_NONE if they differ, or want columns in another order.     */
 static lr_act_format common_format(const lr_place *p, const lr_matrix *const *m, int count, int64_t n) {
     lr_act_format format = p->ops->act(p->device, m[0]->format, n);
-    for (int i = 1; i < count; i++)
-        if (p->ops->act(p->device, m[i]->format, n) != format) return LR_ACT_NONE;
+    for (int i = 0; i < count; i++)
+        if (m[i]->perm || p->ops->act(p->device, m[i]->format, n) != format) return LR_ACT_NONE;
     return format;
 }
 
@@ -34,7 +38,11 @@ llmrun_status lr_layer_products(const lr_work *w, lr_place *p, const lr_input *i
     for (int first = 0; first < count; first++) {
         if (done[first]) continue;
         lr_act_format format = p->ops->act(p->device, m[first]->format, in->n);
-        if (in->packed && in->packed->format == format) {
+        const int32_t *perm = m[first]->perm;
+        if (perm) {
+            act = act_at(p, in, format);
+            LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = rows, .out = act, .perm = perm }, w->err));
+        } else if (in->packed && in->packed->format == format) {
             act = *in->packed;
         } else if (format == LR_ACT_F32) {
             act = (lr_act){ .format = format, .n = in->n, .cols = in->cols, .values = rows };
@@ -45,7 +53,7 @@ llmrun_status lr_layer_products(const lr_work *w, lr_place *p, const lr_input *i
         lr_matmul_args args[3];
         int n = 0;
         for (int i = first; i < count; i++) {
-            if (done[i] || p->ops->act(p->device, m[i]->format, in->n) != format) continue;
+            if (done[i] || m[i]->perm != perm || p->ops->act(p->device, m[i]->format, in->n) != format) continue;
             done[i] = true;
             args[n++] = (lr_matmul_args){ .y = y[i], .y_stride = m[i]->rows, .w = *m[i], .x = act,
                                           .bias = bias ? bias[i] : NULL, .accumulate = accumulate };
@@ -100,7 +108,7 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
     LR_TRY(p->ops->qkv(p->device, &qkv, &w->shape, w->err));
 
     const lr_matrix *wo = &l->wo;
-    lr_act_format format = p->ops->act(p->device, wo->format, n);
+    lr_act_format format = lr_layer_input_format(p, wo, n);
     lr_act packed = lr_act_at(format, n, q_dim, lr_place_at(p, b->act));
     bool floats_only = format == LR_ACT_F32, device = p->backend != NULL;
     lr_attention_args a = { .out = device && !floats_only ? NULL : lr_layer_floats(p, b->att), .q = qkv.q, .out_stride = q_dim,

@@ -25,6 +25,8 @@ typedef struct lr_input {
 
 static inline float *lr_layer_floats(const lr_place *p, uint64_t offset) { return lr_place_at(p, offset); }
 
+/* Format in which the step before leaves the input of m; floats where m has its columns in an order of its own.        */
+lr_act_format lr_layer_input_format(const lr_place *p, const lr_matrix *m, int64_t n);
 /* Runs the norm, into `out` alone where the place can.                                                                 */
 llmrun_status lr_layer_norm(const lr_work *w, lr_place *p, const lr_input *in, const lr_act *out);
 /* y[i] (+)= m[i] in + bias[i], up to 3; the norm is done in the same step as the packing where all want one format.    */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "loaders/packed.h"
 #include "runtime/debug.h"
 #include "runtime/forward.h"
 #include "runtime/upload.h"
@@ -47,7 +48,16 @@ lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     const void *at = lr_source_bytes(&e->binding.sources[i]);
     if (p->place != LR_PLACE_HOST) at = e->gpus[p->place].arena + p->offset;
     else if (p->converted) at = e->plan_input.cached ? e->cache.weights + p->block_offset : e->arena + p->offset;
-    return lr_matrix_at(p->format, t->rows, t->cols, at);
+    lr_matrix m = lr_matrix_at(p->format, t->rows, t->cols, at);
+    const lr_source *source = &e->binding.sources[i];
+    if (t->permuted && p->format == lr_source_packed_format(source)) m.perm = source->packed->perm;
+    return m;
+}
+
+/* Matrices that read the same input mostly have the same order of columns: then it is packed once.                    */
+static void share_perm(const lr_matrix *from, lr_matrix *m) {
+    if (from->perm && m->perm && from->cols == m->cols && memcmp(from->perm, m->perm, (size_t)m->cols * sizeof *m->perm) == 0)
+        m->perm = from->perm;
 }
 
 void lr_layer_set(lr_layer *layer, lr_role role, lr_matrix m) {
@@ -72,6 +82,11 @@ static void fill_tables(llmrun_engine *e) {
     if (!e->head.quants) e->head = e->embed;
     if (!e->embed.quants) e->embed = e->head;
     const lr_hparams *h = &e->binding.hparams;
+    for (int32_t l = 0; l < h->n_layers; l++) {
+        share_perm(&e->layers[l].wq, &e->layers[l].wk);
+        share_perm(&e->layers[l].wq, &e->layers[l].wv);
+        share_perm(&e->layers[l].w_gate, &e->layers[l].w_up);
+    }
     for (int32_t l = 0; l < h->n_layers; l++) e->layers[l].window = lr_layer_windowed(h, l) ? h->window : 0;
 }
 

@@ -42,6 +42,7 @@ typedef struct lr_plan_tensor {
     int64_t rows, cols;
     lr_format file_format;  /* run format that the file's bytes already are (f32 f16 bf16), or LR_FORMAT_NONE */
     bool aligned;           /* the file's bytes can be used in place (alignment of the element) */
+    bool permuted;          /* in the file's precision its columns are in another order, which GPUs do not take */
 } lr_plan_tensor;
 
 typedef struct lr_plan_device {

@@ -74,10 +74,10 @@ static bool gpu_takes(lr_format f) {
     return lr_gpu_act(f, 1) != LR_ACT_NONE && lr_gpu_act(f, LR_GPU_FEW + 1) != LR_ACT_NONE;
 }
 
-/* What a GPU runs instead of a block format of files that it has no kernel for: of the same structure where there is
+/* What a GPU runs instead of a format of files that it has no kernel for: of the same structure where there is
  * one, else of the next more bits.                                                                                   */
-static lr_format gpu_format(lr_format f, int64_t cols) {
-    if (gpu_takes(f)) return f;
+static lr_format gpu_format(lr_format f, int64_t cols, bool permuted) {
+    if (gpu_takes(f) && !permuted) return f;
     bool nonlinear = f == LR_BLOCK_IQ4_NL || f == LR_BLOCK_IQ4_XS;
     int bits = lr_formats[f].bits;
     lr_format want = nonlinear ? LR_IQ4_NL : bits <= 4 ? LR_Q4_K : bits <= 8 ? LR_Q8_0 : LR_F16;
@@ -92,7 +92,7 @@ bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr
     out->fell_back = out->format != want;
     if (out->fell_back && lr_format_is_plain(out->format)) out->format = kept_format(t);
 
-    if (on_gpu) out->format = gpu_format(out->format, t->cols);
+    if (on_gpu) out->format = gpu_format(out->format, t->cols, t->permuted && out->format == t->file_format);
     out->converted = out->format != t->file_format || !t->aligned || !in->use_mmap;
     out->tier = !out->converted || in->cached ? LR_TIER_MAPPED : LR_TIER_RESIDENT;
     if (out->converted) {

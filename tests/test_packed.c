@@ -28,7 +28,7 @@ static const struct model {
     { "bnb-int8", 192, 2, LR_I8, LR_I8, 3e-2, 3e-2 },
     { "gptq-4", 256, 4, LR_U4, LR_U4, 3e-2, 3e-2 },
     { "gptq-4-v2", 256, 4, LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
-    { "gptq-4-order", 256, 4, LR_F16, LR_F16, 2e-3, 1e-2 },
+    { "gptq-4-order", 256, 4, LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
     { "gptq-8", 192, 2, LR_I8, LR_I8, 3e-2, 3e-2 },
     { "gptq-8-asym", 192, 2, LR_F16, LR_F16, 2e-3, 1e-2 },
     { "awq", 256, 4, LR_U4, LR_U4, 3e-2, 3e-2 },
@@ -36,7 +36,7 @@ static const struct model {
     { "fp8-tensor", 192, 2, LR_FP8, LR_FP8, 1e-4, 1e-2 },
     { "fp8-row", 192, 2, LR_FP8, LR_FP8, 1e-4, 1e-2 },
     { "ct-int4", 256, 4, LR_U4, LR_U4, 3e-2, 3e-2 },
-    { "ct-int4-order", 256, 4, LR_F16, LR_F16, 2e-3, 1e-2 },
+    { "ct-int4-order", 256, 4, LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
     { "ct-int8-packed", 192, 2, LR_I8, LR_I8, 3e-2, 3e-2 },
     { "ct-int8", 192, 2, LR_I8, LR_I8, 3e-2, 3e-2 },
 };

@@ -82,7 +82,7 @@ def gptq(w, bits, group, symmetric, version=1, order=False):
     cols = w.shape[1]
     g_idx = torch.arange(cols) // group
     if order:
-        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(cols + 1))]
+        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(w.numel()))]
     q, scales, zeros, values = integers(w, bits, group, symmetric, g_idx)
     stored = (zeros.T - int(version == 1)) & (2 ** bits - 1)
     return {"qweight": words(q.T, bits, 0), "qzeros": words(stored, bits, 1), "scales": scales.T.contiguous(),
@@ -124,7 +124,7 @@ def compressed(w, bits, group, symmetric=True, order=False):
     cols = w.shape[1]
     g_idx = torch.arange(cols) // group
     if order:
-        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(cols + 2))]
+        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(w.numel()))]
     q, scales, zeros, _ = integers(w, bits, group, symmetric, g_idx)
     half = 2 ** (bits - 1)
     packed = pack_to_int32((q - half).to(torch.int8), bits)
