@@ -37,9 +37,15 @@ static void check(const char *path, const golden *g, double exact, double own) {
 static void same_weights_as_safetensors(void **state) {
     (void)state;
     static const struct { const char *name, *type; double exact, own; } row[] = {
-        { "llama-mha", "F16", 1e-4, 1e-2 },           { "llama-rope3", "F16", 1e-4, 1e-2 },
-        { "qwen3-yarn", "F16", 1e-4, 1e-2 },          { "llama-tied-biases", "Q8_0", 3e-2, 4e-2 },
+        { "llama-mha", "F16", 1e-5, 1e-2 },           { "llama-rope3", "F16", 1e-5, 1e-2 },
+        { "qwen3-yarn", "F16", 1e-5, 1e-2 },          { "llama-tied-biases", "Q8_0", 3e-2, 4e-2 },
         { "mistral-head-dim", "Q8_0", 3e-2, 4e-2 },   { "qwen2-tied", "Q8_0", 3e-2, 4e-2 },
+        { "gemma2", "F16", 1e-5, 1e-2 },              { "gemma3-v4", "F16", 1e-5, 1e-2 },
+        { "phi3-long-v4", "F16", 1e-5, 1e-2 },        { "gpt2", "F16", 1e-5, 1e-2 },
+        { "neox-parallel-v4", "F16", 1e-5, 1e-2 },    { "gemma", "Q8_0", 3e-2, 4e-2 },
+        { "phi3", "Q8_0", 3e-2, 4e-2 },               { "phi", "Q8_0", 3e-2, 4e-2 },
+        { "olmo2", "Q8_0", 3e-2, 4e-2 },              { "stablelm", "Q8_0", 3e-2, 4e-2 },
+        { "granite", "Q8_0", 3e-2, 4e-2 },
     };
     static golden g;
     for (size_t i = 0; i < LR_COUNT(row); i++) {

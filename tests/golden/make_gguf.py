@@ -25,7 +25,11 @@ from safetensors.numpy import load_file
 HERE = pathlib.Path(__file__).parent
 OUT = HERE / "gguf"
 MODELS = [("llama-mha", T.F16), ("llama-rope3", T.F16), ("llama-tied-biases", T.Q8_0), ("mistral-head-dim", T.Q8_0),
-          ("qwen2-tied", T.Q8_0), ("qwen3-yarn", T.F16)]
+          ("qwen2-tied", T.Q8_0), ("qwen3-yarn", T.F16), ("gemma", T.Q8_0), ("gemma2", T.F16), ("gemma3-v4", T.F16),
+          ("phi3-long-v4", T.F16), ("phi3", T.Q8_0), ("phi", T.Q8_0), ("gpt2", T.F16), ("neox-parallel-v4", T.F16), ("olmo2", T.Q8_0),
+          ("stablelm", T.Q8_0), ("granite", T.Q8_0)]
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "gpt_neox": "gptneox"}
+PERMUTED = ("llama", "granite")
 # Per type: offset of the f16 scale and of the f16 min in a block, None where it has none, and the sign of the min.
 FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
           "IQ4_NL": (0, None, 0), "MXFP4": (None, None, 0), "Q2_K": (80, 82, -1), "Q3_K": (108, None, 0),
@@ -34,15 +38,24 @@ NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_he
          "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
          "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
          "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
-         "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down"}
+         "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "self_attn.qkv_proj": "attn_qkv",
+         "mlp.gate_up_proj": "ffn_up", "post_feedforward_layernorm": "post_ffw_norm",
+         "self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down",
+         "model.final_layernorm": "output_norm", "transformer.wte": "token_embd", "transformer.wpe": "position_embd",
+         "transformer.ln_f": "output_norm", "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv",
+         "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "gpt_neox.embed_in": "token_embd",
+         "embed_out": "output", "gpt_neox.final_layer_norm": "output_norm", "attention.query_key_value": "attn_qkv",
+         "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}
+POST_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm"}
 
 
-def gguf_name(name):
+def gguf_name(name, arch="llama"):
+    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2") else NAMES
     stem, end = name.rsplit(".", 1)
-    if stem in NAMES:
-        return f"{NAMES[stem]}.{end}"
+    if stem in names:
+        return f"{names[stem]}.{end}"
     _, _, layer, part = stem.split(".", 3)
-    return f"blk.{layer}.{NAMES[part]}.{end}"
+    return f"blk.{layer}.{names[part]}.{end}"
 
 
 def permuted(x, n_heads):
@@ -52,26 +65,53 @@ def permuted(x, n_heads):
 
 
 def write_metadata(w, arch, c):
-    w.add_context_length(c["max_position_embeddings"])
-    w.add_embedding_length(c["hidden_size"])
-    w.add_block_count(c["num_hidden_layers"])
-    w.add_feed_forward_length(c["intermediate_size"])
-    w.add_head_count(c["num_attention_heads"])
-    w.add_head_count_kv(c["num_key_value_heads"])
-    w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    """Returns the size of a head and the rope parameters."""
+    heads = c.get("num_attention_heads") or c["n_head"]
+    dim = c.get("hidden_size") or c["n_embd"]
+    w.add_context_length(c.get("max_position_embeddings") or c["n_positions"])
+    w.add_embedding_length(dim)
+    w.add_block_count(c.get("num_hidden_layers") or c["n_layer"])
+    w.add_feed_forward_length(c.get("intermediate_size") or 4 * dim)
+    w.add_head_count(heads)
+    if arch not in ("gpt2", "gptneox"):
+        w.add_head_count_kv(c["num_key_value_heads"])
+    if "rms_norm_eps" in c:
+        w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    else:
+        w.add_layer_norm_eps(c.get("layer_norm_eps") or c["layer_norm_epsilon"])
     w.add_vocab_size(c["vocab_size"])
     w.add_bos_token_id(c["bos_token_id"])
     w.add_eos_token_id(c["eos_token_id"])
-    head_dim = c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
-    w.add_key_length(head_dim)
-    w.add_value_length(head_dim)
-    w.add_rope_dimension_count(head_dim)
-    rope = c["rope_parameters"]
-    w.add_rope_freq_base(rope["rope_theta"])
-    if rope["rope_type"] == "yarn":
-        w.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    head_dim = c.get("head_dim") or dim // heads
+    if arch not in ("phi2", "phi3", "gpt2", "gptneox", "stablelm", "olmo2", "granite"):
+        w.add_key_length(head_dim)
+        w.add_value_length(head_dim)
+    rope = c.get("rope_parameters") or {
+        "rope_theta": c.get("rope_theta", c.get("rotary_emb_base")), "rope_type": "default",
+        "partial_rotary_factor": c.get("rotary_pct", 1.0), **(c.get("rope_scaling") or {})}
+    rope["rope_type"] = rope.pop("type", rope["rope_type"])
+    if arch != "gpt2":
+        w.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1)))
+        w.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] in ("yarn", "linear"):
+        w.add_rope_scaling_type(gguf.RopeScalingType(rope["rope_type"]))
         w.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
         w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    for key, add in (("sliding_window", w.add_sliding_window), ("final_logit_softcapping", w.add_final_logit_softcapping),
+                     ("attn_logit_softcapping", w.add_attn_logit_softcapping), ("logits_scaling", w.add_logit_scale),
+                     ("attention_multiplier", w.add_attention_scale), ("embedding_multiplier", w.add_embedding_scale),
+                     ("residual_multiplier", w.add_residual_scale), ("use_parallel_residual", w.add_parallel_residual)):
+        if c.get(key) is not None:
+            add(c[key])
+    if arch == "gemma3":
+        w.add_rope_freq_base_swa(c["rope_local_base_freq"])
+    if rope["rope_type"] == "longrope":
+        original = c["original_max_position_embeddings"]
+        w.add_rope_scaling_orig_ctx_len(original)
+        w.add_rope_scaling_attn_factors((1 + np.log(c["max_position_embeddings"] / original) / np.log(original)) ** 0.5)
+        for which in ("long", "short"):
+            w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[f"{which}_factor"], np.float32))
     return head_dim, rope
 
 
@@ -85,25 +125,36 @@ def llama3_factors(head_dim, rope):
     return np.where(length < high, 1, np.where(length > low, rope["factor"], between)).astype(np.float32)
 
 
+def converted(key, x, arch, c):
+    """What converters do to a tensor."""
+    for part, heads in (("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")):
+        if part in key and arch in PERMUTED:
+            x = permuted(x, c[heads])
+    if arch == "gptneox" and "query_key_value" in key:
+        x = x.reshape(c["num_attention_heads"], 3, -1, *x.shape[1:]).swapaxes(0, 1).reshape(x.shape)
+    if arch == "gpt2" and x.ndim == 2 and ".c_" in key:
+        x = np.ascontiguousarray(x.T)
+    if arch.startswith("gemma") and "norm" in key:
+        x = x + 1
+    return x
+
+
 def convert(name, kind):
     folder = HERE / "models" / name
     c, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
-    arch = {"mistral": "llama"}.get(c["model_type"], c["model_type"])
+    arch = ARCHITECTURES.get(c["model_type"], c["model_type"])
     w = gguf.GGUFWriter(OUT / f"{name}.{kind.name}.gguf", arch)
     head_dim, rope = write_metadata(w, arch, c)
     if rope["rope_type"] == "llama3":
         w.add_tensor("rope_freqs.weight", llama3_factors(head_dim, rope))
     for key, x in tensors.items():
-        x = x.astype(np.float32)
-        for part, heads in (("q_proj", "num_attention_heads"), ("k_proj", "num_key_value_heads")):
-            if part in key and arch == "llama":
-                x = permuted(x, c[heads])
+        x = converted(key, x.astype(np.float32), arch, c)
         if x.ndim == 1:
-            w.add_tensor(gguf_name(key), x)
+            w.add_tensor(gguf_name(key, arch), x)
         elif kind == T.F16 or x.shape[1] % 32:
-            w.add_tensor(gguf_name(key), x.astype(np.float16))
+            w.add_tensor(gguf_name(key, arch), x.astype(np.float16))
         else:
-            w.add_tensor(gguf_name(key), gguf.quants.quantize(x, kind), raw_dtype=kind)
+            w.add_tensor(gguf_name(key, arch), gguf.quants.quantize(x, kind), raw_dtype=kind)
     finish(w)
 
 
