@@ -50,7 +50,7 @@ $(BUILD)/tests/libllmrun-sim.so $(BUILD)/bench/libllmrun-sim.so: $(SIM_LIB)
 $(BUILD)/tests/test_sim_%: tests/sim/test_sim_%.cpp $(BUILD)/tests/sim/kernels.cu.o $(SIM_OBJ)
 	@mkdir -p $(@D)
 	@echo "  compile $<"
-	$(Q)$(CXX) $(SIM_FLAGS) $(OPT) $(SAN) -o $@ $(filter-out %.h,$^) -lpthread
+	$(Q)$(CXX) $(SIM_FLAGS) $(OPT) $(SAN) -o $@ $(filter %.cpp %.o %.a,$^) -lpthread
 $(BUILD)/tests/test_sim_gemm: $(addprefix $(BUILD)/kernels/cuda/,gemm.cu.o gemm_fma.cu.o cublas.cu.o) $(BUILD)/libllmrun.a
 $(BUILD)/tests/test_sim_attention: $(patsubst %,$(BUILD)/kernels/cuda/%.cu.o,attention_few attention_many \
     attention_plain qkv norm elementwise) $(BUILD)/libllmrun.a
