@@ -22,8 +22,9 @@ typedef struct lr_device lr_device; /* an open device; its content is the backen
 typedef struct lr_event lr_event;   /* a point in a queue */
 typedef struct lr_graph lr_graph;   /* ops recorded once, launched many times */
 
-/* The two queues of a device: each runs in order, both at the same time.                                             */
-typedef enum lr_queue { LR_QUEUE_COMPUTE, LR_QUEUE_COPY, LR_N_QUEUES } lr_queue;
+/* The queues of a device: each runs in order, all at the same time.  COPY sends to the device, RETURN brings back what
+ * nobody on the device waits for.                                                                                     */
+typedef enum lr_queue { LR_QUEUE_COMPUTE, LR_QUEUE_COPY, LR_QUEUE_RETURN, LR_N_QUEUES } lr_queue;
 
 /* What the library gives to a backend.                                                                               */
 typedef struct lr_backend_host {
@@ -104,7 +105,7 @@ typedef struct lr_backend {
     llmrun_status (*measure)(lr_device *d, lr_device_info *rates, llmrun_error *err); /* fills the three rates, < 0.3 s */
 
     llmrun_status (*arena_open)(lr_device *d, uint64_t bytes, void **base, llmrun_error *err); /* one a device */
-    void (*arena_close)(lr_device *d); /* after both queues are empty */
+    void (*arena_close)(lr_device *d); /* after all queues are empty */
     /* Lets the vendor's library (cuBLAS) serve dense products of long passes from now on, in LR_GPU_CUBLAS_WORKSPACE
      * bytes of the arena at base.  Where there is none, our own kernels go on: no error.  It takes device memory beside
      * overhead_bytes: measure used_bytes after it.  May be NULL.                                                      */
@@ -128,7 +129,7 @@ typedef struct lr_backend {
     /* Queue q of d goes on only after e, which may be of another device.  An event never recorded is passed.           */
     llmrun_status (*event_wait)(lr_device *d, lr_queue q, lr_event *e, llmrun_error *err);
     llmrun_status (*event_sync)(lr_device *d, lr_event *e, llmrun_error *err); /* the calling thread waits */
-    llmrun_status (*sync)(lr_device *d, llmrun_error *err);                    /* both queues empty */
+    llmrun_status (*sync)(lr_device *d, llmrun_error *err);                    /* all queues empty */
 
     /* What is queued on COMPUTE between begin and end is recorded, not run.  At most a few graphs a device, made before
      * the plan is sealed: they take device memory that overhead_bytes counts.                                         */

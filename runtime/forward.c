@@ -49,18 +49,16 @@ static int group_place(const lr_work *w, int32_t layer, lr_group g) {
     return w->streams ? plan->stream[i] : LR_PLACE_HOST;
 }
 
-/* Which of the two slots a streamed layer's cache goes through.                                                        */
-static int kv_turn(const lr_work *w, int32_t layer) { return w->e->seq_list[layer] & 1; }
-
 static void fill_seqs(const lr_work *w, int32_t layer, lr_seq *out) {
     const lr_plan *plan = &w->e->plan;
     int at = group_place(w, layer, LR_GROUP_ATTN);
     bool streamed = at != LR_PLACE_HOST && plan->place[layer * LR_N_GROUPS + LR_GROUP_ATTN] == LR_PLACE_HOST;
+    int turn = (place(w, at)->kv_turn + w->e->seq_list[layer]) & 1; /* streamed caches take the slots in turn */
     int64_t row = 0;
     for (int32_t i = 0; i < w->p->n_sessions; i++) {
         const llmrun_session *s = w->p->sessions[i];
         out[i] = (lr_seq){ .row = row, .n = count_of(w->p, i), .position = s->position, .kv = lr_session_kv(s, layer) };
-        if (streamed) out[i].kv.base = lr_place_at(place(w, at), plan->gpus[at].kv_slot[kv_turn(w, layer)]);
+        if (streamed) out[i].kv.base = lr_place_at(place(w, at), plan->gpus[at].kv_slot[turn]);
         row += count_of(w->p, i);
     }
 }
@@ -152,18 +150,19 @@ static llmrun_status run_group(lr_work *w, int32_t layer, lr_group g) {
     bool caches = streamed && g == LR_GROUP_ATTN;
     lr_stream_kv kv = { 0 };
     if (caches)
-        kv = (lr_stream_kv){ .layer = lr_session_kv(w->p->sessions[0], layer), .turn = kv_turn(w, layer),
+        kv = (lr_stream_kv){ .layer = lr_session_kv(w->p->sessions[0], layer), .turn = p->kv_turn,
                              .position = w->p->sessions[0]->position };
     int before = w->x_at, up_at = group_place(w, layer, LR_GROUP_GATE_UP), down_at = group_place(w, layer, LR_GROUP_DOWN);
     LR_TRY(move(w, X, before, at, 0));
     w->x_at = at;
-    if (streamed) LR_TRY(lr_stream_fetch(w->e, p, layer, g, &l, caches ? &kv : NULL, w->err));
+    if (streamed && g == LR_GROUP_GATE_UP)
+        return lr_layer_streamed_gate_up(w, p, layer, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32);
+    if (streamed) LR_TRY(lr_stream_fetch(w->e, p, layer, (lr_stream_part)g, &l, caches ? &kv : NULL, w->err));
     switch (g) {
     case LR_GROUP_ATTN:
         LR_TRY(lr_layer_attention(w, p, layer, &l, seqs_of(w, p, layer)));
         if (parallel) LR_TRY(lr_layer_gate_up(w, p, &l, down_format(w, at, layer)));
         if (parallel) LR_TRY(lr_layer_down(w, p, &l, down_format(w, at, layer), true));
-        if (caches) LR_TRY(lr_stream_return_kv(p, &kv, w->p->n, w->err));
         break;
     case LR_GROUP_GATE_UP:
         LR_TRY(lr_layer_gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
@@ -172,7 +171,8 @@ static llmrun_status run_group(lr_work *w, int32_t layer, lr_group g) {
         LR_TRY(move(w, HIDDEN, up_at, at, 0));
         LR_TRY(lr_layer_down(w, p, &l, down_format(w, at, layer), up_at == at));
     }
-    return streamed ? lr_stream_release(p, g, w->err) : LLMRUN_OK;
+    if (streamed) LR_TRY(lr_stream_release(p, (lr_stream_part)g, w->err));
+    return caches ? lr_stream_return_kv(p, &kv, w->p->n, w->err) : LLMRUN_OK;
 }
 
 /* ---- the ends ---- */
@@ -284,6 +284,7 @@ llmrun_status lr_forward_record(llmrun_engine *e, llmrun_error *err) {
     llmrun_session session = { .engine = e };
     lr_pass pass = { .ids = ids, .n = 1, .sessions = (llmrun_session *const[]){ &session }, .n_sessions = 1 };
     lr_work w = work_of(e, &pass, err);
+    if (w.streams) return LLMRUN_OK; /* a recording would keep what the host had sent then */
     for (int32_t first = 0, step; first <= last; first = step) {
         int at = step_place(&w, first);
         for (step = first + 1; step <= last && step_place(&w, step) == at; step++) {}
@@ -316,6 +317,7 @@ static llmrun_status run_pass(lr_work *w) {
     llmrun_engine *e = w->e;
     int32_t n_steps = head_step(e);
     bool wants_logits = w->p->logits_from < w->p->n, head_done = false;
+    for (int gpu = 0; gpu < e->plan.n_gpus && !w->streams; gpu++) LR_TRY(lr_stream_drain(&e->gpus[gpu], w->err));
     if (e->plan.n_host_layers > 0) fill_cos_sin(w, lr_layer_floats(&e->host, e->host.buffers->cos_sin));
     for (int gpu = 0; gpu < e->plan.n_gpus; gpu++) LR_TRY(send_header(w, gpu));
     LR_TRY(embed(w));
@@ -338,16 +340,15 @@ static llmrun_status run_pass(lr_work *w) {
     }
     if (wants_logits) LR_TRY(head(w, head_done));
     /* The head's GPU has waited for the others, but only they know whether what they sent was right. */
-    if (wants_logits && e->plan.n_gpus > 1) LR_TRY(lr_engine_settle(e, w->err));
-    for (int gpu = 0; gpu < e->plan.n_gpus && w->streams; gpu++) LR_TRY(lr_stream_drain(&e->gpus[gpu], w->err));
-    return LLMRUN_OK;
+    bool settles = wants_logits && (e->plan.n_gpus > 1 || w->streams);
+    return settles ? lr_engine_settle(e, w->err) : LLMRUN_OK;
 }
 
-/* After a failure nothing may be on its way to memory that the next pass writes.                                       */
+/* After a failure nothing may be on its way to memory that the next pass writes; what earlier passes sent counts.      */
 static void settle(llmrun_engine *e) {
     for (int gpu = 0; gpu < e->plan.n_gpus; gpu++) {
         lr_place_sync(&e->gpus[gpu], NULL);
-        for (int t = 0; t < 2; t++) e->gpus[gpu].pending[t].kv.base = NULL;
+        lr_stream_drain(&e->gpus[gpu], NULL);
     }
 }
 

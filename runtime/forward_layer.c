@@ -1,5 +1,6 @@
 /* See forward_layer.h.                                                                                                 */
 #include "runtime/forward_layer.h"
+#include "runtime/stream.h"
 
 lr_act_format lr_layer_input_format(const lr_place *p, const lr_matrix *m, int64_t n) {
     return m->perm ? LR_ACT_F32 : p->ops->act(p->device, m->format, n);
@@ -121,13 +122,30 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
     return lr_layer_add_product(w, p, &att, wo, l->bo, l->attn_post_norm);
 }
 
+/* The hidden values in a format.                                                                                        */
+static lr_act hidden_at(const lr_work *w, const lr_place *p, lr_act_format format) {
+    const lr_plan_buffers *b = p->buffers;
+    lr_act out = lr_act_at(format, w->p->n, w->e->binding.hparams.hidden_dim,
+                           lr_place_at(p, p->plan ? b->act_hidden : b->act));
+    if (format == LR_ACT_F32) out.values = lr_layer_floats(p, b->gate);
+    return out;
+}
+
+static llmrun_status glu(const lr_work *w, lr_place *p, bool gated, lr_act_format format) {
+    const lr_hparams *h = &w->e->binding.hparams;
+    float *gate = lr_layer_floats(p, p->buffers->gate), *up = lr_layer_floats(p, p->buffers->up);
+    lr_act out = hidden_at(w, p, format);
+    lr_glu_args a = { .y = gate, .gate = gate, .up = gated ? up : NULL, .dim = h->hidden_dim,
+                      .y_stride = h->hidden_dim, .in_stride = h->hidden_dim, .act = h->act };
+    return p->ops->glu(p->device, &a, w->p->n, &out, w->err);
+}
+
 llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
     int64_t n = w->p->n;
     float *gate = lr_layer_floats(p, b->gate), *up = lr_layer_floats(p, b->up);
-    lr_act out = lr_act_at(format, n, h->hidden_dim, lr_place_at(p, p->plan ? b->act_hidden : b->act));
-    if (format == LR_ACT_F32) out.values = gate;
+    lr_act out = hidden_at(w, p, format);
     lr_input in = ffn_input(w, p, l);
     const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
     bool gated = l->w_gate.quants != NULL;
@@ -138,9 +156,7 @@ llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l,
                             false));
         else
             LR_TRY(lr_layer_products(w, p, &in, m + 1, &gate, &l->b_up, 1, false));
-        lr_glu_args glu = { .y = gate, .gate = gate, .up = gated ? up : NULL, .dim = h->hidden_dim,
-                            .y_stride = h->hidden_dim, .in_stride = h->hidden_dim, .act = h->act };
-        return p->ops->glu(p->device, &glu, n, &out, w->err);
+        return glu(w, p, gated, format);
     }
     lr_act act = act_at(p, &in, all);
     if (all == LR_ACT_F32) act.values = in.norm ? in.y : in.x;
@@ -151,6 +167,27 @@ llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l,
         { .y = up, .y_stride = h->hidden_dim, .w = l->w_up, .x = act, .bias = l->b_up },
     };
     return p->ops->matmul_glu(p->device, args, h->act, &out, w->err);
+}
+
+llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t layer, lr_layer *l,
+                                        lr_act_format format) {
+    bool gated = l->w_gate.quants != NULL;
+    float *y[] = { lr_layer_floats(p, p->buffers->gate), lr_layer_floats(p, p->buffers->up) };
+    LR_TRY(lr_stream_fetch(w->e, p, layer, LR_STREAM_GATE, l, NULL, w->err));
+    lr_input in = ffn_input(w, p, l);
+    const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
+    lr_act_format all = gated ? common_format(p, m, 2, in.n) : p->ops->act(p->device, l->w_up.format, in.n);
+    bool packs = all != LR_ACT_NONE && all != LR_ACT_F32;
+    lr_act act = act_at(p, &in, packs ? all : LR_ACT_F32);
+    if (in.norm) LR_TRY(lr_layer_norm(w, p, &in, packs ? &act : NULL));
+    else if (packs) LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = in.x, .out = act }, w->err));
+    lr_input rows = { .x = in.norm ? in.y : in.x, .packed = packs ? &act : NULL, .n = in.n, .cols = in.cols };
+    if (gated) LR_TRY(lr_layer_products(w, p, &rows, &m[0], &y[0], &l->b_gate, 1, false));
+    LR_TRY(lr_stream_release(p, LR_STREAM_GATE, w->err));
+    LR_TRY(lr_stream_fetch(w->e, p, layer, LR_STREAM_UP, l, NULL, w->err));
+    LR_TRY(lr_layer_products(w, p, &rows, &m[1], &y[gated], &l->b_up, 1, false));
+    LR_TRY(lr_stream_release(p, LR_STREAM_UP, w->err));
+    return glu(w, p, gated, format);
 }
 
 llmrun_status lr_layer_down(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there) {

@@ -40,6 +40,8 @@ llmrun_status lr_layer_add_product(const lr_work *w, lr_place *p, const lr_input
 llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs);
 /* Leaves the hidden values packed as w_down wants them where that is at the same place, else as floats in `gate`.      */
 llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format);
+/* The same with weights that are sent meanwhile; *l, a copy of the engine's layer, gets where they are.                */
+llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t layer, lr_layer *l, lr_act_format format);
 llmrun_status lr_layer_down(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there);
 
 #endif

@@ -5,6 +5,7 @@
 #include "runtime/backends.h"
 #include "runtime/engine.h"
 #include "runtime/rates.h"
+#include "runtime/stream.h"
 
 #define MIB ((uint64_t)1 << 20)
 
@@ -142,17 +143,21 @@ llmrun_status lr_gpus_attach(llmrun_engine *e, llmrun_error *err) {
         if (!status) status = lr_place_open(p, err);
     }
     int32_t lists[LR_PLAN_MAX_GPUS] = { 0 };
-    for (int32_t l = 0; l < e->binding.hparams.n_layers && !status && e->plan.n_gpus; l++) {
-        size_t group = (size_t)l * LR_N_GROUPS + LR_GROUP_ATTN;
-        int at = e->plan.place[group] == LR_PLACE_HOST ? e->plan.stream[group] : e->plan.place[group];
-        e->seq_list[l] = at == LR_PLACE_HOST ? 0 : lists[at]++;
-    }
+    for (int own = 0; own < 2 && !status; own++) /* streamed layers first: their slots alternate */
+        for (int32_t l = 0; l < e->binding.hparams.n_layers && e->plan.n_gpus; l++) {
+            size_t group = (size_t)l * LR_N_GROUPS + LR_GROUP_ATTN;
+            int at = own ? e->plan.place[group] : e->plan.stream[group];
+            if (at != LR_PLACE_HOST) e->seq_list[l] = lists[at]++;
+        }
     return status;
 }
 
 llmrun_status lr_engine_settle(llmrun_engine *e, llmrun_error *err) {
     llmrun_status status = LLMRUN_OK;
-    for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) status = lr_place_sync(&e->gpus[i], err);
+    for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) {
+        status = lr_place_sync(&e->gpus[i], err);
+        if (!status) status = lr_stream_drain(&e->gpus[i], err);
+    }
     return status;
 }
 

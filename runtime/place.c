@@ -7,8 +7,8 @@
 static size_t events_of(lr_place *p, lr_event **list[16]) {
     lr_event **all[] = { &p->header_sent[0], &p->header_sent[1], &p->x_sent,       &p->hidden_sent,
                          &p->ready,          &p->taken,          &p->slot_sent[0], &p->slot_sent[1],
-                         &p->slot_used[0],   &p->slot_used[1],   &p->slot_used[2], &p->kv_back[0],
-                         &p->kv_back[1] };
+                         &p->slot_used[0],   &p->slot_used[1],   &p->slot_used[2], &p->slot_used[3],
+                         &p->kv_done[0],     &p->kv_done[1],     &p->kv_back[0],   &p->kv_back[1] };
     memcpy(list, all, sizeof all);
     return LR_COUNT(all);
 }

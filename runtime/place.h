@@ -20,9 +20,10 @@ typedef struct lr_place {
     lr_event *x_sent, *hidden_sent; /* so may the boundary buffers */
     lr_event *ready, *taken;       /* x may be read by another GPU; another GPU has read it */
     lr_event *slot_sent[2];        /* the pinned slot has left for the device */
-    lr_event *slot_used[LR_N_GROUPS]; /* the device is done with the slot of that kind */
-    lr_event *kv_back[2];          /* new rows of the streamed cache are in pinned memory */
-    int header_turn, slot_turn;
+    lr_event *slot_used[LR_N_GROUPS + 1]; /* by lr_stream_part: the device is done with what is there */
+    uint64_t up_start;             /* of its slot: where the part of w_up begins */
+    lr_event *kv_done[2], *kv_back[2]; /* new rows of the streamed cache are computed; are in pinned memory */
+    int header_turn, slot_turn, kv_turn; /* kv_turn: slot of the next streamed cache */
     struct lr_kv_pending {         /* rows in pinned_kv that the host's cache still lacks */
         lr_kv_layer kv;            /* of the host; base NULL: nothing */
         int32_t position;

@@ -138,6 +138,8 @@ typedef struct lr_plan_gpu_sizes {
     uint64_t activations, staging, slot[LR_N_GROUPS], kv_slot, arena, header;
     lr_plan_crossings crossings[2]; /* in a pass that does not stream, in one that does */
     bool back_to_host;             /* the host waits for it in the midst of the layers */
+    int32_t stretches;             /* of its own groups before streamed ones: copies go on meanwhile; the last layers */
+    bool last_stretch;             /* are before the first ones of the next chunk */
     uint64_t pinned_slot, pinned;
 } lr_plan_gpu_sizes;
 

@@ -299,6 +299,13 @@ static void find_crossings(const lr_plan_input *in, const lr_plan_places *p, lr_
     }
 }
 
+/* Finds out how own and streamed groups of a GPU alternate in long passes.                                           */
+static void find_stretches(const lr_plan_input *in, const lr_plan_places *p, int gpu, lr_plan_gpu_sizes *g) {
+    size_t n = (size_t)in->model->n_layers * LR_N_GROUPS;
+    g->stretches = g->last_stretch = p->group[n - 1] == gpu && p->stream[0] == gpu;
+    for (size_t i = 1; i < n; i++) g->stretches += p->group[i - 1] == gpu && p->stream[i] == gpu;
+}
+
 static void measure_pinned(bool *ok, const lr_plan_input *in, lr_plan_gpu_sizes *g, int32_t n_batch) {
     uint64_t row = 4 * (uint64_t)n_batch;
     uint64_t longest = lr_plan_aligned(4 * (uint64_t)lr_max(g->own.longest_row, g->streamed.longest_row));
@@ -319,6 +326,7 @@ static void measure_gpu(bool *ok, const lr_plan_input *in, const lr_plan_weights
     lr_plan_gpu_sizes *g = &s->gpu[gpu];
     lr_plan_gpu_loads(in, w, p, s, gpu, &g->own, &g->streamed);
     if (!lr_plan_gpu_buffers(in, w, c, s->n_batch, &g->own, &g->streamed, g->buffer, &g->activations)) *ok = false;
+    find_stretches(in, p, gpu, g);
     memcpy(g->slot, g->streamed.largest, sizeof g->slot);
     g->kv_slot = g->streamed.largest_page;
     g->staging = lr_plan_staging(&g->streamed);

@@ -4,7 +4,11 @@
  * where that is also the embedding the first has it, or chunks of a prompt would wait for each other.  What no GPU has room
  * for is at the start and computed by the CPU.  Where everything fits, layers are split so that no GPU takes much longer
  * than another.  Where it does not, GPUs are filled from the last layer down, whole layers first; the room that is left
- * then takes single groups of the layers beside them, until none fits any more.                                      */
+ * then takes single groups of the layers beside them, until none fits any more.  Where one GPU streams the rest, its own
+ * layers then spread over all.                                                                                       */
+#include <math.h>
+#include <string.h>
+
 #include "runtime/plan_layout.h"
 
 /* One GPU while it is being filled.                                                                                  */
@@ -304,6 +308,54 @@ static void top_up(placer *k) {
             }
 }
 
+/* ---- streamed layers between those of the GPU ---- */
+
+enum { PATTERNS = 1 << LR_N_GROUPS }; /* sets of groups that the GPU has of a layer */
+
+/* The pattern among those left that keeps the GPU's share of the layers so far nearest to its share of all.          */
+static unsigned next_pattern(const int32_t *left, const double *share, double wanted) {
+    unsigned best = PATTERNS;
+    for (unsigned i = 0; i < PATTERNS; i++)
+        if (left[i] && (best == PATTERNS || fabs(share[i] - wanted) < fabs(share[best] - wanted))) best = i;
+    return best;
+}
+
+/* Copies go on while the GPU computes layers of its own, but only until the slots, one layer, are full.  So streamed
+ * layers and others alternate, as evenly as their numbers allow; each change costs a decoded token no more than a copy of
+ * x.  Where layers differ too much for that, all stays as it was.                                                    */
+static void spread(placer *k, int gpu) {
+    size_t n = (size_t)k->in->model->n_layers, n_groups = n * LR_N_GROUPS;
+    int8_t before[LR_MAX_LAYERS * LR_N_GROUPS], *group = k->p->group;
+    int32_t left[PATTERNS] = { 0 };
+    double bytes[LR_N_GROUPS], share[PATTERNS] = { 0 }, all = 0, so_far = 0;
+    bool fits = true;
+    memcpy(before, group, n_groups);
+    for (int g = 0; g < LR_N_GROUPS; g++) bytes[g] = (double)k->w->parts[g].gpu;
+    for (unsigned i = 0; i < PATTERNS; i++)
+        for (int g = 0; g < LR_N_GROUPS; g++) share[i] += i >> g & 1 ? bytes[g] : 0;
+    for (size_t l = 0; l < n; l++) {
+        unsigned pattern = 0;
+        for (unsigned g = 0; g < LR_N_GROUPS; g++) pattern |= (unsigned)(group[l * LR_N_GROUPS + g] == gpu) << g;
+        left[pattern]++;
+        all += share[pattern];
+    }
+    for (size_t l = 0; l < n; l++) {
+        unsigned pattern = next_pattern(left, share, all * (double)(l + 1) / (double)n - so_far);
+        left[pattern]--;
+        so_far += share[pattern];
+        for (int g = 0; g < LR_N_GROUPS; g++) {
+            bool own = pattern >> g & 1;
+            group[l * LR_N_GROUPS + (size_t)g] = own ? (int8_t)gpu : LR_PLACE_HOST;
+            fits &= !own || takes(k, (int32_t)l, g);
+        }
+    }
+    fits = fits && recount(k, gpu);
+    for (size_t i = 0; i < n_groups; i++) fits &= group[i] == gpu || k->p->stream[i] == gpu;
+    if (fits) return;
+    memcpy(group, before, n_groups);
+    recount(k, gpu);
+}
+
 bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                           lr_plan_places *places, lr_plan_sizes *s) {
     placer k = { .in = in, .w = w, .c = c, .s = s, .p = places,
@@ -312,5 +364,6 @@ bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, con
     if (c->stream == LR_PLACE_HOST && split(&k)) return true;
     if (!fill(&k)) return false;
     top_up(&k);
+    if (c->stream != LR_PLACE_HOST && in->n_gpus == 1) spread(&k, c->stream);
     return true;
 }
