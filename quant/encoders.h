@@ -12,6 +12,9 @@ typedef struct lr_encoders {
     void (*q4_k)(void *quants, void *scales, const float *x, int64_t n);
     void (*iq4_nl)(void *quants, void *scales, const float *x, int64_t n);
     void (*nf4)(void *quants, void *scales, const float *x, int64_t n);
+    /* The same bytes' meaning, chosen so that the sum of w (x - decoded x)^2 is small; w (n) > 0. */
+    void (*q4_k_weighted)(void *quants, void *scales, const float *x, const float *w, int64_t n);
+    void (*iq4_nl_weighted)(void *quants, void *scales, const float *x, const float *w, int64_t n);
     /* any n; both sides may be unaligned */
     void (*f16_to_f32)(float *x, const void *src, int64_t n);
     void (*f32_to_f16)(void *out, const float *x, int64_t n);
@@ -26,6 +29,10 @@ extern const lr_encoders lr_encoders_c;
 #if defined(__x86_64__)
 extern const lr_encoders lr_encoders_avx2, lr_encoders_avx512;
 #endif
+
+/* Encodes n values (a multiple of the block) of q4_k, iq4_nl, nf4 and GGUF's Q4_0, Q4_K and IQ4_NL so that the sum of
+ * w (x - decoded x)^2 is small.  False: the format has no choice to make.                                             */
+bool lr_encode_weighted(lr_format format, void *quants, void *scales, const float *x, const float *w, int64_t n);
 
 /* The fastest set this CPU has.                                                                                      */
 const lr_encoders *lr_encoders_best(void);

@@ -24,6 +24,9 @@
 #define V_X86(op) _mm_##op
 #endif
 
+/* Of functions that take weights or NULL: both kinds are compiled, neither asks at run time.                          */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 typedef float vf __attribute__((vector_size(4 * LANES)));
 typedef int32_t vi __attribute__((vector_size(4 * LANES)));
 typedef uint32_t vu __attribute__((vector_size(4 * LANES)));

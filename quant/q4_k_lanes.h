@@ -1,17 +1,18 @@
 /* Encoder of q4_k: a search over scales and mins, one trial per lane.  Part of encoders_body.h.
  *
  * Squared errors are weighted equally: that is what the relative error of the decoded matrix measures, and without
- * calibration data it also keeps perplexity lower than weights of x^2 (2.7 % against 0.9 % loss, Qwen3-30B).          */
+ * calibration data it also keeps perplexity lower than weights of x^2 (2.7 % against 0.9 % loss, Qwen3-30B).  With such
+ * data each value has a weight of its own; w NULL: all weights are 1.                                                 */
 #include "quant/lanes.h"
 
 static inline float q4_k_clamp(float x, float lo, float hi) { return x > lo ? x < hi ? x : hi : lo; } /* NaN: lo */
 
 /* First pass: step and offset (<= 0) of one sub-block so that x ~ step * q + offset, q in 0..15.  Trial c rounds with
  * a step of range / steps[c], then fits step and offset to the codes by least squares.                                */
-static void q4_k_fit(const float *x, float *step_out, float *offset_out) {
+ALWAYS_INLINE void q4_k_fit(const float *x, const float *w, float *step_out, float *offset_out) {
     static const float steps[16] = {13.7f, 14.0f, 14.3f, 14.6f, 14.9f, 15.2f, 15.5f, 15.8f,
                                     16.1f, 16.4f, 16.7f, 17.0f, 17.3f, 17.6f, 17.9f, 18.2f};
-    float y[32], step[16], offset[16], gain[16];
+    float y[32], wy[32], step[16], offset[16], gain[16];
     vf lowest = {0}, highest = v_load(x);
     for (int i = 0; i < 32; i += LANES) {
         lowest = v_min(v_load(x + i), lowest);
@@ -22,23 +23,24 @@ static void q4_k_fit(const float *x, float *step_out, float *offset_out) {
     *offset_out = min;
     if (!(range > 0)) return;
     for (int i = 0; i < 32; i += LANES) v_store(y + i, v_load(x + i) - min);
+    for (int i = 0; i < 32 && w; i++) wy[i] = w[i] * y[i];
 
-    float sy = sum_of_32(y);
+    float n = w ? sum_of_32(w) : 32.0f, sy = sum_of_32(w ? wy : y);
     for (int c = 0; c < 16; c += LANES) {
         vf inv = v_load(steps + c) / range, top = v_all(15.0f), sq = {0}, sqq = {0}, syq = {0};
         for (int i = 0; i < 32; i++) {
             vf q = v_round(v_min(y[i] * inv, top));
-            sq += q;
-            sqq = v_mul_add_exact(q, q, sqq);
-            syq += y[i] * q;
+            sq += w ? w[i] * q : q;
+            sqq = w ? sqq + w[i] * q * q : v_mul_add_exact(q, q, sqq);
+            syq += (w ? wy[i] : y[i]) * q;
         }
-        vf det = 32.0f * sqq - sq * sq;
-        vf a = (32.0f * syq - sy * sq) / det, b = (sqq * sy - sq * syq) / det;
+        vf det = n * sqq - sq * sq;
+        vf a = (n * syq - sy * sq) / det, b = (sqq * sy - sq * syq) / det;
         /* Mins are stored as M >= 0, and equal codes fit any line: then the line goes through zero.                   */
         vi through_zero = (b + min > 0) | (det <= 0);
         a = v_pick(through_zero, (syq + min * sq) / sqq, a);
         b = v_pick(through_zero, v_all(-min), b);
-        vf less = 2.0f * (a * syq + b * sy) - a * (a * sqq + 2.0f * b * sq) - 32.0f * b * b;
+        vf less = 2.0f * (a * syq + b * sy) - a * (a * sqq + 2.0f * b * sq) - n * b * b;
         v_store(step + c, a);
         v_store(offset + c, b + min);
         v_store(gain + c, v_max(less, v_all(0.0f)));
@@ -49,7 +51,7 @@ static void q4_k_fit(const float *x, float *step_out, float *offset_out) {
 }
 
 /* Second pass: the pair of 6-bit S and M near the fitted ones that has the least error with the stored d and dmin.    */
-static void q4_k_settle(const float *x, float d, float dmin, float *scale, float *min) {
+ALWAYS_INLINE void q4_k_settle(const float *x, const float *w, float d, float dmin, float *scale, float *min) {
     static const float scale_trials[16] = {0, -1, 1, 2, 0, -1, 1, 2, 0, -1, 1, 2, 0, -1, 1, 2};
     static const float min_trials[16] = {0, 0, 0, 0, -1, -1, -1, -1, 1, 1, 1, 1, 2, 2, 2, 2};
     float scales[16], mins[16], gain[16];
@@ -61,7 +63,7 @@ static void q4_k_settle(const float *x, float d, float dmin, float *scale, float
         vf inv = v_pick(step > 0, 1.0f / step, zero);
         for (int i = 0; i < 32; i++) {
             vf v = offset + x[i], q = v_round(v_max(v_min(v * inv, top), zero)), e = step * q - v;
-            sum += e * e;
+            sum += w ? w[i] * e * e : e * e;
         }
         v_store(scales + c, s);
         v_store(mins + c, m);
@@ -76,12 +78,12 @@ static inline vi q4_k_codes(const float *x, float inv, float offset) {
     return v_round_i(v_max(v_min((v_load(x) + offset) * inv, v_all(15.0f)), v_all(0.0f)));
 }
 
-static void q4_k_encode(void *quants, void *scales, const float *x, int64_t n) {
+ALWAYS_INLINE void q4_k_encode_with(void *quants, void *scales, const float *x, const float *w, int64_t n) {
     uint8_t *q = quants, *p = scales;
     for (int64_t b = 0; b < n; b += 256, x += 256, q += 128, p += 16) {
         float step[8], offset[8], top_step = 0, top_offset = 0;
         for (int s = 0; s < 8; s++) {
-            q4_k_fit(x + 32 * s, &step[s], &offset[s]);
+            q4_k_fit(x + 32 * s, w ? w + b + 32 * s : NULL, &step[s], &offset[s]);
             top_step = step[s] > top_step ? step[s] : top_step;
             top_offset = -offset[s] > top_offset ? -offset[s] : top_offset;
         }
@@ -92,7 +94,7 @@ static void q4_k_encode(void *quants, void *scales, const float *x, int64_t n) {
         for (int s = 0; s < 8; s++) {
             float scale_f = (float)(int)(0.5f + q4_k_clamp(step[s] * inv_d, 0, 63));
             float min_f = (float)(int)(0.5f + q4_k_clamp(-offset[s] * inv_dmin, 0, 63));
-            q4_k_settle(x + 32 * s, d, dmin, &scale_f, &min_f);
+            q4_k_settle(x + 32 * s, w ? w + b + 32 * s : NULL, d, dmin, &scale_f, &min_f);
             int scale = (int)scale_f, min = (int)min_f;
             if (s < 4) {
                 packed[s] = (uint8_t)scale;
@@ -115,4 +117,9 @@ static void q4_k_encode(void *quants, void *scales, const float *x, int64_t n) {
         memcpy(p, half, sizeof half);
         memcpy(p + 4, packed, sizeof packed);
     }
+}
+
+static void q4_k_encode(void *quants, void *scales, const float *x, int64_t n) { q4_k_encode_with(quants, scales, x, NULL, n); }
+static void q4_k_weighted(void *quants, void *scales, const float *x, const float *w, int64_t n) {
+    q4_k_encode_with(quants, scales, x, w, n);
 }
