@@ -103,6 +103,7 @@ typedef struct lr_kv_layer {
     int32_t page_slots, n_slots;
     int32_t n_kv_heads, head_dim;
     lr_format format;      /* f32, f16, q8_0 */
+    bool v_in_k;           /* pages hold K alone, and V is K: latent attention */
 } lr_kv_layer;
 
 /* Bytes of one page; false on overflow or where head_dim does not divide by the format's block.                       */

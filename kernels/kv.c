@@ -29,7 +29,7 @@ void lr_kv_row(const lr_kv_layer *kv, int32_t slot, int32_t head, int which, voi
     const lr_format_traits *f = &lr_formats[kv->format];
     int64_t page = slot / kv->page_slots;
     if (kv->pages) page = kv->pages[page];
-    uint64_t half = kv->page_bytes / 2;
+    uint64_t half = kv->v_in_k ? 0 : kv->page_bytes / 2;
     uint64_t row = (uint64_t)head * (uint64_t)kv->page_slots + (uint64_t)(slot % kv->page_slots);
     uint64_t row_blocks = (uint64_t)(kv->head_dim / f->block);
     uint64_t all_blocks = (uint64_t)kv->n_kv_heads * (uint64_t)kv->page_slots * row_blocks;

@@ -19,11 +19,11 @@ const uint8_t *lr_source_bytes(const lr_source *s) {
 
 /* Columns [col, col + n) of row r.                                                                                    */
 static bool row_floats(const lr_source *s, float *x, int64_t r, int64_t col, int64_t n) {
-    int64_t row = tensor_row(s, r);
+    int64_t row = s->pitch ? s->first + r / s->run * s->stride : tensor_row(s, r);
     if (s->packed) return lr_packed_floats(s->packed, x, n, row, 1, col, n), true;
     if (!s->pitch) return lr_dtype_to_f32(x, s->tensor->dtype, value_at(s, row * s->cols + col), n);
     for (int64_t i = 0; i < n; i++)
-        if (!lr_dtype_to_f32(x + i, s->tensor->dtype, value_at(s, (col + i) * s->pitch + row), 1)) return false;
+        if (!lr_dtype_to_f32(x + i, s->tensor->dtype, value_at(s, (row + col + i) * s->pitch + s->shift + r % s->run), 1)) return false;
     return true;
 }
 

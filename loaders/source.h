@@ -11,7 +11,9 @@ typedef struct lr_source {
     const lr_tensor *tensor;    /* NULL: there is no file, as with a bare config.json */
     int64_t rows, cols;
     int64_t first, run, stride; /* row r is the tensor's row first + r / run * stride + r % run */
-    int64_t pitch;              /* transposed: the tensor's columns; the matrix's rows are among them.  Else 0 */
+    int64_t pitch;              /* transposed: the tensor's columns.  Column c of row r is then the tensor's value
+                                 * (first + r / run * stride + c) * pitch + shift + r % run.  Else 0 */
+    int64_t shift;
     float plus, times;          /* the values are (stored + plus) * times */
     const lr_packed *packed;    /* or NULL */
 } lr_source;

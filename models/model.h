@@ -30,12 +30,23 @@ typedef enum lr_role {
     LR_OUT_NORM,  /* (dim) */
     LR_HEAD,      /* (n_vocab, dim); absent: the embedding is used */
     LR_B_HEAD,
+    /* Latent attention: queries by way of q_rank values, keys and values of all heads from kv_rank values, which with
+     * n_rot rotated ones are all that the cache keeps. */
+    LR_WQ_A,      /* (q_rank, dim); absent: LR_WQ takes x itself */
+    LR_Q_A_NORM,  /* (q_rank) */
+    LR_WKV_A,     /* (kv_rank + n_rot, dim) */
+    LR_KV_A_NORM, /* (kv_rank) */
+    LR_WK_B,      /* (n_heads * kv_rank, n_nope): of each head, transposed, so that queries go to where keys are */
+    LR_WV_B,      /* (n_heads * v_dim, kv_rank) */
     LR_N_ROLES
 } lr_role;
 
 /* Names of dimensions in tensor tables.                                                                               */
 typedef enum lr_dim {
-    LR_D_NONE, LR_D_ONE, LR_D_DIM, LR_D_HIDDEN, LR_D_Q, LR_D_KV, LR_D_HEAD, LR_D_HEADS, LR_D_VOCAB, LR_D_POS
+    LR_D_NONE, LR_D_ONE, LR_D_DIM, LR_D_HIDDEN, LR_D_Q, LR_D_KV, LR_D_HEAD, LR_D_HEADS, LR_D_VOCAB, LR_D_POS,
+    /* Latent attention: q_rank; dim where that is 0, else 0; heads of n_nope + n_rot; kv_rank; heads of kv_rank; n_nope; v_dim; heads
+     * of v_dim. */
+    LR_D_Q_RANK, LR_D_Q_DIRECT, LR_D_Q_HEADS, LR_D_KV_RANK, LR_D_K_UP, LR_D_NOPE, LR_D_V_HEAD, LR_D_V_UP
 } lr_dim;
 
 typedef enum lr_rope_scaling {
@@ -52,6 +63,7 @@ typedef struct lr_rope {
     lr_rope_scaling scaling;
     float factor, low_freq, high_freq, beta_fast, beta_slow;
     float attn_factor;     /* multiplies cos and sin */
+    float score_factor;    /* multiplies scores; 0: none (yarn's mscale_all_dim) */
     bool sharp;            /* yarn: the ends of the ramp are not rounded to whole pairs */
     int32_t n_ctx_orig;
 } lr_rope;
@@ -65,6 +77,8 @@ enum {
 typedef struct lr_hparams {
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, hidden_dim, n_vocab;
     int32_t n_ctx_train;
+    /* Latent attention, where kv_rank is not 0: attention sees one KV head of head_dim = kv_rank + n_rot values. */
+    int32_t q_rank, kv_rank, n_nope, v_dim; /* n_nope, v_dim: of a head, keys' values that do not rotate; values */
     int32_t n_pos;         /* rows of a table of positions, 0: there is none */
     int32_t window;        /* sliding window in tokens, 0: full attention in all layers */
     float norm_eps;
@@ -91,6 +105,12 @@ typedef struct lr_hparams {
 static inline bool lr_layer_windowed(const lr_hparams *h, int32_t layer) {
     return h->window > 0 && !(h->layer_flags[layer] & LR_LAYER_FULL);
 }
+/* Floats of a row that latent attention needs between matrices: the queries' way in, then heads of queries before they
+ * meet the cache, or of values after.                                                                                 */
+static inline uint64_t lr_latent_width(const lr_hparams *h) {
+    int32_t head = h->n_nope + h->n_rot > h->v_dim ? h->n_nope + h->n_rot : h->v_dim;
+    return (uint64_t)h->q_rank + (uint64_t)h->n_heads * (uint64_t)head;
+}
 /* Index in rope of the layer's angles.                                                                                */
 static inline int32_t lr_layer_rope(const lr_hparams *h, int32_t layer) {
     return h->n_ropes == 2 && lr_layer_windowed(h, layer);
@@ -99,9 +119,8 @@ static inline int32_t lr_layer_rope(const lr_hparams *h, int32_t layer) {
 /* Rows of a file's tensor that are not a matrix of their own.  Zeroed: the whole tensor.                              */
 typedef struct lr_slice {
     lr_dim before[2], after[2]; /* rows of other matrices in front and behind */
-    lr_dim run;                 /* rows come in runs of so many: run `part` of every `of` ... */
-    int8_t part, of;
-    bool transposed;            /* the file has columns where the matrix has rows */
+    lr_dim run;                 /* rows come in runs of so many, each with others before and after it; none: one run */
+    bool transposed;            /* the file has columns where the matrix has rows: all of them, or (run) those of a run */
     float plus;                 /* added to each value (norms stored as w - 1) */
 } lr_slice;
 
@@ -110,7 +129,7 @@ typedef struct lr_tensor_row {
     lr_role role;
     const char *hf;       /* safetensors name */
     const char *gguf;     /* GGUF name; NULL: that container never has it */
-    lr_dim rows, cols;    /* cols LR_D_ONE: a vector of rows values */
+    lr_dim rows, cols;    /* cols LR_D_ONE: a vector of rows values.  0 of either: this model has no such tensor */
     bool optional;        /* may be absent (bias, head) */
     lr_slice in_hf, in_gguf;
 } lr_tensor_row;
@@ -151,6 +170,7 @@ typedef struct lr_family {
     bool layer_norm, post_norms, norm_rows; /* see lr_hparams */
     bool parallel;                /* where the file has no use_parallel_residual */
     bool tied;                    /* where the file has no tie_word_embeddings */
+    bool latent;                  /* latent attention; pairs (2i, 2i + 1) rotate then */
     bool no_rope;                 /* positions have a table */
     bool scaled_embedding;        /* by the root of dim */
     lr_glu_act act;               /* where the file does not name one */
@@ -185,7 +205,7 @@ const char *lr_hparams_check(const lr_hparams *h);
 /* Inverse frequency of each rotated pair of h->rope[which], scaling applied: freq (n_rot / 2).  n_ctx: of the run; beyond
  * the original context the long divisors of LR_ROPE_LONG count.  Source: the Hugging Face rope utilities.             */
 void lr_rope_frequencies(const lr_hparams *h, int32_t which, int32_t n_ctx, double *freq);
-/* Rows of the file's tensor that holds rows of a slice, and where row r of them is.                                   */
-int64_t lr_slice_total(const lr_hparams *h, const lr_slice *s, int64_t rows);
+/* Shape of the file's tensor that holds a slice of rows x cols.                                                       */
+void lr_slice_shape(const lr_hparams *h, const lr_slice *s, int64_t rows, int64_t cols, int64_t shape[2]);
 
 #endif

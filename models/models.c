@@ -24,6 +24,10 @@ const lr_hparam_row lr_hparam_rows[] = {
     { AT(n_kv_heads), { "num_key_value_heads" }, "attention.head_count_kv", 1, 1 << 14, LR_FROM_HEADS },
     { AT(head_dim), { "head_dim" }, "attention.key_length", 1, LR_MAX_ROT, LR_FROM_DIM },
     { AT(n_vocab), { "vocab_size" }, "vocab_size", 1, 1 << 24, 0 },
+    { AT(q_rank), { "q_lora_rank" }, "attention.q_lora_rank", 0, 1 << 20, 0 },
+    { AT(kv_rank), { "kv_lora_rank" }, "attention.kv_lora_rank", 0, LR_MAX_ROT, 0 },
+    { AT(n_nope), { "qk_nope_head_dim" }, "attention.key_length_nope", 0, LR_MAX_ROT, 0 },
+    { AT(v_dim), { "v_head_dim" }, "attention.value_length_mla", 0, LR_MAX_ROT, 0 },
     { AT(n_ctx_train), { "max_position_embeddings", "n_positions", "n_ctx" }, "context_length", 1, 1 << 30, 2048 },
 };
 const size_t lr_n_hparam_rows = LR_COUNT(lr_hparam_rows);
@@ -72,6 +76,14 @@ int64_t lr_dim_value(const lr_hparams *h, lr_dim d) {
         case LR_D_HEAD: return h->head_dim;
         case LR_D_HEADS: return h->n_heads;
         case LR_D_POS: return h->n_pos;
+        case LR_D_Q_RANK: return h->q_rank;
+        case LR_D_Q_DIRECT: return h->q_rank ? 0 : h->dim;
+        case LR_D_Q_HEADS: return (int64_t)h->n_heads * (h->n_nope + h->n_rot);
+        case LR_D_KV_RANK: return h->kv_rank;
+        case LR_D_K_UP: return (int64_t)h->n_heads * h->kv_rank;
+        case LR_D_NOPE: return h->n_nope;
+        case LR_D_V_HEAD: return h->v_dim;
+        case LR_D_V_UP: return (int64_t)h->n_heads * h->v_dim;
         case LR_D_VOCAB: return h->n_vocab;
     }
     return 0;
@@ -88,10 +100,11 @@ int64_t lr_family_fallback(const lr_family *f, const lr_hparam_row *row, const l
     }
 }
 
-int64_t lr_slice_total(const lr_hparams *h, const lr_slice *s, int64_t rows) {
-    if (s->of) return rows * s->of;
-    for (int i = 0; i < 2; i++) rows += lr_dim_value(h, s->before[i]) + lr_dim_value(h, s->after[i]);
-    return rows;
+void lr_slice_shape(const lr_hparams *h, const lr_slice *s, int64_t rows, int64_t cols, int64_t shape[2]) {
+    int64_t others = 0, run = s->run ? lr_dim_value(h, s->run) : rows;
+    for (int i = 0; i < 2; i++) others += lr_dim_value(h, s->before[i]) + lr_dim_value(h, s->after[i]);
+    shape[0] = s->transposed && !s->run ? cols : rows / run * (others + (s->transposed ? cols : run));
+    shape[1] = !s->transposed ? cols : s->run ? run : run + others;
 }
 
 static const char *check_rope(const lr_rope *r) {

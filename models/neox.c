@@ -5,19 +5,22 @@
 
 #define L "gpt_neox.layers.%d."
 #define B "blk.%d."
-#define QKV(weight, bias, rows, which, ...) \
+#define RUN_Q .after = { LR_D_HEAD, LR_D_HEAD }
+#define RUN_K .before = { LR_D_HEAD }, .after = { LR_D_HEAD }
+#define RUN_V .before = { LR_D_HEAD, LR_D_HEAD }
+#define QKV(weight, bias, rows, name) \
     LR_ROW(weight, L "attention.query_key_value.weight", B "attn_qkv.weight", rows, LR_D_DIM, false, \
-           .in_hf = { .run = LR_D_HEAD, .part = which, .of = 3 }, .in_gguf = { __VA_ARGS__ }), \
+           .in_hf = { .run = LR_D_HEAD, RUN_##name }, .in_gguf = { LR_FUSED_##name }), \
     LR_ROW(bias, L "attention.query_key_value.bias", B "attn_qkv.bias", rows, LR_D_ONE, true, \
-           .in_hf = { .run = LR_D_HEAD, .part = which, .of = 3 }, .in_gguf = { __VA_ARGS__ })
+           .in_hf = { .run = LR_D_HEAD, RUN_##name }, .in_gguf = { LR_FUSED_##name })
 
 static const lr_tensor_row tensors[] = {
     LR_ROW(LR_EMBED, "gpt_neox.embed_in.weight", "token_embd.weight", LR_D_VOCAB, LR_D_DIM, true),
     LR_ROW(LR_ATTN_NORM, L "input_layernorm.weight", B "attn_norm.weight", LR_D_DIM, LR_D_ONE, false),
     LR_ROW(LR_B_ATTN_NORM, L "input_layernorm.bias", B "attn_norm.bias", LR_D_DIM, LR_D_ONE, false),
-    QKV(LR_WQ, LR_BQ, LR_D_Q, 0, LR_FUSED_Q),
-    QKV(LR_WK, LR_BK, LR_D_KV, 1, LR_FUSED_K),
-    QKV(LR_WV, LR_BV, LR_D_KV, 2, LR_FUSED_V),
+    QKV(LR_WQ, LR_BQ, LR_D_Q, Q),
+    QKV(LR_WK, LR_BK, LR_D_KV, K),
+    QKV(LR_WV, LR_BV, LR_D_KV, V),
     LR_ROW(LR_WO, L "attention.dense.weight", B "attn_output.weight", LR_D_DIM, LR_D_Q, false),
     LR_ROW(LR_BO, L "attention.dense.bias", B "attn_output.bias", LR_D_DIM, LR_D_ONE, true),
     LR_ROW(LR_FFN_NORM, L "post_attention_layernorm.weight", B "ffn_norm.weight", LR_D_DIM, LR_D_ONE, false),

@@ -41,10 +41,10 @@ static const char *shape_text(char *buf, size_t size, const lr_tensor *t) {
 /* Is the tensor what holds these rows?                                                                                */
 static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_slice *slice, int64_t rows, int64_t cols) {
     bool vector = cols == 1;
-    int64_t total = lr_slice_total(&k->b->hparams, slice, rows);
-    uint64_t d0 = (uint64_t)(slice->transposed ? cols : total), d1 = (uint64_t)(slice->transposed ? total : cols);
-    bool fits = vector ? t->n_dims == 1 && t->shape[0] == (uint64_t)total
-                       : t->n_dims == 2 && t->shape[0] == d0 && t->shape[1] == d1;
+    int64_t shape[2];
+    lr_slice_shape(&k->b->hparams, slice, rows, cols, shape);
+    bool fits = t->n_dims == (vector ? 1 : 2) && t->shape[0] == (uint64_t)shape[0] &&
+                (vector || t->shape[1] == (uint64_t)shape[1]);
     char got[200], want[64], name[120];
     const char *path = k->c->files[t->file].path;
     lr_format format = t->dtype >= 0 ? lr_format_of_dtype(t->dtype) : LR_FORMAT_NONE;
@@ -54,8 +54,8 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
                        path, name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
                        k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
     if (fits) return LLMRUN_OK;
-    if (vector) snprintf(want, sizeof want, "%lld", (long long)total);
-    else snprintf(want, sizeof want, "%llu,%llu", (unsigned long long)d0, (unsigned long long)d1);
+    if (vector) snprintf(want, sizeof want, "%lld", (long long)shape[0]);
+    else snprintf(want, sizeof want, "%lld,%lld", (long long)shape[0], (long long)shape[1]);
     return lr_fail(k->err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from %s, got [%s]", path, name, want,
                    k->c->gguf.n_values ? "the metadata" : "config.json", shape_text(got, sizeof got, t));
 }
@@ -126,14 +126,15 @@ static lr_source source_of(const lr_hparams *h, const lr_tensor *t, const lr_ten
     lr_source s = lr_source_of(t, rows, cols);
     s.plus = slice->plus;
     if (row->role == LR_OUT_NORM || row->role == LR_B_OUT_NORM) s.times = 1 / h->logit_scale;
-    if (slice->of) {
+    int64_t shape[2], before = lr_dim_value(h, slice->before[0]) + lr_dim_value(h, slice->before[1]);
+    lr_slice_shape(h, slice, rows, cols, shape);
+    if (slice->run) {
         s.run = lr_dim_value(h, slice->run);
-        s.stride = s.run * slice->of;
-        s.first = s.run * slice->part;
-    } else {
-        s.first = lr_dim_value(h, slice->before[0]) + lr_dim_value(h, slice->before[1]);
+        s.stride = shape[0] / (rows / s.run);
     }
-    if (slice->transposed) s.pitch = lr_slice_total(h, slice, rows);
+    if (slice->transposed) s.pitch = shape[1];
+    if (slice->transposed && !slice->run) s.shift = before;
+    else s.first = before;
     return s;
 }
 
@@ -143,11 +144,14 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     /* The format is a literal of the family's table with at most one %d. */
     snprintf(name, sizeof name, row_name(k->c, row), layer);
     int64_t rows = lr_dim_value(&b->hparams, row->rows), cols = lr_dim_value(&b->hparams, row->cols);
+    if (rows == 0 || cols == 0) return LLMRUN_OK;
     const lr_slice *slice = row_slice(k->c, row);
     const lr_packed *packed = NULL;
     llmrun_status status = LLMRUN_OK;
+    int64_t shape[2];
+    lr_slice_shape(&b->hparams, slice, rows, cols, shape);
     if (!k->c->gguf.n_values && !slice->transposed)
-        status = find_packed(k, name, lr_slice_total(&b->hparams, slice, rows), cols, &packed);
+        status = find_packed(k, name, shape[0], cols, &packed);
     if (status) return status;
     const lr_tensor *t = packed ? packed->t[LR_PACKED_CODES] : find_tensor(k->c, name);
     if (!t && !k->c->config_only) {

@@ -5,6 +5,7 @@
 
 #include "loaders/gguf.h"
 #include "runtime/debug.h"
+#include "runtime/forward_layer.h"
 #include "runtime/host.h"
 #include "runtime/rates.h"
 #include "runtime/upload.h"
@@ -96,6 +97,7 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->host_fixed_bytes = fixed_bytes(e);
     in->scratch_bytes = e->ops.scratch_bytes;
     in->scratch_least = LR_UPLOAD_SCRATCH_BYTES;
+    if (in->model->kv_rank) in->scratch_least = lr_latent_scratch_bytes(in->model, &e->ops);
     in->partial_bytes = lr_attention_partial_bytes;
     in->host = (lr_plan_device){ .name = "cpu",
                                  .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(),

@@ -12,6 +12,8 @@
 
 typedef struct lr_layer {
     lr_matrix wq, wk, wv, wo, w_gate, w_up, w_down;
+    lr_matrix wq_a, wkv_a, wk_b, wv_b;         /* latent attention */
+    const float *q_a_norm, *kv_a_norm;
     const float *attn_norm, *ffn_norm;         /* (dim), or NULL: x goes in as it is */
     const float *b_attn_norm, *b_ffn_norm;     /* (dim) or NULL */
     const float *attn_post_norm, *ffn_post_norm; /* (dim) or NULL */

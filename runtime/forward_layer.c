@@ -87,6 +87,7 @@ static lr_input ffn_input(const lr_work *w, const lr_place *p, const lr_layer *l
 llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs) {
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
+    if (h->kv_rank) return lr_latent_attention(w, p, layer, l, seqs);
     int64_t n = w->p->n, q_dim = (int64_t)h->n_heads * h->head_dim;
 
     if (h->parallel) { /* one norm may serve both */

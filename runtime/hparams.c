@@ -69,6 +69,20 @@ static llmrun_status read_numbers(lr_hparams *h, const lr_config *c, llmrun_erro
     return status;
 }
 
+/* The rotated part of a head takes the place of head_dim until rope is read: lr_hparams_settle makes it whole.        */
+static llmrun_status read_latent(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err) {
+    int64_t rotated;
+    if (!family->latent) {
+        h->q_rank = h->kv_rank = 0; /* keys that mean nothing here */
+        return LLMRUN_OK;
+    }
+    llmrun_status status = lr_config_int(c, "qk_rope_head_dim", 2, LR_MAX_ROT / 2, 0, &rotated, err);
+    if (status) return status;
+    h->head_dim = (int32_t)rotated;
+    if (h->kv_rank > 0 && h->n_nope > 0 && h->v_dim > 0) return LLMRUN_OK;
+    return lr_fail(err, LLMRUN_FORMAT, "%s: expected kv_lora_rank, qk_nope_head_dim and v_head_dim above 0", c->path);
+}
+
 /* Names of activations in config.json.                                                                                */
 static llmrun_status read_act(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err) {
     static const struct { const char *name; lr_glu_act act; } acts[] = {
@@ -126,7 +140,14 @@ static void read_ends(lr_hparams *h, const lr_config *c, const char *key) {
 void lr_hparams_settle(lr_hparams *h, const lr_family *family) {
     if (isnan(h->norm_eps)) h->norm_eps = family->layer_norm ? 1e-5f : 1e-6f;
     if (isnan(h->embed_scale)) h->embed_scale = family->scaled_embedding ? sqrtf((float)h->dim) : 1;
-    if (isnan(h->attn_scale)) h->attn_scale = 1 / sqrtf((float)h->head_dim);
+    int32_t head_dim = h->kv_rank ? h->n_nope + h->n_rot : h->head_dim;
+    if (isnan(h->attn_scale)) h->attn_scale = 1 / sqrtf((float)head_dim);
+    if (h->kv_rank && h->rope[0].score_factor > 0) h->attn_scale *= h->rope[0].score_factor;
+    if (h->kv_rank) { /* what attention sees of it */
+        h->rope_adjacent = true;
+        h->n_kv_heads = 1;
+        h->head_dim = h->kv_rank + h->n_rot;
+    }
     h->layer_norm = family->layer_norm;
     h->post_norms = family->post_norms;
     h->norm_rows = family->norm_rows;
@@ -142,6 +163,7 @@ llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_
     llmrun_status status = find_family(family, config, err);
     if (!status) status = read_integers(h, *family, config, err);
     if (!status) status = read_numbers(h, config, err);
+    if (!status) status = read_latent(h, *family, config, err);
     if (!status) status = lr_hparams_read_rope(h, *family, config, err);
     if (!status) status = lr_hparams_read_layers(h, *family, config, err);
     if (!status) status = read_act(h, *family, config, err);

@@ -191,6 +191,7 @@ llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, cons
     if (isnan(h->attn_scale) && h->n_layers == (*family)->wide_scale_layers)
         h->attn_scale = sqrtf((float)h->n_heads / (float)h->dim);
     h->act = (*family)->act;
+    h->q_rank = h->kv_rank = 0; /* no family with latent attention is read from GGUF */
     h->parallel = lr_config_bool(&c->config, key_of(&s, "use_parallel_residual"), (*family)->parallel);
     h->rope_adjacent = (*family)->gguf_adjacent;
     lr_hparams_settle(h, *family);

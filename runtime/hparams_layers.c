@@ -77,6 +77,7 @@ static llmrun_status read_attention(lr_rope *r, const lr_hparams *h, const lr_co
     if (r->scaling == LR_ROPE_YARN)
         r->attn_factor = (float)(of_all > 0 && of_rope > 0 ? yarn_scale(r->factor, of_rope) / yarn_scale(r->factor, of_all)
                                                            : yarn_scale(r->factor, 1));
+    if (r->scaling == LR_ROPE_YARN && of_all > 0) r->score_factor = (float)pow(yarn_scale(r->factor, of_all), 2);
     if (r->scaling == LR_ROPE_LONG && r->factor > 1) r->attn_factor = sqrtf(1 + logf(r->factor) / logf((float)original));
     snprintf(key, sizeof key, "%s.attention_factor", group);
     if (lr_config_has(c, key)) {

@@ -18,7 +18,9 @@ static const struct {
     { LR_WQ, offsetof(lr_layer, wq) },         { LR_WK, offsetof(lr_layer, wk) },
     { LR_WV, offsetof(lr_layer, wv) },         { LR_WO, offsetof(lr_layer, wo) },
     { LR_W_GATE, offsetof(lr_layer, w_gate) }, { LR_W_UP, offsetof(lr_layer, w_up) },
-    { LR_W_DOWN, offsetof(lr_layer, w_down) },
+    { LR_W_DOWN, offsetof(lr_layer, w_down) }, { LR_WQ_A, offsetof(lr_layer, wq_a) },
+    { LR_WKV_A, offsetof(lr_layer, wkv_a) },   { LR_WK_B, offsetof(lr_layer, wk_b) },
+    { LR_WV_B, offsetof(lr_layer, wv_b) },
 };
 static const struct {
     lr_role role;
@@ -31,6 +33,8 @@ static const struct {
     { LR_ATTN_POST_NORM, offsetof(lr_layer, attn_post_norm) },
     { LR_FFN_POST_NORM, offsetof(lr_layer, ffn_post_norm) },
     { LR_SINKS, offsetof(lr_layer, sinks) },
+    { LR_Q_A_NORM, offsetof(lr_layer, q_a_norm) },
+    { LR_KV_A_NORM, offsetof(lr_layer, kv_a_norm) },
     { LR_Q_NORM, offsetof(lr_layer, q_norm) },
     { LR_K_NORM, offsetof(lr_layer, k_norm) },
     { LR_BQ, offsetof(lr_layer, bq) },

@@ -103,6 +103,7 @@ typedef struct lr_plan_placement {
 typedef struct lr_plan_buffers {
     uint64_t x, y, q, k, v, att, gate, up;    /* float rows of dim, dim, q_dim, kv_dim, kv_dim, q_dim, hidden, hidden */
     uint64_t h;                               /* rows of dim: the feed-forward's input, kept while attention adds to x */
+    uint64_t latent;                          /* rows of lr_latent_width: latent attention's values between matrices */
     uint64_t act;                             /* packed activations, widest needed */
     uint64_t act_hidden;                      /* GPU: packed input of w_down, beside act; CPU: 0, act serves */
     uint64_t cos_sin, partial, logits;        /* cos_sin: n_ropes tables; logits: logit_rows x n_vocab */

@@ -204,7 +204,7 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     uint64_t row = (uint64_t)(in->model->head_dim / kv->block) * (uint64_t)(kv->quant_bytes + kv->scale_bytes);
     uint64_t slots = 0;
     for (int32_t l = 0; l < in->model->n_layers; l++) slots += (uint64_t)s->slots[lr_layer_windowed(in->model, l)];
-    plan->kv_bytes_per_token = 2 * row * (uint64_t)in->model->n_kv_heads * slots / (uint64_t)c->n_ctx;
+    plan->kv_bytes_per_token = (in->model->kv_rank ? 1 : 2) * row * (uint64_t)in->model->n_kv_heads * slots / (uint64_t)c->n_ctx;
     plan->kv_slot_bytes = s->session;
     plan->kv_bytes = s->host.kv;
     plan->activation_bytes = s->activations;

@@ -97,7 +97,7 @@ typedef struct lr_plan_choice {
 
 /* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                        */
 #define LR_PLAN_BUFFERS(X) \
-    X(x) X(y) X(h) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(cos_sin) X(partial) X(logits) X(seqs) \
+    X(x) X(y) X(h) X(latent) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(cos_sin) X(partial) X(logits) X(seqs) \
     X(tokens) X(ids) X(scratch)
 enum {
 #define LR_X(name) LR_BUFFER_##name,

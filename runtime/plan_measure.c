@@ -48,6 +48,7 @@ bool lr_plan_measure_kv(const lr_plan_input *in, const lr_plan_choice *c, lr_pla
         if (!n[i]) continue;
         if (!lr_kv_page_bytes(c->kv, h->n_kv_heads, h->head_dim, s->slots[i], &s->page[i]) || s->page[i] > LR_PLAN_MOST)
             return false;
+        if (h->kv_rank) s->page[i] /= 2; /* V is K */
         s->page_room[i] = product(&ok, lr_plan_aligned(s->page[i]), (uint64_t)in->n_sessions);
         s->session = sum(&ok, s->session, product(&ok, lr_plan_aligned(s->page[i]), (uint64_t)n[i]));
     }
@@ -105,7 +106,9 @@ static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, i
     if (h->parallel && has(kinds, ATTN)) b[LR_BUFFER_h] = product(ok, row, dim);
     if (has(kinds, ATTN)) {
         b[LR_BUFFER_q] = b[LR_BUFFER_att] = product(ok, row, q_dim);
-        b[LR_BUFFER_k] = b[LR_BUFFER_v] = product(ok, row, kv_dim);
+        b[LR_BUFFER_k] = product(ok, row, kv_dim);
+        b[LR_BUFFER_v] = h->kv_rank ? 0 : b[LR_BUFFER_k];
+        b[LR_BUFFER_latent] = h->kv_rank ? product(ok, row, lr_latent_width(h)) : 0;
         b[LR_BUFFER_cos_sin] = product(ok, row, (uint64_t)h->n_rot * (uint64_t)lr_max(1, h->n_ropes));
     }
     if (has(kinds, GATE_UP | DOWN)) b[LR_BUFFER_gate] = product(ok, row, hidden);

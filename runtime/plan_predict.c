@@ -61,7 +61,7 @@ static double seen_by(const pass *p, int windowed) {
 
 static double kv_row_bytes(const pass *p) {
     const lr_format_traits *kv = &lr_formats[p->c->kv];
-    return 2.0 * p->in->model->n_kv_heads * (p->in->model->head_dim / kv->block) * (kv->quant_bytes + kv->scale_bytes);
+    return (p->in->model->kv_rank ? 1.0 : 2.0) * p->in->model->n_kv_heads * (p->in->model->head_dim / kv->block) * (kv->quant_bytes + kv->scale_bytes);
 }
 
 static double q_dim(const lr_hparams *h) { return (double)h->n_heads * h->head_dim; }

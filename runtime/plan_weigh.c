@@ -22,6 +22,8 @@ lr_group lr_plan_group(const lr_hparams *h, lr_role role) {
         [LR_WO] = LR_GROUP_ATTN,            [LR_BQ] = LR_GROUP_ATTN,          [LR_BK] = LR_GROUP_ATTN,
         [LR_BV] = LR_GROUP_ATTN,            [LR_BO] = LR_GROUP_ATTN,          [LR_Q_NORM] = LR_GROUP_ATTN,
         [LR_K_NORM] = LR_GROUP_ATTN,        [LR_SINKS] = LR_GROUP_ATTN,
+        [LR_WQ_A] = LR_GROUP_ATTN,          [LR_Q_A_NORM] = LR_GROUP_ATTN,    [LR_WKV_A] = LR_GROUP_ATTN,
+        [LR_KV_A_NORM] = LR_GROUP_ATTN,     [LR_WK_B] = LR_GROUP_ATTN,        [LR_WV_B] = LR_GROUP_ATTN,
         [LR_FFN_NORM] = LR_GROUP_GATE_UP,   [LR_B_FFN_NORM] = LR_GROUP_GATE_UP,
         [LR_W_GATE] = LR_GROUP_GATE_UP,     [LR_W_UP] = LR_GROUP_GATE_UP,
         [LR_B_GATE] = LR_GROUP_GATE_UP,     [LR_B_UP] = LR_GROUP_GATE_UP,

@@ -124,7 +124,7 @@ static llmrun_status add_hparams(lr_quantize *q, lr_gguf_meta *m) {
     if (family->gguf_adjacent && h->n_rot != h->head_dim)
         return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: GGUF has no word for heads of %s that rotate in part", q->e->checkpoint.dir,
                        b->family->name);
-    if (h->layer_norm || h->parallel || h->n_ropes > 1 || h->rope[0].scaling == LR_ROPE_LONG || h->attn_softcap > 0)
+    if (h->kv_rank || h->layer_norm || h->parallel || h->n_ropes > 1 || h->rope[0].scaling == LR_ROPE_LONG || h->attn_softcap > 0)
         return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: writing %s as GGUF is not supported; give a directory's name",
                        q->e->checkpoint.dir, b->family->name);
     add_text(m, "general.architecture", k.arch);
@@ -132,7 +132,8 @@ static llmrun_status add_hparams(lr_quantize *q, lr_gguf_meta *m) {
     add_text(m, "general.name", lr_path_base(q->e->checkpoint.dir));
     for (size_t i = 0; i < lr_n_hparam_rows; i++) {
         const lr_hparam_row *row = &lr_hparam_rows[i];
-        lr_gguf_add_u32(m, key_of(&k, row->gguf), (uint32_t) * (const int32_t *)((const char *)h + row->offset));
+        int32_t value = *(const int32_t *)((const char *)h + row->offset);
+        if (value) lr_gguf_add_u32(m, key_of(&k, row->gguf), (uint32_t)value);
     }
     lr_gguf_add_u32(m, key_of(&k, "attention.value_length"), (uint32_t)h->head_dim);
     lr_gguf_add_f32(m, key_of(&k, "attention.layer_norm_rms_epsilon"), h->norm_eps);

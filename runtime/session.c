@@ -20,13 +20,14 @@ lr_kv_layer lr_session_kv(const llmrun_session *s, int32_t layer) {
                           .n_slots = p->kv_slots[layer],
                           .n_kv_heads = h->n_kv_heads,
                           .head_dim = h->head_dim,
-                          .format = p->kv };
+                          .format = p->kv,
+                          .v_in_k = h->kv_rank > 0 };
 }
 
 lr_kv_run lr_session_run(const llmrun_session *s, int32_t layer, int32_t head, int which, int32_t written) {
     lr_kv_layer kv = lr_session_kv(s, layer);
     const lr_format_traits *t = &lr_formats[kv.format];
-    size_t rows = (size_t)lr_min(written, kv.n_slots), blocks = (size_t)(kv.head_dim / t->block);
+    size_t rows = kv.v_in_k && which ? 0 : (size_t)lr_min(written, kv.n_slots), blocks = (size_t)(kv.head_dim / t->block);
     lr_kv_run run = { .quants_bytes = rows * blocks * (size_t)t->quant_bytes,
                       .scales_bytes = rows * blocks * (size_t)t->scale_bytes };
     lr_kv_row(&kv, 0, head, which, &run.quants, &run.scales);

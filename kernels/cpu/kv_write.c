@@ -12,7 +12,7 @@ void lr_kv_write_c(const void *args, int64_t i0, int64_t i1, void *scratch) {
         const lr_kv_layer *kv = &seq->kv;
         int32_t slot = (int32_t)((seq->position + (i - seq->row)) % kv->n_slots);
         for (int32_t h = 0; h < kv->n_kv_heads; h++) {
-            for (int which = 0; which < 2; which++) {
+            for (int which = 0; which < (kv->v_in_k ? 1 : 2); which++) {
                 const float *x = which ? a->v + i * a->v_stride : a->k + i * a->k_stride;
                 void *quants, *scales;
                 lr_kv_row(kv, slot, h, which, &quants, &scales);
