@@ -109,6 +109,7 @@ typedef struct llmrun_options {
     const char *plan_json; /* text of an earlier plan (llmrun_plan): replay it exactly, or fail; NULL: make one */
     bool disk;            /* weights beyond ram_bytes may be read from disk for every token; default false */
     const char *chat_template; /* text of a Jinja template instead of the model's own; NULL: the model's */
+    const char *calibrate; /* llmrun_quantize only: a text that shows which columns of the 4-bit formats matter; NULL: none */
 } llmrun_options;
 
 /* A GPU to plan for.  A rate of 0: an assumed one, which the plan states.                                             */
@@ -230,8 +231,9 @@ typedef struct llmrun_quantize_result {
 /* Writes o->model in the format o->quant.  out ends in ".gguf": a GGUF file (f32 f16 bf16 q8_0 q4_k q4_0 iq4_nl; "8bit" is
  * q8_0, "4bit" q4_k); else a directory in the layout of Hugging Face (f32 f16 bf16 nf4; "4bit" is nf4, as bitsandbytes
  * stores it).  Rows that a format's blocks do not divide fall back as in llmrun_plan.  Of the options, model, quant,
- * n_threads and the callbacks count.  What was at out stays whole until the new one is complete and on the disk, then is
- * replaced in one step; a directory only if it holds a model and nothing else.  result may be NULL.
+ * calibrate, n_threads and the callbacks count; with calibrate also those that opening the model at its own precision
+ * needs.  What was at out stays whole until the new one is complete and on the disk, then is replaced in one step; a
+ * directory only if it holds a model and nothing else.  result may be NULL.
  * ARG: out is the model itself, or something else is there; IO: not writable, or too little free.
  * [errors: ARG IO FORMAT UNSUPPORTED NOMEM CANCELLED]   Cost: reads each byte once; some 20 MB of memory.            */
 LLMRUN_API llmrun_status llmrun_quantize(const llmrun_options *o, const char *out, llmrun_quantize_result *result,

@@ -187,8 +187,16 @@ static llmrun_status write_piece(converter *c, const lr_quantize_item *item, con
                            c->err);
 }
 
+/* Importance of the columns of a tensor, NULL: all matter alike.                                                      */
+static const float *weights_of(const lr_quantize *q, const lr_tensor *src) {
+    for (size_t i = 0; i < q->importance.n; i++)
+        if (q->e->binding.sources[i].tensor == src && q->importance.columns[i]) return q->importance.columns[i];
+    return NULL;
+}
+
 static llmrun_status convert(converter *c, const lr_quantize_item *item) {
     const lr_tensor *src = item->src;
+    const float *weights = item->cols % lr_formats[item->format].block == 0 ? weights_of(c->q, src) : NULL;
     lr_report quiet = {.log = c->report->log, .user = c->report->user};
     int64_t rows, cols, step = piece_rows(item);
     view(item, &rows, &cols);
@@ -196,7 +204,8 @@ static llmrun_status convert(converter *c, const lr_quantize_item *item) {
     for (int64_t first = 0; first < rows && !status; first += step) {
         lr_upload_job job = {.name = src->name, .src = src->data + lr_dtype_bytes(src->dtype, (uint64_t)(first * cols)),
                              .dtype = src->dtype, .rows = lr_min(step, rows - first), .cols = cols, .first_row = first,
-                             .format = item->format, .from_file = !c->q->e->checkpoint.files[src->file].heap, .dst = c->planes};
+                             .format = item->format, .from_file = !c->q->e->checkpoint.files[src->file].heap, .dst = c->planes,
+                             .weights = weights, .n_weights = item->cols};
         if (!lr_progress(c->report, "quantize", (double)c->n_done / (double)c->n_values))
             return lr_fail(c->err, LLMRUN_CANCELLED, "quantize: cancelled");
         status = lr_upload(&job, 1, c->threads, &quiet, c->err);
@@ -259,6 +268,12 @@ static llmrun_status check_input(const lr_checkpoint *c, const char *out, bool g
     return LLMRUN_OK;
 }
 
+static llmrun_status calibrate(lr_quantize *q, const llmrun_options *o, llmrun_error *err) {
+    if (lr_formats[q->format].bits != 4)
+        return lr_fail(err, LLMRUN_ARG, "--calibrate: %s has no use for it; it is for q4_k, q4_0, iq4_nl and nf4", o->quant);
+    return lr_importance_measure(&q->importance, q->e, o, err);
+}
+
 static uint64_t total_bytes(const lr_quantize *q) {
     uint64_t sum = 0;
     for (size_t i = 0; i < q->n_tensors; i++) sum += q->tensors[i].bytes;
@@ -305,6 +320,7 @@ llmrun_status llmrun_quantize(const llmrun_options *o, const char *out, llmrun_q
     status = lr_engine_prepare(e, &open, err);
     if (!status && e->checkpoint.config_only)
         status = lr_fail(err, LLMRUN_UNSUPPORTED, "%s: a bare config.json has no weights to write", o->model);
+    if (!status && o->calibrate) status = calibrate(&q, o, err);
     if (!status) status = write_all(&q, o, out, gguf, &bytes, err);
     if (!status && result) {
         uint64_t source = 0;
@@ -317,6 +333,7 @@ llmrun_status llmrun_quantize(const llmrun_options *o, const char *out, llmrun_q
     lr_free(q.tensors);
     lr_free(q.items);
     lr_free(q.ready.text);
+    lr_importance_close(&q.importance);
     lr_engine_free(e);
     return status;
 }

@@ -16,9 +16,16 @@ typedef struct lr_quantize_item {
     size_t ready;        /* src NULL: offset in lr_quantize.ready */
 } lr_quantize_item;
 
+/* What a text showed to matter: of each tensor of a binding, how large what its columns are multiplied with is.        */
+typedef struct lr_importance {
+    float **columns; /* (n) each (cols), mean square, scaled to a mean of 1; NULL: the text did not get there */
+    size_t n;
+} lr_importance;
+
 typedef struct lr_quantize {
     const llmrun_engine *e; /* prepared, not loaded */
     lr_format format;
+    lr_importance importance; /* of e's binding; all NULL: none */
     lr_out_tensor *tensors; /* (n_tensors) of the file */
     lr_quantize_item *items; /* (n_items) */
     size_t n_tensors, n_items, cap_tensors, cap_items;
@@ -35,6 +42,11 @@ llmrun_status lr_quantize_check_source(const lr_quantize *q, size_t i, bool valu
 llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item);
 /* Appends a vector whose bytes are at hand.                                                                           */
 llmrun_status lr_quantize_add_ready(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t n, const void *bytes);
+
+/* quantize_calibrate.c: runs the text o->calibrate through o->model, at the file's precision, on the CPU.  e: prepared
+ * with the same model.  Memory: the model's own and a window's.  [errors: as llmrun_engine_open, and UNSUPPORTED CANCELLED] */
+llmrun_status lr_importance_measure(lr_importance *m, const llmrun_engine *e, const llmrun_options *o, llmrun_error *err);
+void lr_importance_close(lr_importance *m);
 
 /* quantize_gguf.c: tensors and metadata of a GGUF file.                              [errors: NOMEM FORMAT UNSUPPORTED] */
 llmrun_status lr_quantize_list_gguf(lr_quantize *q, lr_gguf_meta *meta);

@@ -106,6 +106,17 @@ static void convert_packed(lr_upload_job *j, int64_t item, float *x) {
 }
 _Static_assert(LR_PACKED_TILE_ROWS * LR_PACKED_TILE_COLS * sizeof(float) <= LR_UPLOAD_SCRATCH_BYTES, "a tile fits the scratch");
 
+/* From value at of the job on: run by run of columns, whose weights lie one after another.                             */
+static void encode_weighted(const lr_upload_job *j, char *quants, char *scales, const float *x, int64_t at, int64_t n) {
+    const lr_format_traits *t = &lr_formats[j->format];
+    for (int64_t i = 0, run; i < n; i += run) {
+        int64_t column = (j->first_row * j->cols + at + i) % j->n_weights, block = i / t->block;
+        run = lr_min(n - i, j->n_weights - column);
+        void *q = quants + block * t->quant_bytes, *s = t->scale_bytes ? scales + block * t->scale_bytes : NULL;
+        if (!lr_encode_weighted(j->format, q, s, x + i, j->weights + column, run)) t->encode(q, s, x + i, run);
+    }
+}
+
 static void convert_item(lr_upload_job *j, int64_t item, float *x) {
     const lr_format_traits *t = &lr_formats[j->format];
     lr_matrix m = lr_matrix_at(j->format, j->rows, j->cols, j->dst);
@@ -120,8 +131,12 @@ static void convert_item(lr_upload_job *j, int64_t item, float *x) {
         uint32_t bits = read_values(j, x, at, n) ? look_at(j, x, at, n) : 0;
         abs_max = bits > abs_max ? bits : abs_max;
         if (bits >= INF_BITS) break;
-        t->encode((char *)m.quants + block * t->quant_bytes, m.scales ? (char *)m.scales + block * t->scale_bytes : NULL,
-                  x, n);
+        char *quants = (char *)m.quants + block * t->quant_bytes;
+        char *scales = m.scales ? (char *)m.scales + block * t->scale_bytes : NULL;
+        if (j->weights)
+            encode_weighted(j, quants, scales, x, at, n);
+        else
+            t->encode(quants, scales, x, n);
     }
     note_abs_max(j, abs_max);
     if (end == job_values(j)) zero_padding(j);

@@ -19,6 +19,8 @@ typedef struct lr_upload_job {
     lr_format format;    /* in: wanted.  out: what dst holds (see or_bf16) */
     bool from_file;      /* src is in a file's mapping: its pages are let go once they are converted */
     bool or_bf16;        /* f16 wanted: when a value is out of f16's range, the tensor becomes bf16 (same size) */
+    const float *weights; /* (n_weights) how much each column matters, or NULL; value i of the tensor is of column i % n_weights */
+    int64_t n_weights;   /* a multiple of the format's block */
     void *dst;           /* lr_format_measure bytes, LR_ALIGN-aligned; padding between the planes is zeroed */
     float abs_max;       /* out: the largest magnitude */
 

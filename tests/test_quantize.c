@@ -37,9 +37,14 @@ static llmrun_options options_for(const char *model, const char *quant) {
     return o;
 }
 
-static llmrun_status quantize(const char *model, const char *quant, const char *out) {
+static llmrun_status calibrated(const char *model, const char *quant, const char *text, const char *out) {
     llmrun_options o = options_for(model, quant);
+    o.calibrate = text;
     return llmrun_quantize(&o, out, NULL, &err);
+}
+
+static llmrun_status quantize(const char *model, const char *quant, const char *out) {
+    return calibrated(model, quant, NULL, out);
 }
 
 static void expect_no_temporary(void) {
@@ -241,6 +246,34 @@ static void refusals(void **state) {
     expect_no_temporary();
 }
 
+/* ---- a text shows what matters ---- */
+
+static const char tale[] = "There was once a king who had a daughter so beautiful that the sun himself wondered each time he "
+                           "shone on her face. Near the castle lay a great dark forest, and in it, under an old lime tree, a well.";
+
+static void calibration(void **state) {
+    (void)state;
+    static float plain[N_TOKENS * MAX_VOCAB], known[N_TOKENS * MAX_VOCAB], want[N_TOKENS * MAX_VOCAB];
+    const char *a = path_in(work, "a.gguf"), *b = path_in(work, "b.gguf");
+    double far[2] = { 0 };
+    EXPECT_OK(quantize(DEMO, "q4_k", a));
+    EXPECT_OK(calibrated(DEMO, "q4_k", tale, b));
+    int n = run_model(DEMO, "f32", want);
+    assert_int_equal(run_model(a, "auto", plain), n);
+    assert_int_equal(run_model(b, "auto", known), n);
+    for (int i = 0; i < n; i++) {
+        far[0] += pow((double)plain[i] - (double)want[i], 2);
+        far[1] += pow((double)known[i] - (double)want[i], 2);
+    }
+    if (far[1] == 0 || far[1] == far[0] || far[1] > 2 * far[0]) fail_msg("squared error %g, calibrated %g", far[0], far[1]);
+    EXPECT_OK(calibrated(DEMO, "nf4", tale, path_in(work, "n")));
+    assert_int_equal(run_model(path_in(work, "n"), "auto", known), n);
+    EXPECT_FAIL(calibrated(DEMO, "q8_0", tale, a), LLMRUN_ARG, "q8_0 has no use for it");
+    EXPECT_FAIL(calibrated(DEMO, "q4_k", "", a), LLMRUN_ARG, "the text is empty");
+    EXPECT_FAIL(calibrated(MODELS "qwen3", "q4_0", tale, a), LLMRUN_UNSUPPORTED, "no tokenizer");
+    expect_no_temporary();
+}
+
 static bool stop(void *user, const char *stage, double done) {
     (void)user;
     return strcmp(stage, "quantize") != 0 || done < 0.3;
@@ -324,15 +357,17 @@ static void *metered(void *user, void *old, size_t size) {
 static void every_allocation_fails(void **state) {
     (void)state;
     static const struct { const char *model, *quant, *out; } runs[] = {
-        {MODELS "llama-rope3", "q8_0", "x.gguf"}, {MODELS "qwen3", "nf4", "x"}, {DEMO, "q8_0", "y.gguf"}};
+        {MODELS "llama-rope3", "q8_0", "x.gguf"}, {MODELS "qwen3", "nf4", "x"}, {DEMO, "q8_0", "y.gguf"},
+        {DEMO, "q4_0", "z.gguf"}};
     for (size_t i = 0; i < sizeof runs / sizeof *runs; i++) {
         bool failed = true;
         bool large = !strcmp(runs[i].model, DEMO); /* its vocabulary allocates many times in one loop */
-        for (long at = 1; failed; at += large ? 1 + at / 16 : 1) {
+        for (long at = 1; failed; at += large ? 1 + at / 8 : 1) {
             meter m = {.fail_at = at};
             llmrun_set_allocator(metered, &m);
             err = (llmrun_error){0};
-            llmrun_status status = quantize(runs[i].model, runs[i].quant, path_in(work, runs[i].out));
+            const char *text = strcmp(runs[i].quant, "q4_0") ? NULL : "There was once a king.";
+            llmrun_status status = calibrated(runs[i].model, runs[i].quant, text, path_in(work, runs[i].out));
             llmrun_set_allocator(NULL, NULL);
             if (status && status != LLMRUN_NOMEM) fail_msg("%s: allocation %ld: %s", runs[i].model, at, err.message);
             if (m.held) fail_msg("%s: allocation %ld: %ld blocks leak", runs[i].model, at, m.held);
@@ -346,7 +381,7 @@ static void every_allocation_fails(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_work, remove_work)
     const struct CMUnitTest tests[] = {
-        TEST(golden_models), TEST(demo_model), TEST(gguf_to_gguf), TEST(nf4_directories), TEST(refusals),
+        TEST(golden_models), TEST(demo_model), TEST(gguf_to_gguf), TEST(nf4_directories), TEST(refusals), TEST(calibration),
         TEST(old_output_survives), TEST(stale_files), TEST(every_allocation_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,11 @@ int cli_fail_error(const llmrun_error *err); /* the library's sentence and its e
 
 /* ---- options ---- */
 
+enum { MOST_LISTED = 16 };
+typedef struct cli_list { /* "512,1024" */
+    int32_t n, at[MOST_LISTED];
+} cli_list;
+
 typedef struct cli_options {
     llmrun_options engine;
     llmrun_sampling sampling;
@@ -32,12 +37,13 @@ typedef struct cli_options {
     const char *plan_file;
     llmrun_card cards[LLMRUN_MAX_GPUS]; /* engine.cards */
     const char *logits;
-    const char *out; /* quantize */
+    const char *out, *calibrate; /* quantize */
     const char *modes, *reference, *text, *html; /* compare */
     uint64_t keep_bytes;
     int32_t window;
     bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose;
-    int32_t bench_prompt, bench_generate, bench_repeat;
+    cli_list bench_prompt, bench_generate, bench_depth, bench_threads;
+    int32_t bench_repeat;
 } cli_options;
 
 enum { CMD_RUN = 1, CMD_PLAN = 2, CMD_INFO = 4, CMD_TOKENIZE = 8, CMD_BENCH = 16, CMD_DEVICES = 32, CMD_COMPARE = 64,
@@ -70,6 +76,8 @@ const char *parse_real(const char *text, double lo, double hi, double *out);
 const char *parse_size(const char *text, uint64_t *out);
 /* "8G" or "8G,24G": at most LLMRUN_MAX_GPUS sizes.                                                                    */
 const char *parse_sizes(const char *text, uint64_t out[LLMRUN_MAX_GPUS], int32_t *n);
+/* "1,2,8": at most MOST_LISTED integers.                                                                               */
+const char *parse_integers(const char *text, int64_t lo, int64_t hi, cli_list *out);
 /* "24G", "24G:936:71" (GB/s, TFLOP/s), "24G:936:71:25" (link GB/s); with commas for several, "2x24G" for equal ones.   */
 const char *parse_cards(const char *text, llmrun_card out[LLMRUN_MAX_GPUS], int32_t *n);
 /* Edits (insert, delete, change, swap) between two words.                                                             */
@@ -117,6 +125,7 @@ bool text_add(cli_text *t, const char *bytes, size_t n); /* false: out of memory
 void text_close(cli_text *t);
 /* Reads the rest of a file.  0, or an exit code after a sentence.                                                     */
 int text_read(cli_text *t, FILE *from, const char *name);
+int cli_read_file(const char *path, cli_text *text); /* the same of a file by name */
 /* The prompt of -p, -f and stdin; *given is false if there is none.                                                   */
 int cli_prompt(const cli_options *o, cli_text *t, bool *given);
 

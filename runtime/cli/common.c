@@ -125,13 +125,18 @@ int cli_device_options(cli_options *o) {
     return 0;
 }
 
+int cli_read_file(const char *path, cli_text *text) {
+    FILE *f = fopen(path, "rb");
+    if (!f) return cli_fail(EXIT_IO, "%s: %s", path, strerror(errno));
+    int code = text_add(text, "", 0) ? text_read(text, f, path) : cli_fail(EXIT_FIT, "%s: out of host memory", path);
+    fclose(f);
+    return code;
+}
+
 /* The text of --plan, kept until the program ends.                                                                    */
 static int read_plan(cli_options *o) {
     cli_text text = { 0 };
-    FILE *f = fopen(o->plan_file, "rb");
-    if (!f) return cli_fail(EXIT_IO, "%s: %s", o->plan_file, strerror(errno));
-    int code = text_read(&text, f, o->plan_file);
-    fclose(f);
+    int code = cli_read_file(o->plan_file, &text);
     o->engine.plan_json = text.bytes ? text.bytes : "";
     return code;
 }
@@ -146,19 +151,11 @@ int cli_prepare(cli_options *o) {
     return 0;
 }
 
-static int read_template(const char *path, cli_text *text) {
-    FILE *f = fopen(path, "rb");
-    if (!f) return cli_fail(EXIT_IO, "%s: %s", path, strerror(errno));
-    int code = text_add(text, "", 0) ? text_read(text, f, path) : cli_fail(EXIT_FIT, "%s: out of host memory", path);
-    fclose(f);
-    return code;
-}
-
 int cli_open(cli_options *o, llmrun_engine **out) {
     llmrun_error err = { 0 };
     cli_text template = { 0 };
     int code = cli_prepare(o);
-    if (!code && o->chat_template) code = read_template(o->chat_template, &template);
+    if (!code && o->chat_template) code = cli_read_file(o->chat_template, &template);
     if (code) return code;
     o->engine.chat_template = template.bytes;
     interrupt_arm(NULL);

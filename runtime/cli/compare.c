@@ -75,10 +75,7 @@ static int read_text(work *w, cli_text *text) {
             return cli_fail(EXIT_USAGE, "no text: give --text FILE (the bundled one is not here)");
         name = path;
     }
-    FILE *f = fopen(name, "rb");
-    if (!f) return cli_fail(EXIT_IO, "%s: %s", name, strerror(errno));
-    int code = text_add(text, "", 0) ? text_read(text, f, name) : cli_fail(EXIT_FIT, "%s: out of host memory", name);
-    fclose(f);
+    int code = cli_read_file(name, text);
     w->state.report.text_bytes = text->n;
     return code;
 }
@@ -228,7 +225,7 @@ static void describe_weights(const llmrun_engine *e, const llmrun_model_info *in
         list_add(row->fell_back, sizeof row->fell_back, item);
     }
     row->bits_per_weight = info->n_params ? 8 * (double)row->weight_bytes / (double)info->n_params : 0;
-    snprintf(row->quant, sizeof row->quant, "%s", info->quant);
+    if (!row->file[0]) snprintf(row->quant, sizeof row->quant, "%s", info->quant);
     snprintf(row->kv, sizeof row->kv, "%s", info->kv);
 }
 
@@ -295,6 +292,12 @@ static int measure(work *w, llmrun_engine *e, compare_row *row, const cli_text *
     return code;
 }
 
+static void set_mode(llmrun_options *o, const compare_row *row) {
+    o->quant = row->file[0] ? "auto" : row->quant;
+    o->kv = row->kv;
+    if (row->file[0]) o->model = row->file;
+}
+
 /* True if the mode is at fault, not the command or the file: then its row says why, and the others go on.              */
 static bool is_of_the_mode(llmrun_status status) {
     return status == LLMRUN_NOMEM || status == LLMRUN_VRAM || status == LLMRUN_UNSUPPORTED;
@@ -310,8 +313,7 @@ static int run_row(work *w, compare_row *row, const cli_text *text) {
     llmrun_options o = w->options->engine;
     llmrun_engine *e = NULL;
     llmrun_error err = { 0 };
-    o.quant = row->quant;
-    o.kv = row->kv;
+    set_mode(&o, row);
     o.n_ctx = text ? w->options->window ? w->options->window : WINDOW : w->state.report.window;
     compare_row asked = *row;
     row->layer_errors[0] = -1;
@@ -325,8 +327,16 @@ static int run_row(work *w, compare_row *row, const cli_text *text) {
         if (text || !is_of_the_mode(err.status)) code = cli_fail_error(&err);
         else fail_row(row, &err);
     } else {
+        llmrun_model_info info = { .struct_size = sizeof info };
         row->load_seconds = seconds() - start;
-        code = measure(w, e, row, text, before);
+        llmrun_engine_info(e, &info);
+        if (!text && info.n_vocab != w->state.report.n_vocab) {
+            row->failed = true;
+            snprintf(row->failure, sizeof row->failure, "another model: it has %d tokens, the reference %d", info.n_vocab,
+                     w->state.report.n_vocab);
+        } else {
+            code = measure(w, e, row, text, before);
+        }
     }
     llmrun_engine_close(e);
     if (code) {
@@ -350,22 +360,31 @@ static bool next_item(const char **list, char *item, size_t size) {
     return true;
 }
 
+/* A mode is a word of --quant, or a file: then its name, of letters that every report can hold, is what the row is called. */
+static void name_row(compare_row *row, const char *mode) {
+    const char *slash = strrchr(mode, '/'), *name = slash && slash[1] ? slash + 1 : mode;
+    bool is_file = slash || strchr(mode, '.');
+    if (is_file) snprintf(row->file, sizeof row->file, "%s", mode);
+    snprintf(row->quant, sizeof row->quant, "%.*s", (int)sizeof row->quant - 1, is_file ? name : mode);
+    for (char *c = row->quant; *c && is_file; c++)
+        if (strchr("<>&\"'\\", *c) || (unsigned char)*c < ' ' || (unsigned char)*c > '~') *c = '_';
+}
+
 /* Rows: every mode with every kind of KV cache.  Each is planned, so that a wrong word ends the command at once.       */
 static int list_rows(work *w) {
     const char *modes = w->options->modes ? w->options->modes : "f16,q8_0,q4_k,iq4_nl,nf4";
     const char *kvs = strcmp(w->options->engine.kv, "auto") == 0 ? "f16" : w->options->engine.kv;
     compare_report *r = &w->state.report;
-    char quant[sizeof r->rows[0].quant], kv[sizeof r->rows[0].kv];
+    char mode[sizeof r->rows[0].file], kv[sizeof r->rows[0].kv];
     while (next_item(&kvs, kv, sizeof kv))
-        for (const char *rest = modes; next_item(&rest, quant, sizeof quant);) {
+        for (const char *rest = modes; next_item(&rest, mode, sizeof mode);) {
             if (r->n_rows == MOST_COMPARE_ROWS) return cli_fail(EXIT_USAGE, "compare: more than %d modes", MOST_COMPARE_ROWS);
             compare_row *row = &r->rows[r->n_rows++];
-            memcpy(row->quant, quant, sizeof quant);
+            name_row(row, mode);
             memcpy(row->kv, kv, sizeof kv);
             llmrun_options o = w->options->engine;
             llmrun_error err = { 0 };
-            o.quant = quant;
-            o.kv = kv;
+            set_mode(&o, row);
             o.n_ctx = w->options->window ? w->options->window : WINDOW;
             if (llmrun_plan(&o, NULL, NULL, &err) != LLMRUN_OK && !is_of_the_mode(err.status)) return cli_fail_error(&err);
         }
@@ -401,6 +420,17 @@ static int write_html(const compare_report *r, const char *path) {
 
 static uint64_t hash_text(uint64_t h, const char *text) { return compare_hash(h, text ? text : "", text ? strlen(text) + 1 : 1); }
 
+/* A file counts by its content's hash.                                                                                */
+static uint64_t hash_row(uint64_t h, const compare_row *row) {
+    llmrun_options o;
+    uint64_t file = 0;
+    llmrun_options_default(&o);
+    o.model = row->file;
+    if (row->file[0]) llmrun_model_hash(&o, &file, NULL);
+    h = hash_text(hash_text(hash_text(h, row->file), row->quant), row->kv);
+    return compare_hash(h, &file, sizeof file);
+}
+
 /* All that the figures depend on.                                                                                     */
 static uint64_t work_key(const work *w, const cli_text *text, uint64_t model) {
     const cli_options *o = w->options;
@@ -413,7 +443,7 @@ static uint64_t work_key(const work *w, const cli_text *text, uint64_t model) {
                                   e->sim_gpus, e->prefer };
     uint64_t h = compare_hash(COMPARE_HASH_START, numbers, sizeof numbers);
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) h = hash_text(h, words[i]);
-    for (int32_t i = 0; i < r->n_rows; i++) h = hash_text(hash_text(h, r->rows[i].quant), r->rows[i].kv);
+    for (int32_t i = 0; i < r->n_rows; i++) h = hash_row(h, &r->rows[i]);
     h = compare_hash(h, e->vram_bytes, (size_t)e->n_vram * sizeof e->vram_bytes[0]);
     return compare_hash(h, text->bytes, text->n);
 }

@@ -10,7 +10,8 @@ enum { MOST_COMPARE_ROWS = 64, MOST_COMPARE_LAYERS = 256 };
 
 /* One way to run the model, and what was measured with it.                                                            */
 typedef struct compare_row {
-    char quant[24], kv[8];      /* as asked for; after the run what it was */
+    char quant[24], kv[8];      /* as asked for; after the run what it was; of a file its name */
+    char file[512];             /* another file of the same model that is run as it is; "": the model in the format quant */
     bool failed;
     char failure[512];          /* why there are no figures */
     double bits_per_weight;

@@ -175,8 +175,8 @@ static const char style[] =
     "white-space:nowrap}\n"
     "th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--line)}th:first-child,td:first-child{"
     "text-align:left;position:sticky;left:0;background:var(--page)}td.why{text-align:left}\n"
-    "h2{font-size:1.1em;margin:1.4em 0 0}.layers{width:100%;max-width:760px}.layers .strip{width:55%;min-width:130px;"
-    "padding:4px 0}.layers svg{max-width:none;height:20px}\n"
+    "h2{font-size:1.1em;margin:1.4em 0 0}.layers{width:100%;max-width:760px}.layers .strip{width:55%;min-width:100px;"
+    "padding:4px 0}.layers th,.layers td{padding:4px 6px}.layers svg{max-width:none;height:20px}\n"
     ".ends{display:flex;justify-content:space-between;font-weight:400}.layers rect,.scale rect{fill:var(--dot)}"
     ".scale{max-width:420px}\n";
 

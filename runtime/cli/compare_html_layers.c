@@ -58,7 +58,7 @@ static void print_scale(const scale *s, FILE *to) {
     for (int i = 0; i < STEPS; i++)
         fprintf(to, "<rect x=\"%d\" width=\"1\" height=\"1\" opacity=\"%.3f\"/>", i, 0.08 + 0.92 * i / (STEPS - 1));
     fprintf(to, "</svg><div class=\"ends\"><span>1e%.0f</span><span>relative error (log)</span><span>1e%.0f</span></div></div>\n",
-            s->low, s->high);
+            s->low + 0.0, s->high + 0.0); /* no -0 */
 }
 
 void compare_print_layers(const compare_report *r, FILE *to) {

@@ -16,14 +16,14 @@ static const char *rate_text(char buf[16], double v) {
     return buf;
 }
 
-static void print_row(const compare_row *row, const char *name, bool gpus, bool reference, FILE *to) {
+static void print_row(const compare_row *row, const char *name, int width, bool gpus, bool reference, FILE *to) {
     char a[32], b[32], c[32], p[16], d[16], k[4][16];
     if (row->failed) {
-        fprintf(to, "%-11s %-5s %s\n", name, row->kv, row->failure);
+        fprintf(to, "%-*s %-5s %s\n", width, name, row->kv, row->failure);
         return;
     }
     const figures *f = &row->figures;
-    fprintf(to, "%-11s %-5s %6.2f %9s %9s %9s ", name, row->kv, row->bits_per_weight, size_text(a, row->weight_bytes),
+    fprintf(to, "%-*s %-5s %6.2f %9s %9s %9s ", width, name, row->kv, row->bits_per_weight, size_text(a, row->weight_bytes),
             size_text(b, gpus ? row->gpu_planned : row->host_planned),
             gpus || row->host_peak ? size_text(c, gpus ? row->gpu_peak : row->host_peak) : "?");
     fprintf(to, "%7.2f %8s %8s %9.3f ± %-7.3f", row->load_seconds, rate_text(p, row->prefill), rate_text(d, row->decode),
@@ -42,12 +42,15 @@ void compare_print_table(const compare_report *r, FILE *to) {
             (double)r->n_params * 1e-6, r->text, r->n_tokens, r->text_tokens, r->n_windows, r->window, r->n_scored);
     fprintf(to, "KL is KL(reference || mode) in nats a token.  Logits kept of the reference: %s.  %d threads, %s%s.\n\n",
             size_text(kept, r->kept_bytes), r->n_threads, r->isa, gpus ? "; memory is that of the GPUs" : "");
-    fprintf(to, "%-11s %-5s %6s %9s %9s %9s %7s %8s %8s %-19s %-18s %8s %8s %8s %8s %8s\n", "mode", "KV", "bits/w", "weights",
+    int width = 11;
+    for (int32_t i = 0; i < r->n_rows; i++)
+        if ((int)strlen(r->rows[i].quant) > width) width = (int)strlen(r->rows[i].quant);
+    fprintf(to, "%-*s %-5s %6s %9s %9s %9s %7s %8s %8s %-19s %-18s %8s %8s %8s %8s %8s\n", width, "mode", "KV", "bits/w", "weights",
             "planned", "peak", "load s", "prefill", "decode", "  perplexity", "  mean KL", "median", "99 %", "max", "same top",
             "RMS dp");
     snprintf(name, sizeof name, "ref %s", r->reference.quant);
-    print_row(&r->reference, name, gpus, true, to);
-    for (int32_t i = 0; i < r->n_rows; i++) print_row(&r->rows[i], r->rows[i].quant, gpus, false, to);
+    print_row(&r->reference, name, width, gpus, true, to);
+    for (int32_t i = 0; i < r->n_rows; i++) print_row(&r->rows[i], r->rows[i].quant, width, gpus, false, to);
     for (int32_t i = 0; i < r->n_rows; i++)
         if (r->rows[i].n_fell_back)
             fprintf(to, "%s%s: %d tensors fell back, as their rows do not divide into its blocks: %s\n", i ? "" : "\n",
@@ -82,6 +85,7 @@ static void print_layers_json(const compare_row *row, int32_t n_layers, FILE *to
 static void print_row_json(const compare_row *row, bool reference, int32_t n_layers, FILE *to) {
     const figures *f = &row->figures;
     fprintf(to, "{\"quant\": \"%s\", \"kv\": \"%s\"", row->quant, row->kv);
+    if (row->file[0]) text_field(to, "file", row->file);
     if (row->failed) {
         text_field(to, "error", row->failure);
         fputc('}', to);

@@ -126,6 +126,7 @@ static bool make_room(compare_state *s, const state_header *h, uint64_t file_byt
 
 /* Text that came from a file ends.                                                                                    */
 static void end_texts(compare_row *row) {
+    row->file[sizeof row->file - 1] = 0;
     row->quant[sizeof row->quant - 1] = row->kv[sizeof row->kv - 1] = 0;
     row->failure[sizeof row->failure - 1] = row->formats[sizeof row->formats - 1] = 0;
     row->fell_back[sizeof row->fell_back - 1] = 0;

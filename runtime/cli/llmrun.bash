@@ -10,7 +10,7 @@ _llmrun() {
     --device) COMPREPLY=($(compgen -W "auto cpu cuda sim" -- "$word")) ;;
     --prefer) COMPREPLY=($(compgen -W "auto speed quality" -- "$word")) ;;
     --cpu-isa) COMPREPLY=($(compgen -W "auto c avx2 avx512" -- "$word")) ;;
-    -m|--model|-o|--out|-f|--file|--logits|--plan|--chat-template|--text|--html) COMPREPLY=($(compgen -f -- "$word")) ;;
+    -m|--model|-o|--out|-f|--file|--logits|--plan|--chat-template|--text|--html|--calibrate) COMPREPLY=($(compgen -f -- "$word")) ;;
     *)
         local words=$("${COMP_WORDS[0]}" help ${command:-run} 2>/dev/null | grep -oE -- '--[a-z][a-z-]*')
         [ "$COMP_CWORD" -eq 1 ] && words="run plan info tokenize bench compare quantize devices help $words"

@@ -10,6 +10,7 @@ typedef enum option_type {
     OPT_ON,     /* bool = true */
     OPT_OFF,    /* bool = false */
     OPT_INT,    /* int32_t in [lo, hi]; "auto" is 0 where lo > 0 */
+    OPT_INTS,   /* cli_list of such */
     OPT_REAL,   /* float in [lo, hi] */
     OPT_SEED,   /* uint64_t; -1 leaves it random */
     OPT_SIZE,   /* uint64_t bytes */
@@ -58,6 +59,8 @@ static const option options[] = {
       "format to write: f16 bf16 f32; as GGUF also q8_0 (8bit) q4_k (4bit) q4_0 iq4_nl; as a directory also nf4 (4bit)" },
     { "-o --out --output --outfile", OPT_TEXT, "OUT", AT(out), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
       "NAME.gguf, or a directory; what is there stays whole until the new one is complete" },
+    { "--calibrate", OPT_TEXT, "FILE", AT(calibrate), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
+      "a text that shows which weights matter: 4-bit formats keep those closer (runs the model over it once)" },
     { "--kv", OPT_TEXT, "T", AT(engine.kv), 0, 0, CMD_ONE_MODE, MODEL_GROUP, "KV cache: auto f32 f16 q8_0" },
     { "--prefer", OPT_TEXT, "auto|speed|quality", AT(engine.prefer), 0, 0, CMD_ONE_MODE, MODEL_GROUP, "what auto gives up last" },
     { "--no-mmap", OPT_OFF, NULL, AT(engine.use_mmap), 0, 0, CMD_MODEL, MODEL_GROUP,
@@ -104,15 +107,17 @@ static const option options[] = {
     { "-s --seed", OPT_SEED, "N", AT(sampling.seed), 0, 0, CMD_RUN, SAMPLE_GROUP,
       "the same seed gives the same text (-1: random, the default)" },
 
-    { "-p --n-prompt", OPT_INT, "N", AT(bench_prompt), 0, 1 << 20, CMD_BENCH, TEXT_GROUP,
-      "tokens of the prefill test (default 512, 0: skip)" },
-    { "-n --n-gen", OPT_INT, "N", AT(bench_generate), 0, 1 << 20, CMD_BENCH, TEXT_GROUP,
-      "tokens of the decode test (default 128, 0: skip)" },
+    { "-p --n-prompt", OPT_INTS, "N[,N..]", AT(bench_prompt), 0, 1 << 20, CMD_BENCH, TEXT_GROUP,
+      "tokens of the prefill tests (default 512, 0: skip)" },
+    { "-n --n-gen", OPT_INTS, "N[,N..]", AT(bench_generate), 0, 1 << 20, CMD_BENCH, TEXT_GROUP,
+      "tokens of the decode tests (default 128, 0: skip)" },
+    { "-d --depth --n-depth", OPT_INTS, "N[,N..]", AT(bench_depth), 0, 1 << 20, CMD_BENCH, TEXT_GROUP,
+      "tokens that are in the context before each test (default 0)" },
     { "-r --repeat --repetitions", OPT_INT, "N", AT(bench_repeat), 1, 1000, CMD_BENCH, TEXT_GROUP,
       "repetitions of each test (default 5)" },
 
     { "--modes", OPT_TEXT, "Q[,Q..]", AT(modes), 0, 0, CMD_COMPARE, TEXT_GROUP,
-      "weights to compare, words of --quant (default f16,q8_0,q4_k,iq4_nl,nf4)" },
+      "weights to compare: words of --quant, or other files of the same model (default f16,q8_0,q4_k,iq4_nl,nf4)" },
     { "--kv", OPT_TEXT, "T[,T..]", AT(engine.kv), 0, 0, CMD_COMPARE, TEXT_GROUP,
       "KV caches to compare, with each of the modes (default f16)" },
     { "--reference", OPT_TEXT, "Q", AT(reference), 0, 0, CMD_COMPARE, TEXT_GROUP,
@@ -127,8 +132,10 @@ static const option options[] = {
       "memory for logits of the reference, two bytes each (default 512M); more text is left out" },
     { "--html", OPT_TEXT, "FILE", AT(html), 0, 0, CMD_COMPARE, TEXT_GROUP, "write a page with table and plots too" },
 
-    { "-t --threads", OPT_INT, "N", AT(engine.n_threads), 1, 1024, CMD_MODEL | CMD_QUANTIZE, MACHINE_GROUP,
-      "threads (auto: the processors this process may use)" },
+    { "-t --threads", OPT_INT, "N", AT(engine.n_threads), 1, 1024, (CMD_MODEL & ~CMD_BENCH) | CMD_QUANTIZE,
+      MACHINE_GROUP, "threads (auto: the processors this process may use)" },
+    { "-t --threads", OPT_INTS, "N[,N..]", AT(bench_threads), 1, 1024, CMD_BENCH, MACHINE_GROUP,
+      "threads; every test with each count (auto: the processors this process may use)" },
     { "-b --batch --batch-size --ubatch-size", OPT_INT, "N", AT(engine.n_batch), 1, 1 << 20, CMD_MODEL, MACHINE_GROUP,
       "largest prefill chunk in tokens (auto: from the plan)" },
     { "--device", OPT_TEXT, "auto|cpu|cuda|sim", AT(engine.device), 0, 0, CMD_MODEL | CMD_DEVICES, MACHINE_GROUP,
@@ -161,6 +168,7 @@ static const struct { const char *names, *hint; } foreign[] = {
       "not in this version" },
     { "--jinja --no-jinja", "the model's chat template is always rendered; --raw leaves it out" },
     { "--host --port", "serve is not in this version" },
+    { "--imatrix", "use --calibrate with a text; the matrix is made from it on the way" },
     { "--list-devices", "use llmrun devices" },
 };
 enum { N_FOREIGN = sizeof foreign / sizeof foreign[0] };
@@ -249,6 +257,12 @@ static const char *store(cli_options *o, const option *row, const char *value) {
             *(int32_t *)field = (int32_t)i;
         }
         break;
+    case OPT_INTS:
+        if (row->lo == 1 && strcmp(value, "auto") == 0)
+            *(cli_list *)field = (cli_list){ .n = 1 };
+        else
+            wrong = parse_integers(value, (int64_t)row->lo, (int64_t)row->hi, field);
+        break;
     case OPT_REAL:
         if (!(wrong = parse_real(value, row->lo, row->hi, &d))) *(float *)field = (float)d;
         break;
@@ -284,7 +298,7 @@ static int set(cli_options *o, const option *row, const char *value) {
     long_name(row, name);
     if (row->metavar && strchr(row->metavar, '|'))
         return cli_fail(EXIT_USAGE, "%s \"%.60s\": expected %s", name, value, row->metavar);
-    if (row->type == OPT_INT || row->type == OPT_REAL)
+    if (row->type == OPT_INT || row->type == OPT_INTS || row->type == OPT_REAL)
         if (strncmp(wrong, "too", 3) == 0)
             return cli_fail(EXIT_USAGE, "%s \"%.60s\": %s; expected %.10g .. %.10g", name, value, wrong, row->lo, row->hi);
     return cli_fail(EXIT_USAGE, "%s \"%.60s\": %s", name, value, wrong);
@@ -298,8 +312,9 @@ void cli_options_default(cli_options *o) {
     llmrun_sampling_default(&o->sampling);
     o->max_tokens = -1;
     o->keep_bytes = (uint64_t)512 << 20;
-    o->bench_prompt = 512;
-    o->bench_generate = 128;
+    o->bench_prompt = (cli_list){ 1, { 512 } };
+    o->bench_generate = (cli_list){ 1, { 128 } };
+    o->bench_depth = o->bench_threads = (cli_list){ 1, { 0 } };
     o->bench_repeat = 5;
 }
 

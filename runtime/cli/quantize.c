@@ -30,8 +30,14 @@ int quantize_main(cli_options *o) {
     if (!o->out) return cli_fail(EXIT_USAGE, "quantize: give the output with -o (NAME.gguf, or a directory)");
     int code = cli_prepare(o);
     if (code) return code;
+    cli_text text = { 0 };
+    if (o->calibrate) code = cli_read_file(o->calibrate, &text);
+    if (code) return code;
+    o->engine.calibrate = text.bytes;
     interrupt_arm(NULL);
-    if (llmrun_quantize(&o->engine, o->out, &result, &err) != LLMRUN_OK) return cli_fail_error(&err);
+    llmrun_status status = llmrun_quantize(&o->engine, o->out, &result, &err);
+    text_close(&text);
+    if (status != LLMRUN_OK) return cli_fail_error(&err);
     if (o->json)
         print_json_result(o, &result);
     else if (!o->quiet)

@@ -18,6 +18,21 @@ const char *parse_integer(const char *text, int64_t lo, int64_t hi, int64_t *out
     return NULL;
 }
 
+const char *parse_integers(const char *text, int64_t lo, int64_t hi, cli_list *out) {
+    char part[40];
+    for (out->n = 0;; text++) {
+        size_t length = strcspn(text, ",");
+        int64_t value;
+        if (out->n == MOST_LISTED || length >= sizeof part) return "not a list of at most 16 integers";
+        snprintf(part, sizeof part, "%.*s", (int)length, text);
+        const char *wrong = parse_integer(part, lo, hi, &value);
+        if (wrong) return wrong;
+        out->at[out->n++] = (int32_t)value;
+        text += length;
+        if (!*text) return NULL;
+    }
+}
+
 /* Decimal notation only: no hexadecimal, inf or nan.                                                                  */
 static bool parse_decimal(const char *text, double *out, char **end) {
     if (!strchr("0123456789.-+", text[0]) || strspn(text, "0123456789.-+eE") == 0) return false;
