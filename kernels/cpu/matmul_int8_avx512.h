@@ -98,9 +98,9 @@ INLINE __m512 by_cell(const float *blocks, int n) {
 
 /* n <= GROUP_BLOCKS blocks from block `first` on of a row times `tokens` tokens, x_lines of line_input apart.                   */
 INLINE void group(__m512 sums[MAX_TOKENS][SUMS], const lr_act *act, int64_t t, const line_input *x, int64_t x_lines,
-                  const uint8_t *quants, const uint8_t *scales, int64_t first, const int n, const int tokens) {
+                  const uint8_t *quants, __m512 scale, __m512 min, int64_t first, const int n, const int tokens) {
     const int64_t n_blocks = act->cols / 32;
-    __m512 min, scale = group_scales(&min, scales, n * 32 / CELL), factor[MAX_TOKENS], less[MAX_TOKENS];
+    __m512 factor[MAX_TOKENS], less[MAX_TOKENS];
     UNROLL for (int k = 0; k < tokens; k++) {
         const int64_t at = (t + k) * n_blocks + first;
         factor[k] = _mm512_mul_ps(scale, by_cell(act->d + at, n));
@@ -136,14 +136,22 @@ INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t
         const line_input *in = x + t * x_lines;
         __m512 sums[MAX_TOKENS][SUMS];
         UNROLL for (int k = 0; k < tokens; k++) UNROLL for (int s = 0; s < SUMS; s++) sums[k][s] = _mm512_setzero_ps();
+        /* The scales of the next group are decoded before the lines of this one: work for while those are on their way. */
+        __m512 min = _mm512_setzero_ps(), scale = min, next_min = min, next = min;
+        if (full > 0) scale = group_scales(&min, scales, GROUP_BLOCKS * 32 / CELL);
         for (int64_t first = 0; first < full; first += GROUP_BLOCKS) {
-            group(sums, &a->x, t, in, x_lines, quants, scales, first, GROUP_BLOCKS, tokens);
-            quants += GROUP_BYTES;
             scales += scale_bytes;
+            if (first + GROUP_BLOCKS < full) next = group_scales(&next_min, scales, GROUP_BLOCKS * 32 / CELL);
+            group(sums, &a->x, t, in, x_lines, quants, scale, min, first, GROUP_BLOCKS, tokens);
+            scale = next, min = next_min;
+            quants += GROUP_BYTES;
             in += GROUP_LINES;
         }
-        if (full < n_blocks)
-            group(sums, &a->x, t, in, x_lines, quants, scales, full, (int)(n_blocks - full), tokens);
+        if (full < n_blocks) {
+            const int n = (int)(n_blocks - full);
+            scale = group_scales(&min, scales, n * 32 / CELL);
+            group(sums, &a->x, t, in, x_lines, quants, scale, min, full, n, tokens);
+        }
         UNROLL for (int k = 0; k < tokens; k++) {
             UNROLL for (int s = 1; s < SUMS; s++) sums[k][0] = _mm512_add_ps(sums[k][0], sums[k][s]);
             lr_matmul_store(a, t + k, r, _mm512_reduce_add_ps(sums[k][0]));
