@@ -89,6 +89,10 @@ typedef struct lr_device_ops {
     /* a->out, the rows as floats, may be NULL where out is given; a->partial as the shape needs. */
     llmrun_status (*attention)(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out,
                                llmrun_error *err);
+    /* Of layers with experts; NULL: this backend has none. */
+    llmrun_status (*gate_rows)(lr_device *d, const lr_gate_rows_args *a, int64_t rows, llmrun_error *err);
+    llmrun_status (*route)(lr_device *d, const lr_route_args *a, int64_t rows, llmrun_error *err);
+    llmrun_status (*experts)(lr_device *d, const lr_experts_args *a, llmrun_error *err);
 } lr_device_ops;
 
 typedef struct lr_backend {

@@ -1,19 +1,27 @@
 /* See source.h.                                                                                                        */
 #include "loaders/packed.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 lr_source lr_source_of(const lr_tensor *t, int64_t rows, int64_t cols) {
     return (lr_source){ .tensor = t, .rows = rows, .cols = cols, .run = rows, .stride = rows, .times = 1 };
+}
+
+lr_source lr_source_stacked(const lr_source *parts, int32_t n) {
+    return (lr_source){ .tensor = parts[0].tensor, .rows = parts[0].rows * n, .cols = parts[0].cols, .parts = parts,
+                        .n_parts = n, .times = 1 };
 }
 
 static int64_t tensor_row(const lr_source *s, int64_t r) { return s->first + r / s->run * s->stride + r % s->run; }
 
 /* Byte of value `at` counted in the tensor's own order.                                                               */
 static const uint8_t *value_at(const lr_source *s, int64_t at) {
-    return s->tensor->data + lr_dtype_bytes(s->tensor->dtype, (uint64_t)at);
+    return s->tensor->data + lr_dtype_bytes(s->tensor->dtype, (uint64_t)(s->offset + at));
 }
 
 const uint8_t *lr_source_bytes(const lr_source *s) {
-    bool as_stored = s->tensor && s->run >= s->rows && !s->pitch && s->plus == 0 && s->times == 1 && !s->packed;
+    bool as_stored = s->tensor && !s->parts && s->run >= s->rows && !s->pitch && s->plus == 0 && s->times == 1 && !s->packed;
     return as_stored ? value_at(s, s->first * s->cols) : NULL;
 }
 
@@ -27,11 +35,24 @@ static bool row_floats(const lr_source *s, float *x, int64_t r, int64_t col, int
     return true;
 }
 
+static int64_t values_of(const lr_source *s) { return s->rows * s->cols; }
+
+static bool stacked_floats(const lr_source *s, float *x, int64_t at, int64_t n) {
+    int64_t size = values_of(s->parts);
+    for (int64_t done = 0, step; done < n; done += step) {
+        int64_t part = (at + done) / size, from = (at + done) % size;
+        step = lr_min(n - done, size - from);
+        if (!lr_source_floats(&s->parts[part], x + done, from, step)) return false;
+    }
+    return true;
+}
+
 static void adjust(const lr_source *s, float *x, int64_t n) {
     for (int64_t i = 0; i < n && (s->plus != 0 || s->times != 1); i++) x[i] = (x[i] + s->plus) * s->times;
 }
 
 bool lr_source_floats(const lr_source *s, float *x, int64_t at, int64_t n) {
+    if (s->parts) return stacked_floats(s, x, at, n);
     for (int64_t done = 0; done < n;) {
         int64_t r = (at + done) / s->cols, col = (at + done) % s->cols, step = lr_min(n - done, s->cols - col);
         if (!row_floats(s, x + done, r, col, step)) return false;
@@ -43,7 +64,18 @@ bool lr_source_floats(const lr_source *s, float *x, int64_t at, int64_t n) {
 
 /* ---- packed ---- */
 
+/* Rows of parts: the part of row r, the row in it, and how many of n rows from there are in it.                       */
+static const lr_source *part_at(const lr_source *s, int64_t *r, int64_t *n) {
+    const lr_source *part = &s->parts[*r / s->parts->rows];
+    *r %= part->rows;
+    *n = lr_min(*n, part->rows - *r);
+    return part;
+}
+
+bool lr_source_is_packed(const lr_source *s) { return s->parts ? s->parts->packed : s->packed; }
+
 lr_format lr_source_packed_format(const lr_source *s) {
+    if (s->parts) return lr_source_packed_format(s->parts);
     return s->packed && s->plus == 0 && s->times == 1 ? s->packed->format : LR_FORMAT_NONE;
 }
 
@@ -52,7 +84,13 @@ static int64_t rows_together(const lr_source *s, int64_t r, int64_t n) { return 
 
 void lr_source_packed_floats(const lr_source *s, float *x, int64_t x_stride, int64_t row, int64_t n_rows, int64_t col,
                              int64_t n_cols) {
-    for (int64_t r = 0, n; r < n_rows; r += n) {
+    for (int64_t done = 0, n; s->parts && done < n_rows; done += n) {
+        int64_t r = row + done;
+        n = n_rows - done;
+        const lr_source *part = part_at(s, &r, &n);
+        lr_source_packed_floats(part, x + done * x_stride, x_stride, r, n, col, n_cols);
+    }
+    for (int64_t r = 0, n; !s->parts && r < n_rows; r += n) {
         n = rows_together(s, row + r, n_rows - r);
         lr_packed_floats(s->packed, x + r * x_stride, x_stride, tensor_row(s, row + r), n, col, n_cols);
         for (int64_t i = r; i < r + n; i++) adjust(s, x + i * x_stride, n_cols);
@@ -60,9 +98,18 @@ void lr_source_packed_floats(const lr_source *s, float *x, int64_t x_stride, int
 }
 
 int64_t lr_source_packed_planes(const lr_source *s, void *quants, void *scales, int64_t row, int64_t n_rows) {
-    lr_matrix m = lr_matrix_at(s->packed->format, 1, s->cols, NULL);
+    lr_matrix m = lr_matrix_at(lr_source_packed_format(s), 1, s->cols, NULL);
     int64_t bad = -1;
-    for (int64_t r = 0, n; r < n_rows && bad < 0; r += n) {
+    for (int64_t done = 0, n; s->parts && done < n_rows && bad < 0; done += n) {
+        int64_t r = row + done, before;
+        n = n_rows - done;
+        const lr_source *part = part_at(s, &r, &n);
+        before = row + done - r;
+        bad = lr_source_packed_planes(part, (char *)quants + (size_t)done * m.quants_stride,
+                                      (char *)scales + (size_t)done * m.scales_stride, r, n);
+        if (bad >= 0) bad += before * s->cols;
+    }
+    for (int64_t r = 0, n; !s->parts && r < n_rows && bad < 0; r += n) {
         int64_t first = tensor_row(s, row + r);
         n = rows_together(s, row + r, n_rows - r);
         bad = lr_packed_planes(s->packed, (char *)quants + (size_t)r * m.quants_stride,
@@ -70,4 +117,20 @@ int64_t lr_source_packed_planes(const lr_source *s, void *quants, void *scales, 
         if (bad >= 0) bad += (row + r - first) * s->cols;
     }
     return bad;
+}
+
+void lr_source_advise(const lr_source *s, int64_t at, int64_t n, int advice) {
+    int64_t size = s->parts ? values_of(s->parts) : values_of(s);
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    for (int64_t i = at / size * size; s->parts && i < at + n; i += size) {
+        int64_t from = lr_max(at, i) - i, to = lr_min(at + n, i + size) - i;
+        lr_source_advise(&s->parts[i / size], from, to - from, advice);
+    }
+    const uint8_t *bytes = lr_source_bytes(s);
+    if (s->parts || (!bytes && !s->packed)) return;
+    uintptr_t start = (uintptr_t)s->tensor->data, end = start + s->tensor->bytes; /* packed rows lie anywhere in it */
+    if (bytes) start = (uintptr_t)bytes + lr_dtype_bytes(s->tensor->dtype, (uint64_t)at);
+    if (bytes) end = (uintptr_t)bytes + lr_dtype_bytes(s->tensor->dtype, (uint64_t)(at + n));
+    start &= ~(page - 1);
+    madvise((void *)start, end - start, advice);
 }

@@ -23,6 +23,10 @@ static const lr_tensor_row tensors[] = {
     LR_ROW(LR_W_GATE, L "mlp.gate_proj.weight", B "ffn_gate.weight", LR_D_HIDDEN, LR_D_DIM, false),
     LR_ROW(LR_W_UP, L "mlp.up_proj.weight", B "ffn_up.weight", LR_D_HIDDEN, LR_D_DIM, false),
     LR_ROW(LR_W_DOWN, L "mlp.down_proj.weight", B "ffn_down.weight", LR_D_DIM, LR_D_HIDDEN, false),
+#include "models/experts.def"
+    LR_ROW(LR_W_GATE_SHARED, L "mlp.shared_experts.gate_proj.weight", B "ffn_gate_shexp.weight", LR_D_SHARED, LR_D_DIM, false),
+    LR_ROW(LR_W_UP_SHARED, L "mlp.shared_experts.up_proj.weight", B "ffn_up_shexp.weight", LR_D_SHARED, LR_D_DIM, false),
+    LR_ROW(LR_W_DOWN_SHARED, L "mlp.shared_experts.down_proj.weight", B "ffn_down_shexp.weight", LR_D_DIM, LR_D_SHARED, false),
     LR_ROW(LR_OUT_NORM, "model.norm.weight", "output_norm.weight", LR_D_DIM, LR_D_ONE, false),
     LR_ROW(LR_HEAD, "lm_head.weight", "output.weight", LR_D_VOCAB, LR_D_DIM, true),
 };
@@ -34,4 +38,5 @@ const lr_family lr_family_deepseek2 = {
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
     .latent = true,
+    .experts = true,
 };

@@ -25,6 +25,15 @@ typedef enum lr_role {
     LR_W_DOWN,    /* (dim, hidden_dim) */
     LR_B_GATE, LR_B_UP, LR_B_DOWN,
     LR_FFN_POST_NORM, /* (dim) on what the feed-forward adds to x */
+    LR_ROUTER,    /* (n_experts, dim) in layers with experts, which have these instead of w_gate, w_up, w_down */
+    LR_B_ROUTER,  /* (n_experts) */
+    LR_W_GATE_EXPERTS, /* of all experts, one after another: (n_experts * expert_dim, dim) */
+    LR_W_UP_EXPERTS,   /* the same */
+    LR_W_DOWN_EXPERTS, /* (n_experts * dim, expert_dim) */
+    LR_B_GATE_EXPERTS, LR_B_UP_EXPERTS, LR_B_DOWN_EXPERTS,
+    LR_W_GATE_SHARED,  /* (shared_dim, dim), a feed-forward of every token beside the experts */
+    LR_W_UP_SHARED, LR_W_DOWN_SHARED,
+    LR_SHARED_GATE,    /* (1, dim): its output is multiplied by the sigmoid of this */
     LR_B_ATTN_NORM, LR_B_FFN_NORM, LR_B_OUT_NORM, /* biases of LayerNorms */
     LR_POSITIONS, /* (n_pos, dim) added to the embedding */
     LR_OUT_NORM,  /* (dim) */
@@ -46,7 +55,8 @@ typedef enum lr_dim {
     LR_D_NONE, LR_D_ONE, LR_D_DIM, LR_D_HIDDEN, LR_D_Q, LR_D_KV, LR_D_HEAD, LR_D_HEADS, LR_D_VOCAB, LR_D_POS,
     /* Latent attention: q_rank; dim where that is 0, else 0; heads of n_nope + n_rot; kv_rank; heads of kv_rank; n_nope; v_dim; heads
      * of v_dim. */
-    LR_D_Q_RANK, LR_D_Q_DIRECT, LR_D_Q_HEADS, LR_D_KV_RANK, LR_D_K_UP, LR_D_NOPE, LR_D_V_HEAD, LR_D_V_UP
+    LR_D_Q_RANK, LR_D_Q_DIRECT, LR_D_Q_HEADS, LR_D_KV_RANK, LR_D_K_UP, LR_D_NOPE, LR_D_V_HEAD, LR_D_V_UP,
+    LR_D_EXPERTS, LR_D_EXPERT, LR_D_SHARED
 } lr_dim;
 
 typedef enum lr_rope_scaling {
@@ -72,6 +82,7 @@ typedef struct lr_rope {
 enum {
     LR_LAYER_FULL = 1,     /* no sliding window, where the model has one */
     LR_LAYER_NO_ROPE = 2,
+    LR_LAYER_EXPERTS = 4,  /* a mixture of experts for a feed-forward */
 };
 
 typedef struct lr_hparams {
@@ -87,6 +98,13 @@ typedef struct lr_hparams {
     bool norm_rows;        /* q_norm and k_norm take all heads of a row as one */
     bool parallel;         /* attention and feed-forward read the same x; a layer's tensors are one group then */
     lr_glu_act act;
+    int32_t n_experts, n_experts_used; /* of them for each token; 0: there are none */
+    int32_t expert_dim;    /* hidden values of an expert */
+    int32_t n_shared, shared_dim; /* shared experts, which are one feed-forward of so many hidden values; 0: none */
+    int32_t n_expert_groups, n_expert_groups_used; /* see lr_route_args; 0: all are one group */
+    int32_t n_dense, expert_every; /* the first n_dense layers have no experts, then each whose number + 1 divides by it */
+    bool among_chosen;     /* the weights of a token's experts sum to 1 */
+    float expert_scale;    /* of the weights */
     float embed_scale;     /* multiplies the embedding */
     float residual_scale;  /* multiplies what a block adds to x */
     float attn_scale;      /* of scores */
@@ -111,6 +129,9 @@ static inline uint64_t lr_latent_width(const lr_hparams *h) {
     int32_t head = h->n_nope + h->n_rot > h->v_dim ? h->n_nope + h->n_rot : h->v_dim;
     return (uint64_t)h->q_rank + (uint64_t)h->n_heads * (uint64_t)head;
 }
+static inline bool lr_layer_has_experts(const lr_hparams *h, int32_t layer) {
+    return h->layer_flags[layer] & LR_LAYER_EXPERTS;
+}
 /* Index in rope of the layer's angles.                                                                                */
 static inline int32_t lr_layer_rope(const lr_hparams *h, int32_t layer) {
     return h->n_ropes == 2 && lr_layer_windowed(h, layer);
@@ -124,7 +145,8 @@ typedef struct lr_slice {
     float plus;                 /* added to each value (norms stored as w - 1) */
 } lr_slice;
 
-/* One tensor of a family; %d in the name is the layer.                                                                */
+/* One tensor of a family; %d in the name is the layer, a second %d the expert.  The shape is that of one expert; where
+ * the name has no place for its number, the tensor has one more dimension in front.                                   */
 typedef struct lr_tensor_row {
     lr_role role;
     const char *hf;       /* safetensors name */
@@ -137,8 +159,9 @@ typedef struct lr_tensor_row {
 #define LR_ROW(role_, hf_, gguf_, rows_, cols_, optional_, ...)                                                        \
     { .role = role_, .hf = hf_, .gguf = gguf_, .rows = rows_, .cols = cols_, .optional = optional_, __VA_ARGS__ }
 
-/* Fallbacks of an absent head_dim (dim / n_heads), n_kv_heads (n_heads) and hidden_dim (4 dim).                        */
-enum { LR_FROM_DIM = -1, LR_FROM_HEADS = -2, LR_FOUR_DIMS = -3 };
+/* Fallbacks of an absent head_dim (dim / n_heads), n_kv_heads (n_heads), hidden_dim (4 dim)
+ * and expert_dim (hidden_dim).                                                                                        */
+enum { LR_FROM_DIM = -1, LR_FROM_HEADS = -2, LR_FOUR_DIMS = -3, LR_FROM_HIDDEN = -4 };
 
 /* Where an integer hyperparameter comes from: the keys are tried in order.                                            */
 typedef struct lr_hparam_row {
@@ -167,6 +190,8 @@ typedef struct lr_family {
     bool window_needs_flag;       /* sliding_window counts only with use_sliding_window true, from max_window_layers on */
     int32_t full_every;           /* where the file does not say: layers n - 1, 2n - 1 ... have no window; 0: all have it */
     int32_t no_rope_every;        /* the same of layers without rope; 0: none */
+    bool experts;                 /* GGUF: of two families of one architecture this is the one with experts */
+    bool among_chosen;            /* where the file has no norm_topk_prob */
     bool layer_norm, post_norms, norm_rows; /* see lr_hparams */
     bool parallel;                /* where the file has no use_parallel_residual */
     bool tied;                    /* where the file has no tie_word_embeddings */
@@ -196,10 +221,15 @@ extern const size_t lr_n_number_rows;
 
 /* The family that claims this model_type, else this architecture (either may be NULL); NULL if none does.             */
 const lr_family *lr_family_find(const char *model_type, const char *architecture);
-const lr_family *lr_family_find_gguf(const char *architecture); /* by general.architecture */
+const lr_family *lr_family_find_gguf(const char *architecture, bool experts); /* by general.architecture */
 int64_t lr_dim_value(const lr_hparams *h, lr_dim d);
 /* What an absent integer is: the family's or the row's fallback, shapes put in; 0: it may not be absent.              */
 int64_t lr_family_fallback(const lr_family *f, const lr_hparam_row *row, const lr_hparams *h);
+/* Does that layer have such a tensor?  Layers with experts have no other feed-forward but the shared one.             */
+bool lr_layer_has(const lr_hparams *h, int32_t layer, lr_role role);
+static inline bool lr_role_is_experts(lr_role role) { return role >= LR_W_GATE_EXPERTS && role <= LR_B_DOWN_EXPERTS; }
+/* Hidden values of the widest feed-forward that is no routed expert.                                                  */
+int32_t lr_hidden_most(const lr_hparams *h);
 /* NULL if the numbers agree with each other, else the sentence that says what does not.                               */
 const char *lr_hparams_check(const lr_hparams *h);
 /* Inverse frequency of each rotated pair of h->rope[which], scaling applied: freq (n_rot / 2).  n_ctx: of the run; beyond

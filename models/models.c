@@ -20,6 +20,15 @@ const lr_hparam_row lr_hparam_rows[] = {
     { AT(n_layers), { "num_hidden_layers", "n_layer" }, "block_count", 1, LR_MAX_LAYERS, 0 },
     { AT(dim), { "hidden_size", "n_embd" }, "embedding_length", 1, 1 << 20, 0 },
     { AT(hidden_dim), { "intermediate_size", "n_inner" }, "feed_forward_length", 1, 1 << 24, LR_FOUR_DIMS },
+    { AT(n_experts), { "num_local_experts", "num_experts", "n_routed_experts" }, "expert_count", 0, 1 << 14, 0 },
+    { AT(n_experts_used), { "num_experts_per_tok" }, "expert_used_count", 0, 1 << 14, 0 },
+    { AT(expert_dim), { "moe_intermediate_size" }, "expert_feed_forward_length", 1, 1 << 24, LR_FROM_HIDDEN },
+    { AT(n_shared), { "n_shared_experts" }, "expert_shared_count", 0, 1 << 10, 0 },
+    { AT(shared_dim), { "shared_expert_intermediate_size" }, "expert_shared_feed_forward_length", 0, 1 << 24, 0 },
+    { AT(n_expert_groups), { "n_group" }, "expert_group_count", 0, 64, 0 },
+    { AT(n_expert_groups_used), { "topk_group" }, "expert_group_used_count", 0, 64, 0 },
+    { AT(n_dense), { "first_k_dense_replace" }, "leading_dense_block_count", 0, LR_MAX_LAYERS, 0 },
+    { AT(expert_every), { "decoder_sparse_step" }, "moe_every_n_layers", 1, LR_MAX_LAYERS, 1 },
     { AT(n_heads), { "num_attention_heads", "n_head" }, "attention.head_count", 1, 1 << 14, 0 },
     { AT(n_kv_heads), { "num_key_value_heads" }, "attention.head_count_kv", 1, 1 << 14, LR_FROM_HEADS },
     { AT(head_dim), { "head_dim" }, "attention.key_length", 1, LR_MAX_ROT, LR_FROM_DIM },
@@ -39,6 +48,7 @@ const lr_number_row lr_number_rows[] = {
     { AT(residual_scale), { "residual_multiplier" }, { "residual_scale" }, 1 },
     { AT(attn_scale), { "attention_multiplier" }, { "attention.scale" }, NAN },
     { AT(logit_scale), { "logits_scaling" }, { "logit_scale" }, 1 },
+    { AT(expert_scale), { "routed_scaling_factor" }, { "expert_weights_scale" }, 1 },
     { AT(attn_softcap), { "attn_logit_softcapping" }, { "attn_logit_softcapping" }, 0 },
     { AT(logit_softcap), { "final_logit_softcapping" }, { "final_logit_softcapping" }, 0 },
 };
@@ -59,10 +69,13 @@ const lr_family *lr_family_find(const char *model_type, const char *architecture
     return NULL;
 }
 
-const lr_family *lr_family_find_gguf(const char *architecture) {
-    for (size_t i = 0; i < lr_n_families; i++)
-        if (listed(lr_families[i]->gguf_architectures, architecture)) return lr_families[i];
-    return NULL;
+const lr_family *lr_family_find_gguf(const char *architecture, bool experts) {
+    const lr_family *found = NULL;
+    for (size_t i = 0; i < lr_n_families; i++) {
+        const lr_family *f = lr_families[i];
+        if (listed(f->gguf_architectures, architecture) && (!found || (experts && f->experts))) found = f;
+    }
+    return found;
 }
 
 int64_t lr_dim_value(const lr_hparams *h, lr_dim d) {
@@ -85,6 +98,9 @@ int64_t lr_dim_value(const lr_hparams *h, lr_dim d) {
         case LR_D_V_HEAD: return h->v_dim;
         case LR_D_V_UP: return (int64_t)h->n_heads * h->v_dim;
         case LR_D_VOCAB: return h->n_vocab;
+        case LR_D_EXPERTS: return h->n_experts;
+        case LR_D_EXPERT: return h->expert_dim;
+        case LR_D_SHARED: return h->shared_dim;
     }
     return 0;
 }
@@ -96,8 +112,26 @@ int64_t lr_family_fallback(const lr_family *f, const lr_hparam_row *row, const l
         case LR_FROM_HEADS: return h->n_heads;
         case LR_FOUR_DIMS: return 4 * (int64_t)h->dim;
         case LR_FROM_DIM: return h->dim / h->n_heads;
+        case LR_FROM_HIDDEN: return h->hidden_dim;
         default: return row->fallback;
     }
+}
+
+bool lr_layer_has(const lr_hparams *h, int32_t layer, lr_role role) {
+    bool experts = layer >= 0 && lr_layer_has_experts(h, layer);
+    switch (role) {
+        case LR_W_GATE: case LR_W_UP: case LR_W_DOWN: case LR_B_GATE: case LR_B_UP: case LR_B_DOWN: return !experts;
+        case LR_W_GATE_SHARED: case LR_W_UP_SHARED: case LR_W_DOWN_SHARED: case LR_SHARED_GATE:
+            return experts && h->shared_dim > 0;
+        case LR_ROUTER: case LR_B_ROUTER: return experts;
+        default: return experts || !lr_role_is_experts(role);
+    }
+}
+
+int32_t lr_hidden_most(const lr_hparams *h) {
+    bool dense = h->n_experts == 0;
+    for (int32_t l = 0; l < h->n_layers && !dense; l++) dense = !lr_layer_has_experts(h, l);
+    return (int32_t)lr_max(dense ? h->hidden_dim : 0, h->n_experts ? h->shared_dim : 0);
 }
 
 void lr_slice_shape(const lr_hparams *h, const lr_slice *s, int64_t rows, int64_t cols, int64_t shape[2]) {
@@ -121,6 +155,12 @@ const char *lr_hparams_check(const lr_hparams *h) {
     if (h->head_dim % 2 != 0) return "head_dim must be even";
     if (h->n_rot < 0 || h->n_rot > h->head_dim || h->n_rot % 2 != 0 || (h->n_rot == 0 && h->n_pos == 0))
         return "rotated dims must be even and within head_dim";
+    if (h->n_experts > 0 && (h->n_experts_used < 1 || h->n_experts_used > h->n_experts))
+        return "the experts of a token must be at least 1 and at most all";
+    if (h->n_expert_groups > 0 && (h->n_experts % h->n_expert_groups != 0 || h->n_expert_groups_used < 1 ||
+                                   h->n_expert_groups_used > h->n_expert_groups ||
+                                   h->n_experts_used > h->n_experts / h->n_expert_groups * h->n_expert_groups_used))
+        return "groups of experts must divide them, and those of a token hold its experts";
     if (!(h->norm_eps > 0 && h->norm_eps < 1)) return "rms_norm_eps must be between 0 and 1";
     const char *wrong = NULL;
     for (int32_t i = 0; i < h->n_ropes && h->n_rot > 0 && !wrong; i++) wrong = check_rope(&h->rope[i]);

@@ -25,7 +25,7 @@ typedef struct binder {
     lr_binding *b;
     const lr_checkpoint *c;
     llmrun_error *err;
-    size_t cap_tensors, cap_sources, cap_packed;
+    size_t cap_tensors, cap_sources, cap_packed, n_parts;
     bool *used; /* (c->n_tensors) */
     bool tied;
 } binder;
@@ -38,13 +38,17 @@ static const char *shape_text(char *buf, size_t size, const lr_tensor *t) {
     return buf;
 }
 
-/* Is the tensor what holds these rows?                                                                                */
-static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_slice *slice, int64_t rows, int64_t cols) {
+/* Is the tensor what holds these rows?  depth: of a tensor with one more dimension in front, else 0.                  */
+static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_slice *slice, int32_t depth, int64_t rows,
+                                 int64_t cols) {
     bool vector = cols == 1;
     int64_t shape[2];
     lr_slice_shape(&k->b->hparams, slice, rows, cols, shape);
-    bool fits = t->n_dims == (vector ? 1 : 2) && t->shape[0] == (uint64_t)shape[0] &&
-                (vector || t->shape[1] == (uint64_t)shape[1]);
+    const uint64_t *got_shape = t->shape + (depth > 0);
+    int32_t n_dims = t->n_dims - (depth > 0);
+    bool fits = n_dims == (vector ? 1 : 2) && (!depth || t->shape[0] == (uint64_t)depth) &&
+                got_shape[0] == (uint64_t)shape[0] && (vector || got_shape[1] == (uint64_t)shape[1]);
+    fits |= !depth && rows == 1 && t->n_dims == 1 && t->shape[0] == (uint64_t)cols; /* one row without its dimension */
     char got[200], want[64], name[120];
     const char *path = k->c->files[t->file].path;
     lr_format format = t->dtype >= 0 ? lr_format_of_dtype(t->dtype) : LR_FORMAT_NONE;
@@ -54,8 +58,9 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
                        path, name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
                        k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
     if (fits) return LLMRUN_OK;
-    if (vector) snprintf(want, sizeof want, "%lld", (long long)shape[0]);
-    else snprintf(want, sizeof want, "%lld,%lld", (long long)shape[0], (long long)shape[1]);
+    int n = depth ? snprintf(want, sizeof want, "%d,", depth) : 0;
+    if (vector) snprintf(want + n, sizeof want - (size_t)n, "%lld", (long long)shape[0]);
+    else snprintf(want + n, sizeof want - (size_t)n, "%lld,%lld", (long long)shape[0], (long long)shape[1]);
     return lr_fail(k->err, LLMRUN_FORMAT, "%s: %s: expected shape [%s] from %s, got [%s]", path, name, want,
                    k->c->gguf.n_values ? "the metadata" : "config.json", shape_text(got, sizeof got, t));
 }
@@ -138,57 +143,143 @@ static lr_source source_of(const lr_hparams *h, const lr_tensor *t, const lr_ten
     return s;
 }
 
-static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
-    lr_binding *b = k->b;
-    char name[160];
-    /* The format is a literal of the family's table with at most one %d. */
-    snprintf(name, sizeof name, row_name(k->c, row), layer);
-    int64_t rows = lr_dim_value(&b->hparams, row->rows), cols = lr_dim_value(&b->hparams, row->cols);
-    if (rows == 0 || cols == 0) return LLMRUN_OK;
+/* The tensor of that name, checked; *out without a tensor: it is not there and need not be.  depth: see check_shape.  */
+static llmrun_status find(binder *k, const lr_tensor_row *row, const char *name, int32_t depth, lr_source *out) {
+    const lr_hparams *h = &k->b->hparams;
     const lr_slice *slice = row_slice(k->c, row);
+    int64_t rows = lr_dim_value(h, row->rows), cols = lr_dim_value(h, row->cols);
     const lr_packed *packed = NULL;
     llmrun_status status = LLMRUN_OK;
     int64_t shape[2];
-    lr_slice_shape(&b->hparams, slice, rows, cols, shape);
-    if (!k->c->gguf.n_values && !slice->transposed)
+    *out = (lr_source){ 0 };
+    lr_slice_shape(h, slice, rows, cols, shape);
+    if (!k->c->gguf.n_values && !slice->transposed && !depth)
         status = find_packed(k, name, shape[0], cols, &packed);
     if (status) return status;
     const lr_tensor *t = packed ? packed->t[LR_PACKED_CODES] : find_tensor(k->c, name);
-    if (!t && !k->c->config_only) {
-        if (row->optional) return LLMRUN_OK;
+    if (!t && !k->c->config_only && !row->optional)
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: tensor \"%s\" is missing; %s needs it", k->c->dir, name,
-                       b->family->name);
-    }
-    if (!t && row->optional && row->role != LR_EMBED && (row->role != LR_HEAD || k->tied)) return LLMRUN_OK;
-    if (t) {
-        if (!packed) status = check_shape(k, t, slice, rows, cols);
+                       k->b->family->name);
+    if (!t) return LLMRUN_OK;
+    k->used[t - k->c->tensors] = true;
+    *out = source_of(h, t, row, slice, rows, cols);
+    out->packed = packed;
+    return packed ? LLMRUN_OK : check_shape(k, t, slice, depth, rows, cols);
+}
+
+/* Experts that are tensors of their own, or parts of one that have to be transposed.                                  */
+static llmrun_status stack(binder *k, const lr_tensor_row *row, int32_t layer, lr_source *out) {
+    const lr_hparams *h = &k->b->hparams;
+    const char *format = row_name(k->c, row);
+    bool each = strstr(strstr(format, "%d") + 2, "%d") != NULL;
+    lr_source *parts = k->b->parts + k->n_parts;
+    for (int32_t i = 0; i < h->n_experts; i++) {
+        char name[160];
+        lr_source *s = &parts[i];
+        snprintf(name, sizeof name, format, layer, i);
+        llmrun_status status = find(k, row, name, each ? 0 : h->n_experts, s);
         if (status) return status;
-        k->used[t - k->c->tensors] = true;
-        bool copy = row->role == LR_HEAD && k->tied && lr_binding_find(b, LR_EMBED, -1) >= 0;
-        if (copy) return LLMRUN_OK; /* some files store the tied matrix twice */
+        if (!s->tensor) return LLMRUN_OK;
+        if (i && (s->tensor->dtype != parts->tensor->dtype || lr_source_packed_format(s) != lr_source_packed_format(parts)))
+            return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: %s: experts of several types are not supported",
+                           k->c->files[s->tensor->file].path, s->tensor->name);
+        if (!each) s->offset = i * (int64_t)(s->tensor->shape[1] * s->tensor->shape[2]);
     }
+    k->n_parts += (size_t)h->n_experts;
+    *out = lr_source_stacked(parts, h->n_experts);
+    return LLMRUN_OK;
+}
+
+/* All experts in one tensor, matrix after matrix, from the source of the first one.                                   */
+static lr_source all_experts(const lr_hparams *h, const lr_slice *slice, lr_source s) {
+    int64_t shape[2], rows = s.rows;
+    lr_slice_shape(h, slice, rows, s.cols, shape);
+    s.rows = rows * h->n_experts;
+    if (slice->run) return s; /* the runs of one expert follow those of another */
+    s.run = shape[0] == rows ? s.rows : rows;
+    s.stride = shape[0] == rows ? s.rows : shape[0];
+    return s;
+}
+
+/* In rows that are made of parts the experts' numbers have a place in the name, or the parts are transposed.          */
+static bool has_parts(const lr_checkpoint *c, const lr_tensor_row *row) {
+    const char *layer = row_name(c, row) ? strstr(row_name(c, row), "%d") : NULL;
+    return lr_role_is_experts(row->role) && layer && (strstr(layer + 2, "%d") || row_slice(c, row)->transposed);
+}
+
+static llmrun_status locate(binder *k, const lr_tensor_row *row, int32_t layer, lr_source *out) {
+    const lr_hparams *h = &k->b->hparams;
+    bool experts = lr_role_is_experts(row->role);
+    char name[160];
+    *out = (lr_source){ 0 };
+    if (has_parts(k->c, row)) return stack(k, row, layer, out);
+    /* The format is a literal of the family's table with at most one %d. */
+    snprintf(name, sizeof name, row_name(k->c, row), layer);
+    llmrun_status status = find(k, row, name, experts ? h->n_experts : 0, out);
+    if (!status && out->tensor && experts) *out = all_experts(h, row_slice(k->c, row), *out);
+    return status;
+}
+
+/* Run format of the file's rows.  Experts pack their inputs in one order of columns, so those that would need orders of
+ * their own are converted.                                                                                            */
+static lr_format file_format(const lr_source *s) {
+    for (int32_t i = 0; i < s->n_parts; i++)
+        if (s->parts[i].packed && s->parts[i].packed->perm) return LR_FORMAT_NONE;
+    return lr_source_is_packed(s) ? lr_source_packed_format(s) : lr_format_of_dtype(s->tensor->dtype);
+}
+
+/* Can the file's bytes be used in place?                                                                              */
+static bool is_aligned(const lr_source *s, lr_format format) {
+    size_t element = format != LR_FORMAT_NONE && lr_format_is_plain(format) ? (size_t)lr_formats[format].quant_bytes : 1;
+    for (int32_t i = 0; i < s->n_parts; i++)
+        if (!is_aligned(&s->parts[i], format)) return false;
+    const uint8_t *bytes = lr_source_bytes(s);
+    return s->parts || (bytes && (uintptr_t)bytes % element == 0);
+}
+
+static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
+    lr_binding *b = k->b;
+    lr_source source;
+    if (lr_dim_value(&b->hparams, row->rows) == 0 || lr_dim_value(&b->hparams, row->cols) == 0) return LLMRUN_OK;
+    llmrun_status status = locate(k, row, layer, &source);
+    const lr_tensor *t = source.tensor;
+    if (status) return status;
+    if (!t && row->optional && (!k->c->config_only || (row->role != LR_EMBED && (row->role != LR_HEAD || k->tied))))
+        return LLMRUN_OK;
+    bool copy = t && row->role == LR_HEAD && k->tied && lr_binding_find(b, LR_EMBED, -1) >= 0;
+    if (copy) return LLMRUN_OK; /* some files store the tied matrix twice */
     if (!lr_grow(&b->tensors, &k->cap_tensors, b->n + 1, sizeof *b->tensors) ||
         !lr_grow(&b->sources, &k->cap_sources, b->n + 1, sizeof *b->sources))
         return lr_fail_nomem(k->err, "tensor table", (b->n + 1) * sizeof *b->tensors);
-    lr_source source = source_of(&b->hparams, t, row, slice, rows, cols);
-    source.packed = packed;
-    const uint8_t *bytes = lr_source_bytes(&source);
-    lr_format format = packed ? lr_source_packed_format(&source)
-                       : t    ? lr_format_of_dtype(t->dtype)
-                              : config_format(&k->c->config);
-    size_t element = format != LR_FORMAT_NONE && lr_format_is_plain(format) ? (size_t)lr_formats[format].quant_bytes : 1;
+    int32_t experts = lr_role_is_experts(row->role) ? b->hparams.n_experts : 0;
+    int64_t rows = lr_dim_value(&b->hparams, row->rows) * lr_max(1, experts);
+    lr_format format = t ? file_format(&source) : config_format(&k->c->config);
     b->tensors[b->n] = (lr_plan_tensor){ .role = row->role,
                                          .layer = layer,
                                          .rows = rows,
-                                         .cols = cols,
+                                         .cols = lr_dim_value(&b->hparams, row->cols),
+                                         .experts = experts,
                                          .file_format = format,
-                                         .aligned = !t || (bytes && (uintptr_t)bytes % element == 0),
-                                         .permuted = packed && packed->perm };
+                                         .aligned = !t || is_aligned(&source, format),
+                                         .permuted = source.packed && source.packed->perm };
+    uint64_t values, cols = (uint64_t)b->tensors[b->n].cols;
     b->sources[b->n++] = source;
-    uint64_t values;
-    if (!lr_mul_u64((uint64_t)rows, (uint64_t)cols, &values) || !lr_add_u64(b->n_params, values, &b->n_params))
+    if (!lr_mul_u64((uint64_t)rows, cols, &values) || !lr_add_u64(b->n_params, values, &b->n_params))
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: parameter count overflows 64 bits", k->c->config.path);
     return LLMRUN_OK;
+}
+
+/* Room for what experts are made of.                                                                                  */
+static llmrun_status allocate_parts(binder *k) {
+    const lr_binding *b = k->b;
+    size_t n = 0;
+    for (int32_t l = 0; l < b->hparams.n_layers && !k->c->config_only; l++)
+        for (size_t i = 0; i < b->family->n_tensors; i++) {
+            const lr_tensor_row *row = &b->family->tensors[i];
+            if (lr_layer_has(&b->hparams, l, row->role) && has_parts(k->c, row)) n += (size_t)b->hparams.n_experts;
+        }
+    k->b->parts = n ? lr_zalloc(n, sizeof *b->parts) : NULL;
+    return n && !b->parts ? lr_fail_nomem(k->err, "tensor table", n * sizeof *b->parts) : LLMRUN_OK;
 }
 
 /* A tensor that nobody uses means that the model is not what its config says: running it would give wrong text.      */
@@ -230,7 +321,7 @@ static llmrun_status find_divisors(const binder *k, const char *name, const lr_t
     *out = t;
     if (!t) return LLMRUN_OK;
     k->used[t - k->c->tensors] = true;
-    llmrun_status status = check_shape(k, t, &(lr_slice){ 0 }, n, 1);
+    llmrun_status status = check_shape(k, t, &(lr_slice){ 0 }, 0, n, 1);
     for (int32_t i = 0; i < n && !status; i++) {
         float x;
         memcpy(&x, t->data + (size_t)i * sizeof x, sizeof x);
@@ -268,11 +359,13 @@ llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) 
     if (!status && !gguf) status = lr_packing_read(&b->packing, &c->config, err);
     if (!status && !gguf) k.tied = lr_config_bool(&c->config, "tie_word_embeddings", b->family->tied);
     if (!status) status = find_rope_divisors(&k);
+    if (!status) status = allocate_parts(&k);
     for (int32_t l = -1; !status && l < b->hparams.n_layers; l++)
         for (size_t i = 0; !status && i < b->family->n_tensors; i++) {
             const lr_tensor_row *row = &b->family->tensors[i];
             const char *name = row_name(c, row);
-            if (name && (strstr(name, "%d") != NULL) == (l >= 0)) status = add(&k, row, l);
+            bool here = name && (strstr(name, "%d") != NULL) == (l >= 0) && lr_layer_has(&b->hparams, l, row->role);
+            if (here) status = add(&k, row, l);
         }
     if (!status) status = check_tied(&k);
     if (!status) status = check_unused(&k);
@@ -289,6 +382,7 @@ void lr_binding_close(lr_binding *b) {
     lr_free(b->packed);
     lr_free(b->tensors);
     lr_free(b->sources);
+    lr_free(b->parts);
     *b = (lr_binding){ 0 };
 }
 

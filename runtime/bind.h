@@ -16,6 +16,7 @@ typedef struct lr_binding {
     lr_packing packing;        /* what config.json says of packed weights */
     lr_packed **packed;        /* (n_packed) matrices that are packed; sources point to them */
     size_t n_packed;
+    lr_source *parts;          /* of the experts that are tensors of their own; sources point into it */
     uint64_t n_params;
     const lr_tensor *rope_factors; /* (n_rot / 2) f32 that inverse frequencies are divided by, or NULL */
 } lr_binding;
@@ -29,6 +30,10 @@ llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, cons
 /* Parts of it.  hparams_layers.c: rope, and what sets layers apart.                                                  */
 llmrun_status lr_hparams_read_rope(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err);
 llmrun_status lr_hparams_read_layers(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err);
+/* hparams_experts.c: how tokens are given to experts, and which layers have them.                                    */
+llmrun_status lr_hparams_read_experts(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err);
+llmrun_status lr_hparams_read_experts_gguf(lr_hparams *h, const lr_family *family, const char *arch, const lr_config *c,
+                                           llmrun_error *err);
 /* What neither container says: constants of the family, numbers that follow from the shape.                          */
 void lr_hparams_settle(lr_hparams *h, const lr_family *family);
 /* End-of-text ids and the names of known families, for both.                                                         */

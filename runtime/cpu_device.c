@@ -1,6 +1,8 @@
 /* See cpu_device.h.                                                                                                    */
 #include "runtime/cpu_device.h"
 
+#include "kernels/cpu/experts.h"
+
 #include <string.h>
 
 static const lr_cpu_device *cpu_of(const lr_device *d) { return (const lr_cpu_device *)d; }
@@ -168,6 +170,37 @@ static llmrun_status attention(lr_device *d, const lr_attention_args *a, const l
     return LLMRUN_OK;
 }
 
+/* ---- experts ---- */
+
+static llmrun_status gate_rows(lr_device *d, const lr_gate_rows_args *a, int64_t rows, llmrun_error *err) {
+    (void)err;
+    run(d, cpu_of(d)->ops->gate_rows, a, rows, 1);
+    return LLMRUN_OK;
+}
+
+static llmrun_status route(lr_device *d, const lr_route_args *a, int64_t rows, llmrun_error *err) {
+    (void)err;
+    run(d, cpu_of(d)->ops->route, a, rows, 1);
+    return LLMRUN_OK;
+}
+
+static double bytes_of(const lr_matrix *m) { return (double)m->rows * (double)(m->quants_stride + m->scales_stride); }
+
+static llmrun_status experts(lr_device *d, const lr_experts_args *a, llmrun_error *err) {
+    (void)err;
+    lr_experts_run r;
+    double bytes = 0;
+    lr_experts_begin(&r, cpu_of(d)->ops, a);
+    while (lr_experts_next(&r)) {
+        for (int i = 0; i < LR_EXPERTS_STEPS; i++) run(d, r.steps[i].run, &r, r.steps[i].n_items, r.steps[i].row_step);
+        for (int32_t i = 0; i < r.n_rows; i++)
+            bytes += bytes_of(&a->gate[r.rows[i].expert]) + bytes_of(&a->up[r.rows[i].expert]) +
+                     bytes_of(&a->down[r.rows[i].expert]);
+    }
+    spend(cpu_of(d), bytes, 6 * (double)(a->n * a->k) * (double)r.dim * (double)r.hidden);
+    return LLMRUN_OK;
+}
+
 const lr_device_ops lr_cpu_device_ops = { .act = act,
                                           .embed = embed,
                                           .norm = norm,
@@ -176,7 +209,10 @@ const lr_device_ops lr_cpu_device_ops = { .act = act,
                                           .matmul_glu = matmul_glu,
                                           .glu = glu,
                                           .qkv = qkv,
-                                          .attention = attention };
+                                          .attention = attention,
+                                          .gate_rows = gate_rows,
+                                          .route = route,
+                                          .experts = experts };
 
 /* ---- copying ---- */
 

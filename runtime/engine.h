@@ -10,6 +10,14 @@
 #include "runtime/threads.h"
 #include "runtime/tokenizer.h"
 
+/* The experts of a layer, each a matrix of its own.                                                                   */
+typedef struct lr_layer_experts {
+    const lr_matrix *gate, *up, *down;         /* (n_experts), or NULL: the layer has none */
+    const float *b_gate, *b_up, *b_down;       /* of all experts, or NULL */
+    lr_matrix router, shared_gate;             /* shared_gate: without planes where there is none */
+    const float *b_router;                     /* or NULL */
+} lr_layer_experts;
+
 typedef struct lr_layer {
     lr_matrix wq, wk, wv, wo, w_gate, w_up, w_down;
     lr_matrix wq_a, wkv_a, wk_b, wv_b;         /* latent attention */
@@ -22,6 +30,7 @@ typedef struct lr_layer {
     const float *bq, *bk, *bv, *bo;            /* or NULL */
     const float *b_gate, *b_up, *b_down;       /* or NULL */
     int32_t window;                            /* 0: full attention */
+    lr_layer_experts experts;                  /* w_gate, w_up, w_down are those of the shared one then, if any */
 } lr_layer;
 
 /* Consecutive steps on one GPU that a decoded token launches as one.  See forward.c for steps.                        */
@@ -53,6 +62,7 @@ struct llmrun_engine {
     lr_matrix embed, head, positions;
     const float *out_norm, *b_out_norm, *b_head; /* biases: or NULL */
     lr_layer *layers;              /* (n_layers) weights where the plan put them */
+    lr_matrix *experts;            /* what the layers' experts point into */
     int32_t *seq_list;             /* (n_layers) which list of seqs its attention has on the GPU that computes it */
     double *rope_freq;             /* (n_ropes, n_rot / 2) */
     char *chat_template;           /* of the options, NULL: the model's own */

@@ -98,17 +98,21 @@ static llmrun_status send_header(lr_work *w, int gpu) {
 
 /* ---- bringing activations from place to place ---- */
 
-/* What crosses: the residual stream, or the hidden values between w_up and w_down.                                     */
-typedef enum channel { X, HIDDEN } channel;
+/* What crosses: the residual stream, or what a layer's DOWN group reads besides: the hidden values between w_up and
+ * w_down, or the normed rows that experts read.                                                                       */
+typedef enum channel { X, HIDDEN, NORMED } channel;
+
+static float *channel_rows(const lr_place *p, channel c) {
+    return lr_layer_floats(p, c == X ? p->buffers->x : c == HIDDEN ? p->buffers->gate : p->buffers->y);
+}
 
 static llmrun_status move(const lr_work *w, channel c, int from, int to, int64_t row) {
     if (from == to) return LLMRUN_OK;
     const lr_hparams *h = &w->e->binding.hparams;
     lr_place *a = place(w, from), *b = place(w, to);
-    size_t cols = (size_t)(c == X ? h->dim : h->hidden_dim);
+    size_t cols = (size_t)(c == HIDDEN ? h->hidden_dim : h->dim);
     size_t skip = (size_t)row * cols, bytes = (size_t)(w->p->n - row) * cols * sizeof(float);
-    float *src = lr_layer_floats(a, c == X ? a->buffers->x : a->buffers->gate) + skip;
-    float *dst = lr_layer_floats(b, c == X ? b->buffers->x : b->buffers->gate) + skip;
+    float *src = channel_rows(a, c) + skip, *dst = channel_rows(b, c) + skip;
     if (a->backend && b->backend) {
         LR_TRY(a->backend->event_record(a->device, LR_QUEUE_COMPUTE, a->ready, w->err));
         LR_TRY(b->backend->event_wait(b->device, LR_QUEUE_COMPUTE, a->ready, w->err));
@@ -165,11 +169,13 @@ static llmrun_status run_group(lr_work *w, int32_t layer, lr_group g) {
         if (parallel) LR_TRY(lr_layer_down(w, p, &l, down_format(w, at, layer), true));
         break;
     case LR_GROUP_GATE_UP:
-        LR_TRY(lr_layer_gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
+        if (l.experts.gate) LR_TRY(lr_layer_shared(w, p, &l));
+        else LR_TRY(lr_layer_gate_up(w, p, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32));
         break;
     default:
-        LR_TRY(move(w, HIDDEN, up_at, at, 0));
-        LR_TRY(lr_layer_down(w, p, &l, down_format(w, at, layer), up_at == at));
+        LR_TRY(move(w, l.experts.gate ? NORMED : HIDDEN, up_at, at, 0));
+        if (l.experts.gate) LR_TRY(lr_layer_experts_run(w, p, &l));
+        else LR_TRY(lr_layer_down(w, p, &l, down_format(w, at, layer), up_at == at));
     }
     if (streamed) LR_TRY(lr_stream_release(p, (lr_stream_part)g, w->err));
     return caches ? lr_stream_return_kv(p, &kv, w->p->n, w->err) : LLMRUN_OK;

@@ -75,13 +75,21 @@ llmrun_status lr_layer_add_product(const lr_work *w, lr_place *p, const lr_input
     return p->ops->norm(p->device, &a, in->n, NULL, w->err);
 }
 
-/* The feed-forward's input.  Where it is parallel to attention, `h` keeps it (see attention).                          */
-static lr_input ffn_input(const lr_work *w, const lr_place *p, const lr_layer *l) {
-    const lr_hparams *h = &w->e->binding.hparams;
+/* Parallel: see attention.  Experts: see lr_layer_shared.                                                             */
+lr_input lr_layer_ffn_input(const lr_work *w, const lr_place *p, const lr_layer *l) {
     const lr_plan_buffers *b = p->buffers;
-    if (h->parallel) return (lr_input){ .x = lr_layer_floats(p, b->h), .n = w->p->n, .cols = h->dim };
-    return (lr_input){ .x = lr_layer_floats(p, b->x), .norm = l->ffn_norm, .bias = l->b_ffn_norm, .y = lr_layer_floats(p, b->y),
-                    .n = w->p->n, .cols = h->dim };
+    const lr_hparams *h = &w->e->binding.hparams;
+    lr_input in = { .y = lr_layer_floats(p, b->y), .n = w->p->n, .cols = h->dim };
+    if (h->parallel) {
+        in.x = lr_layer_floats(p, b->h);
+    } else if (l->experts.gate) {
+        in.x = in.y;
+    } else {
+        in.x = lr_layer_floats(p, b->x);
+        in.norm = l->ffn_norm;
+        in.bias = l->b_ffn_norm;
+    }
+    return in;
 }
 
 llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs) {
@@ -124,30 +132,29 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
 }
 
 /* The hidden values in a format.                                                                                        */
-static lr_act hidden_at(const lr_work *w, const lr_place *p, lr_act_format format) {
+static lr_act hidden_at(const lr_work *w, const lr_place *p, const lr_layer *l, lr_act_format format) {
     const lr_plan_buffers *b = p->buffers;
-    lr_act out = lr_act_at(format, w->p->n, w->e->binding.hparams.hidden_dim,
-                           lr_place_at(p, p->plan ? b->act_hidden : b->act));
+    lr_act out = lr_act_at(format, w->p->n, l->w_up.rows, lr_place_at(p, p->plan ? b->act_hidden : b->act));
     if (format == LR_ACT_F32) out.values = lr_layer_floats(p, b->gate);
     return out;
 }
 
-static llmrun_status glu(const lr_work *w, lr_place *p, bool gated, lr_act_format format) {
-    const lr_hparams *h = &w->e->binding.hparams;
+static llmrun_status glu(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
+    bool gated = l->w_gate.quants != NULL;
     float *gate = lr_layer_floats(p, p->buffers->gate), *up = lr_layer_floats(p, p->buffers->up);
-    lr_act out = hidden_at(w, p, format);
-    lr_glu_args a = { .y = gate, .gate = gate, .up = gated ? up : NULL, .dim = h->hidden_dim,
-                      .y_stride = h->hidden_dim, .in_stride = h->hidden_dim, .act = h->act };
+    lr_act out = hidden_at(w, p, l, format);
+    lr_glu_args a = { .y = gate, .gate = gate, .up = gated ? up : NULL, .dim = l->w_up.rows,
+                      .y_stride = l->w_up.rows, .in_stride = l->w_up.rows, .act = w->e->binding.hparams.act };
     return p->ops->glu(p->device, &a, w->p->n, &out, w->err);
 }
 
 llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
-    int64_t n = w->p->n;
+    int64_t n = w->p->n, hidden = l->w_up.rows;
     float *gate = lr_layer_floats(p, b->gate), *up = lr_layer_floats(p, b->up);
-    lr_act out = hidden_at(w, p, format);
-    lr_input in = ffn_input(w, p, l);
+    lr_act out = hidden_at(w, p, l, format);
+    lr_input in = lr_layer_ffn_input(w, p, l);
     const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
     bool gated = l->w_gate.quants != NULL;
     lr_act_format all = gated ? common_format(p, m, 2, n) : LR_ACT_NONE;
@@ -157,15 +164,15 @@ llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l,
                             false));
         else
             LR_TRY(lr_layer_products(w, p, &in, m + 1, &gate, &l->b_up, 1, false));
-        return glu(w, p, gated, format);
+        return glu(w, p, l, format);
     }
     lr_act act = act_at(p, &in, all);
     if (all == LR_ACT_F32) act.values = in.norm ? in.y : in.x;
     if (in.norm) LR_TRY(lr_layer_norm(w, p, &in, all == LR_ACT_F32 ? NULL : &act));
     else if (all != LR_ACT_F32) LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = in.x, .out = act }, w->err));
     lr_matmul_args args[2] = {
-        { .y = gate, .y_stride = h->hidden_dim, .w = l->w_gate, .x = act, .bias = l->b_gate },
-        { .y = up, .y_stride = h->hidden_dim, .w = l->w_up, .x = act, .bias = l->b_up },
+        { .y = gate, .y_stride = hidden, .w = l->w_gate, .x = act, .bias = l->b_gate },
+        { .y = up, .y_stride = hidden, .w = l->w_up, .x = act, .bias = l->b_up },
     };
     return p->ops->matmul_glu(p->device, args, h->act, &out, w->err);
 }
@@ -175,7 +182,7 @@ llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t l
     bool gated = l->w_gate.quants != NULL;
     float *y[] = { lr_layer_floats(p, p->buffers->gate), lr_layer_floats(p, p->buffers->up) };
     LR_TRY(lr_stream_fetch(w->e, p, layer, LR_STREAM_GATE, l, NULL, w->err));
-    lr_input in = ffn_input(w, p, l);
+    lr_input in = lr_layer_ffn_input(w, p, l);
     const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
     lr_act_format all = gated ? common_format(p, m, 2, in.n) : p->ops->act(p->device, l->w_up.format, in.n);
     bool packs = all != LR_ACT_NONE && all != LR_ACT_F32;
@@ -188,14 +195,14 @@ llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t l
     LR_TRY(lr_stream_fetch(w->e, p, layer, LR_STREAM_UP, l, NULL, w->err));
     LR_TRY(lr_layer_products(w, p, &rows, &m[1], &y[gated], &l->b_up, 1, false));
     LR_TRY(lr_stream_release(p, LR_STREAM_UP, w->err));
-    return glu(w, p, gated, format);
+    return glu(w, p, l, format);
 }
 
 llmrun_status lr_layer_down(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there) {
-    const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
-    lr_act act = lr_act_at(format, w->p->n, h->hidden_dim, lr_place_at(p, p->plan ? b->act_hidden : b->act));
+    int64_t hidden = l->w_down.cols;
+    lr_act act = lr_act_at(format, w->p->n, hidden, lr_place_at(p, p->plan ? b->act_hidden : b->act));
     lr_input in = { .x = lr_layer_floats(p, b->gate), .packed = packed_there && format != LR_ACT_F32 ? &act : NULL, .n = w->p->n,
-                 .cols = h->hidden_dim };
+                 .cols = hidden };
     return lr_layer_add_product(w, p, &in, &l->w_down, l->b_down, l->ffn_post_norm);
 }

@@ -41,10 +41,17 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
 /* latent.c: the same for models that keep keys and values of all heads as one short row (DeepSeek-V2), on the CPU.     */
 llmrun_status lr_latent_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs);
 size_t lr_latent_scratch_bytes(const lr_hparams *h, const lr_ops *ops); /* of a thread */
+/* The feed-forward's input: the norm of x; where it is parallel to attention, `h`; where there are experts, `y`.      */
+lr_input lr_layer_ffn_input(const lr_work *w, const lr_place *p, const lr_layer *l);
 /* Leaves the hidden values packed as w_down wants them where that is at the same place, else as floats in `gate`.      */
 llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format);
 /* The same with weights that are sent meanwhile; *l, a copy of the engine's layer, gets where they are.                */
 llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t layer, lr_layer *l, lr_act_format format);
 llmrun_status lr_layer_down(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there);
+
+/* forward_experts.c, layers with experts: the norm, which `y` keeps for them, and the shared feed-forward.            */
+llmrun_status lr_layer_shared(const lr_work *w, lr_place *p, const lr_layer *l);
+/* The experts, which read `y`.                                                                                         */
+llmrun_status lr_layer_experts_run(const lr_work *w, lr_place *p, const lr_layer *l);
 
 #endif

@@ -166,6 +166,7 @@ llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_
     if (!status) status = read_latent(h, *family, config, err);
     if (!status) status = lr_hparams_read_rope(h, *family, config, err);
     if (!status) status = lr_hparams_read_layers(h, *family, config, err);
+    if (!status) status = lr_hparams_read_experts(h, *family, config, err);
     if (!status) status = read_act(h, *family, config, err);
     if (!status) status = refuse_variants(config, err);
     if (status) return status;

@@ -24,7 +24,7 @@ static llmrun_status find_family(const lr_family **family, source *s) {
     s->arch = lr_config_string(s->c, "general.architecture");
     if (!s->arch)
         return lr_fail(s->err, LLMRUN_FORMAT, "%s: expected \"general.architecture\", found none", s->c->path);
-    *family = lr_family_find_gguf(s->arch);
+    *family = lr_family_find_gguf(s->arch, lr_config_find(s->c, key_of(s, "expert_count")) != NULL);
     if (*family) return LLMRUN_OK;
     return lr_fail(s->err, LLMRUN_UNSUPPORTED, "%s: architecture \"%s\" is not supported; known: %s", s->c->path,
                    lr_printable(shown, sizeof shown, s->arch, strlen(s->arch)),
@@ -187,6 +187,7 @@ llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, cons
     if (!status) status = read_numbers(h, &s);
     if (!status) status = read_rope(h, *family, &s);
     if (!status) status = read_layers(h, *family, &s);
+    if (!status) status = lr_hparams_read_experts_gguf(h, *family, s.arch, s.c, err);
     if (status) return status;
     if (isnan(h->attn_scale) && h->n_layers == (*family)->wide_scale_layers)
         h->attn_scale = sqrtf((float)h->n_heads / (float)h->dim);

@@ -57,6 +57,14 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
     lr_text_add(out, "parameters  %llu\n", (unsigned long long)e->binding.n_params);
     lr_text_add(out, "shape       %d layers, dim %d, hidden %d, vocabulary %d\n", h->n_layers, h->dim, h->hidden_dim,
                 h->n_vocab);
+    if (h->n_experts) {
+        int32_t n = 0;
+        for (int32_t l = 0; l < h->n_layers; l++) n += lr_layer_has_experts(h, l);
+        lr_text_add(out, "experts     %d of %d values in %d of %d layers, %d for a token", h->n_experts, h->expert_dim, n,
+                    h->n_layers, h->n_experts_used);
+        if (h->shared_dim) lr_text_add(out, "; a shared one of %d", h->shared_dim);
+        lr_text_add(out, "\n");
+    }
     lr_text_add(out, "attention   %d heads, %d KV heads, head_dim %d", h->n_heads, h->n_kv_heads, h->head_dim);
     if (h->window) lr_text_add(out, ", sliding window %d in %d of %d layers", h->window, count_windowed(h), h->n_layers);
     rope_text(h, out);
@@ -93,7 +101,9 @@ void lr_info_json(const llmrun_engine *e, lr_text *out) {
                     { "n_kv_heads", h->n_kv_heads }, { "head_dim", h->head_dim },
                     { "n_vocab", h->n_vocab },       { "n_ctx_train", h->n_ctx_train },
                     { "window", h->window },         { "window_layers", count_windowed(h) },
-                    { "n_rot", h->n_rot },           { "n_tensors", (int64_t)e->binding.n } };
+                    { "n_rot", h->n_rot },           { "n_tensors", (int64_t)e->binding.n },
+                    { "n_experts", h->n_experts },   { "n_experts_used", h->n_experts_used },
+                    { "expert_dim", h->n_experts ? h->expert_dim : 0 }, { "shared_dim", h->shared_dim } };
     for (size_t i = 0; i < LR_COUNT(numbers); i++)
         lr_text_add(out, ",\"%s\":%lld", numbers[i].name, (long long)numbers[i].value);
     lr_text_add(out, ",\"norm_eps\":%.9g,\"rope_theta\":%.9g,\"rope_scaling\":\"%s\",\"rope_factor\":%.9g",

@@ -21,6 +21,11 @@ static const struct {
     { LR_W_DOWN, offsetof(lr_layer, w_down) }, { LR_WQ_A, offsetof(lr_layer, wq_a) },
     { LR_WKV_A, offsetof(lr_layer, wkv_a) },   { LR_WK_B, offsetof(lr_layer, wk_b) },
     { LR_WV_B, offsetof(lr_layer, wv_b) },
+    { LR_W_GATE_SHARED, offsetof(lr_layer, w_gate) },
+    { LR_W_UP_SHARED, offsetof(lr_layer, w_up) },
+    { LR_W_DOWN_SHARED, offsetof(lr_layer, w_down) },
+    { LR_SHARED_GATE, offsetof(lr_layer, experts.shared_gate) },
+    { LR_ROUTER, offsetof(lr_layer, experts.router) },
 };
 static const struct {
     lr_role role;
@@ -44,6 +49,10 @@ static const struct {
     { LR_B_GATE, offsetof(lr_layer, b_gate) },
     { LR_B_UP, offsetof(lr_layer, b_up) },
     { LR_B_DOWN, offsetof(lr_layer, b_down) },
+    { LR_B_ROUTER, offsetof(lr_layer, experts.b_router) },
+    { LR_B_GATE_EXPERTS, offsetof(lr_layer, experts.b_gate) },
+    { LR_B_UP_EXPERTS, offsetof(lr_layer, experts.b_up) },
+    { LR_B_DOWN_EXPERTS, offsetof(lr_layer, experts.b_down) },
 };
 
 lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
@@ -71,6 +80,32 @@ void lr_layer_set(lr_layer *layer, lr_role role, lr_matrix m) {
         if (vectors[k].role == role) memcpy((char *)layer + vectors[k].offset, &m.quants, sizeof m.quants);
 }
 
+/* One matrix of those that lie one below the other in tensor i, whose matrix is all.                                  */
+static lr_matrix expert_at(const llmrun_engine *e, size_t i, const lr_matrix *all, int32_t expert) {
+    const lr_source *s = &e->binding.sources[i];
+    const lr_plan_placement *p = &e->plan.placements[i];
+    int64_t rows = all->rows / e->binding.tensors[i].experts;
+    if (!p->converted && s->parts) return lr_matrix_at(p->format, rows, all->cols, lr_source_bytes(&s->parts[expert]));
+    lr_matrix m = *all;
+    m.rows = rows;
+    m.quants = (const uint8_t *)all->quants + (size_t)(expert * rows) * all->quants_stride;
+    if (all->scales) m.scales = (const uint8_t *)all->scales + (size_t)(expert * rows) * all->scales_stride;
+    return m;
+}
+
+/* Gives the layers their experts; e->experts has room for those of all layers.                                        */
+static void fill_experts(llmrun_engine *e) {
+    lr_matrix *next = e->experts;
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *t = &e->binding.tensors[i];
+        if (!t->experts || t->cols == 1) continue;
+        lr_layer_experts *x = &e->layers[t->layer].experts;
+        lr_matrix all = lr_engine_tensor(e, i);
+        *(t->role == LR_W_GATE_EXPERTS ? &x->gate : t->role == LR_W_UP_EXPERTS ? &x->up : &x->down) = next;
+        for (int32_t k = 0; k < t->experts; k++) *next++ = expert_at(e, i, &all, k);
+    }
+}
+
 static void fill_tables(llmrun_engine *e) {
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_tensor *t = &e->binding.tensors[i];
@@ -91,6 +126,7 @@ static void fill_tables(llmrun_engine *e) {
         share_perm(&e->layers[l].wq, &e->layers[l].wv);
         share_perm(&e->layers[l].w_gate, &e->layers[l].w_up);
     }
+    fill_experts(e);
     for (int32_t l = 0; l < h->n_layers; l++) e->layers[l].window = lr_layer_windowed(h, l) ? h->window : 0;
 }
 
@@ -235,7 +271,8 @@ static llmrun_status allocate(llmrun_engine *e, llmrun_error *err) {
     e->slot_taken = lr_zalloc((size_t)p->n_sessions, sizeof *e->slot_taken);
     e->rope_freq = lr_zalloc((size_t)(h->n_ropes * h->n_rot / 2 + 1), sizeof *e->rope_freq);
     e->seq_list = lr_zalloc((size_t)n_layers, sizeof *e->seq_list);
-    if (!e->layers || !e->slot_taken || !e->rope_freq || !e->seq_list)
+    e->experts = lr_zalloc((size_t)n_layers * 3 * (size_t)h->n_experts + 1, sizeof *e->experts);
+    if (!e->experts || !e->layers || !e->slot_taken || !e->rope_freq || !e->seq_list)
         return lr_fail_nomem(err, "layer table", (size_t)n_layers * sizeof *e->layers);
     if (pthread_mutex_init(&e->lock, NULL) != 0) return lr_fail(err, LLMRUN_NOMEM, "engine: cannot make a lock");
     e->has_lock = true;

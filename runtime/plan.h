@@ -13,8 +13,8 @@
 typedef enum lr_group {
     LR_GROUP_ATTN,    /* attn_norm, wq, wk, wv, wo, their biases, q_norm, k_norm; and the layer's KV cache.  Where
                        * attention and feed-forward are parallel, all of the layer: the other two are empty */
-    LR_GROUP_GATE_UP, /* ffn_norm, w_gate, w_up, biases */
-    LR_GROUP_DOWN,    /* w_down, bias */
+    LR_GROUP_GATE_UP, /* ffn_norm, w_gate, w_up, biases; beside experts all of the shared feed-forward */
+    LR_GROUP_DOWN,    /* w_down, bias; or the router and the experts */
     LR_N_GROUPS,      /* of a layer; group g of layer l has index l * LR_N_GROUPS + g */
     LR_GROUP_EMBED = LR_N_GROUPS, /* with the head where they are tied */
     LR_GROUP_HEAD     /* out_norm, head */
@@ -39,7 +39,8 @@ typedef enum lr_tier {
 typedef struct lr_plan_tensor {
     lr_role role;
     int32_t layer;          /* -1: outside the layers */
-    int64_t rows, cols;
+    int64_t rows, cols;     /* of all experts, where experts is not 0 */
+    int32_t experts;        /* so many matrices one below the other, of which a token reads hparams.n_experts_used */
     lr_format file_format;  /* run format that the file's bytes already are (f32 f16 bf16), or LR_FORMAT_NONE */
     bool aligned;           /* the file's bytes can be used in place (alignment of the element) */
     bool permuted;          /* in the file's precision its columns are in another order, which GPUs do not take */
@@ -105,6 +106,7 @@ typedef struct lr_plan_buffers {
     uint64_t h;                               /* rows of dim: the feed-forward's input, kept while attention adds to x */
     uint64_t latent;                          /* rows of lr_latent_width: latent attention's values between matrices */
     uint64_t act;                             /* packed activations, widest needed */
+    uint64_t route, experts;                  /* CPU: of layers with experts: router's results, lr_experts_args.work */
     uint64_t act_hidden;                      /* GPU: packed input of w_down, beside act; CPU: 0, act serves */
     uint64_t cos_sin, partial, logits;        /* cos_sin: n_ropes tables; logits: logit_rows x n_vocab */
     uint64_t seqs;                            /* CPU: n_sessions x lr_seq.  GPU: that for each of its layers */

@@ -15,7 +15,14 @@ const char *lr_plan_role_name(lr_role role) {
         [LR_WO] = "wo", [LR_BQ] = "bq", [LR_BK] = "bk", [LR_BV] = "bv", [LR_BO] = "bo", [LR_Q_NORM] = "q_norm",
         [LR_K_NORM] = "k_norm", [LR_FFN_NORM] = "ffn_norm", [LR_W_GATE] = "w_gate", [LR_W_UP] = "w_up",
         [LR_W_DOWN] = "w_down", [LR_B_GATE] = "b_gate", [LR_B_UP] = "b_up", [LR_B_DOWN] = "b_down",
-        [LR_OUT_NORM] = "out_norm", [LR_HEAD] = "head",
+        [LR_OUT_NORM] = "out_norm", [LR_HEAD] = "head", [LR_SINKS] = "sinks", [LR_ATTN_POST_NORM] = "attn_post_norm",
+        [LR_FFN_POST_NORM] = "ffn_post_norm", [LR_B_ATTN_NORM] = "b_attn_norm", [LR_B_FFN_NORM] = "b_ffn_norm",
+        [LR_B_OUT_NORM] = "b_out_norm", [LR_B_HEAD] = "b_head", [LR_POSITIONS] = "positions", [LR_ROUTER] = "router",
+        [LR_B_ROUTER] = "b_router", [LR_W_GATE_EXPERTS] = "w_gate_experts", [LR_W_UP_EXPERTS] = "w_up_experts",
+        [LR_W_DOWN_EXPERTS] = "w_down_experts", [LR_B_GATE_EXPERTS] = "b_gate_experts",
+        [LR_B_UP_EXPERTS] = "b_up_experts", [LR_B_DOWN_EXPERTS] = "b_down_experts",
+        [LR_W_GATE_SHARED] = "w_gate_shared", [LR_W_UP_SHARED] = "w_up_shared", [LR_W_DOWN_SHARED] = "w_down_shared",
+        [LR_SHARED_GATE] = "shared_gate",
     };
     return role >= 0 && role < LR_N_ROLES ? names[role] : "unknown";
 }
@@ -49,9 +56,10 @@ static void add_model(lr_text *out, const lr_plan *plan, const lr_plan_input *in
     lr_text_add(out, "  \"model\": {\"path\": ");
     lr_text_add_json(out, in->model_path);
     lr_text_add(out, ", \"params\": %llu, \"layers\": %d, \"dim\": %d, \"heads\": %d, \"kv_heads\": %d, "
-                "\"head_dim\": %d, \"hidden_dim\": %d, \"vocab\": %d, \"trained_ctx\": %d, \"window\": %d},\n",
+                "\"head_dim\": %d, \"hidden_dim\": %d, \"vocab\": %d, \"trained_ctx\": %d, \"window\": %d, "
+                "\"experts\": %d, \"experts_used\": %d},\n",
                 (unsigned long long)plan->n_params, h->n_layers, h->dim, h->n_heads, h->n_kv_heads, h->head_dim,
-                h->hidden_dim, h->n_vocab, h->n_ctx_train, h->window);
+                h->hidden_dim, h->n_vocab, h->n_ctx_train, h->window, h->n_experts, h->n_experts_used);
 }
 
 static void add_choices(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {

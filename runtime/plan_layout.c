@@ -92,7 +92,7 @@ static llmrun_status place_tensors(lr_plan *plan, const lr_plan_input *in, const
         p->place = place;
         plan->weight_bytes += p->bytes;
         plan->format_bytes[p->format] += p->bytes;
-        plan->weight_bytes_per_token += (t->role == LR_EMBED && !w->tied) || t->role == LR_POSITIONS ? p->bytes / (uint64_t)t->rows : p->bytes;
+        plan->weight_bytes_per_token += lr_plan_token_share(in, w->tied, t, p->bytes);
         if (t->cols > 1) matrix_bytes[p->format] += p->bytes;
         if (p->place != LR_PLACE_HOST) p->tier = LR_TIER_RESIDENT;
         else if (part < n_grouped && plan->stream[part] != LR_PLACE_HOST) p->tier = LR_TIER_STREAMED;
@@ -140,7 +140,7 @@ static void place_pinned(lr_plan_gpu *g, const lr_plan_input *in, const lr_plan_
         { &g->pinned_header[0], s->header },
         { &g->pinned_header[1], s->header },
         { &g->pinned_x, lr_plan_crosses(s, false) ? row * (uint64_t)in->model->dim : 0 },
-        { &g->pinned_hidden, lr_plan_crosses(s, true) ? row * (uint64_t)in->model->hidden_dim : 0 },
+        { &g->pinned_hidden, lr_plan_crosses(s, true) ? row * lr_plan_cut_width(in->model) : 0 },
         { &g->pinned_logits, s->buffer[LR_BUFFER_logits] },
         { &g->pinned_slot[0], s->pinned_slot },
         { &g->pinned_slot[1], s->pinned_slot },

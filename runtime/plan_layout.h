@@ -24,7 +24,8 @@ static inline int lr_plan_first_width(lr_plan_widths set) { /* of a set that is 
 typedef struct lr_plan_part {
     uint64_t gpu, gpu_read;  /* on a GPU: in its arena, each tensor rounded up to LR_ALIGN; as a token reads them */
     uint64_t block, mapped;  /* on the host: converted, used from the file */
-    uint64_t params;         /* values that matmuls read */
+    uint64_t read;           /* of both, by a token */
+    uint64_t params;         /* values that a token's matmuls read */
     lr_plan_widths widths, gpu_widths; /* sets of lr_plan_weights.cols */
     lr_plan_widths gpu_hidden; /* of a part that is a layer: its w_down's, not in gpu_widths */
     int64_t longest_row;     /* values */
@@ -58,6 +59,8 @@ static inline size_t lr_plan_part_index(const lr_plan_input *in, int32_t layer, 
 bool lr_plan_tied(const lr_plan_input *in);
 /* Index of the part that a tensor belongs to.                                                                        */
 size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor *t);
+/* Of an amount that a whole tensor has, what a token reads: a row of a table, some of the experts.                   */
+uint64_t lr_plan_token_share(const lr_plan_input *in, bool tied, const lr_plan_tensor *t, uint64_t amount);
 /* How a tensor runs in that precision on the host or a GPU; place, offsets left 0.  False: its size overflows.       */
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
                                  bool on_gpu, lr_plan_placement *out);
@@ -97,8 +100,8 @@ typedef struct lr_plan_choice {
 
 /* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                        */
 #define LR_PLAN_BUFFERS(X) \
-    X(x) X(y) X(h) X(latent) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(cos_sin) X(partial) X(logits) X(seqs) \
-    X(tokens) X(ids) X(scratch)
+    X(x) X(y) X(h) X(latent) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(route) X(experts) X(cos_sin) \
+    X(partial) X(logits) X(seqs) X(tokens) X(ids) X(scratch)
 enum {
 #define LR_X(name) LR_BUFFER_##name,
     LR_PLAN_BUFFERS(LR_X)
@@ -121,6 +124,10 @@ typedef struct lr_plan_load {
     uint64_t largest[LR_N_GROUPS], largest_page; /* streamed: of a group's weights by kind, of one layer's cache */
     int64_t longest_row;       /* values */
 } lr_plan_load;
+/* Values of a row that crosses where a feed-forward is cut: hidden ones, or the normed ones that experts read.         */
+static inline uint64_t lr_plan_cut_width(const lr_hparams *h) {
+    return (uint64_t)lr_max(lr_hidden_most(h), h->n_experts ? h->dim : 0);
+}
 /* Bytes of the slots that streaming this takes.                                                                      */
 static inline uint64_t lr_plan_staging(const lr_plan_load *l) {
     return l->largest[0] + l->largest[1] + l->largest[2] + 2 * l->largest_page;
@@ -161,7 +168,8 @@ typedef struct lr_plan_sizes {
     uint64_t scratch_stride;
     uint64_t activations;            /* buffers, each rounded up to LR_ALIGN */
     uint64_t arena, pinned, needed;  /* host; needed: at least, where weights may stay on disk */
-    uint64_t disk;                   /* mapped bytes that every token reads from disk */
+    uint64_t disk;                   /* mapped bytes beyond RAM: on disk */
+    uint64_t disk_read;              /* of them, by a token */
     int8_t embed_place, head_place;
     int32_t n_host_layers, n_left_out; /* n_left_out: groups, the head among them, that the CPU computes */
     int32_t short_gpu;               /* that cannot hold a layer, or -1 */

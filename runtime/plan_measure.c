@@ -97,12 +97,12 @@ static uint64_t act_bytes(bool *ok, const lr_plan_input *in, const lr_plan_weigh
 /* What CPU and GPUs have alike: float rows, packed inputs, angles, logits.  `kinds` of groups are computed there.    */
 static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, int32_t n_batch, uint64_t *b) {
     const lr_hparams *h = in->model;
-    uint64_t row = 4 * (uint64_t)n_batch, dim = (uint64_t)h->dim, hidden = (uint64_t)h->hidden_dim;
+    uint64_t row = 4 * (uint64_t)n_batch, dim = (uint64_t)h->dim, hidden = (uint64_t)lr_hidden_most(h);
     uint64_t q_dim = (uint64_t)h->n_heads * (uint64_t)h->head_dim;
     uint64_t kv_dim = (uint64_t)h->n_kv_heads * (uint64_t)h->head_dim;
     for (int i = 0; i < LR_N_BUFFERS; i++) b[i] = 0;
     if (kinds) b[LR_BUFFER_x] = product(ok, row, dim);
-    if (has(kinds, ATTN | GATE_UP | HEAD) || (h->post_norms && has(kinds, DOWN))) b[LR_BUFFER_y] = product(ok, row, dim);
+    if (has(kinds, ATTN | GATE_UP | HEAD) || ((h->post_norms || h->n_experts) && has(kinds, DOWN))) b[LR_BUFFER_y] = product(ok, row, dim);
     if (h->parallel && has(kinds, ATTN)) b[LR_BUFFER_h] = product(ok, row, dim);
     if (has(kinds, ATTN)) {
         b[LR_BUFFER_q] = b[LR_BUFFER_att] = product(ok, row, q_dim);
@@ -146,6 +146,16 @@ bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, cons
     return ok;
 }
 
+/* Logits of the router, chosen experts and their weights; what their products work in.                               */
+static void measure_experts(bool *ok, const lr_plan_input *in, int32_t n_batch, uint64_t *b) {
+    const lr_hparams *h = in->model;
+    uint64_t row = 4 * (uint64_t)n_batch, k = (uint64_t)h->n_experts_used;
+    b[LR_BUFFER_route] = product(ok, row, (uint64_t)h->n_experts + 2 * k);
+    /* lr_experts_bytes multiplies without checking: bound the products first. */
+    if (!product(ok, product(ok, row, k), (uint64_t)h->dim + 2 * (uint64_t)h->expert_dim + 256)) return;
+    b[LR_BUFFER_experts] = product(ok, 1, lr_experts_bytes(n_batch, h->n_experts_used, h->n_experts, h->dim, h->expert_dim));
+}
+
 /* The host's: tokens and threads' scratch besides, sequences of one layer at a time.                                 */
 static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                                  lr_plan_sizes *s) {
@@ -156,6 +166,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     measure_buffers(ok, in, kinds, s->n_batch, b);
     b[LR_BUFFER_act] = act_bytes(ok, in, w, s->host.widths, false, s->n_batch);
     if (has(kinds, ATTN)) b[LR_BUFFER_seqs] = seqs_bytes(ok, in, 1);
+    if (h->n_experts && has(kinds, DOWN)) measure_experts(ok, in, s->n_batch, b);
     if (has(kinds, EMBED) && h->n_pos) b[LR_BUFFER_ids] = row;
     b[LR_BUFFER_tokens] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)c->n_ctx);
     /* Sampling reads logits here, wherever the head is. */
@@ -163,7 +174,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
 
     /* The callbacks multiply without checking: bound the products first.                                             */
     int64_t max_cols =
-        has(kinds, ALL & ~EMBED) ? lr_max(w->max_cols, lr_max((int64_t)q_dim, lr_max(h->dim, h->hidden_dim))) : h->dim;
+        has(kinds, ALL & ~EMBED) ? lr_max(w->max_cols, lr_max((int64_t)q_dim, lr_max(h->dim, lr_hidden_most(h)))) : h->dim;
     uint64_t attention = product(ok, product(ok, row, (uint64_t)c->n_ctx), q_dim + 16 * (uint64_t)h->n_heads);
     uint64_t widest = product(ok, row, (uint64_t)max_cols);
     s->scratch_stride = 0;
@@ -254,7 +265,7 @@ static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const l
         }
         host->weights -= part->block;
         host->mapped -= part->mapped;
-        host->read -= part->block + part->mapped;
+        host->read -= part->read;
         host->params -= part->params;
         if (g == LR_GROUP_ATTN) host->kv -= s->page_room[lr_layer_windowed(in->model, (int32_t)layer)];
     }
@@ -266,7 +277,7 @@ static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const l
         host->weights -= w->parts[head].block;
         host->mapped -= w->parts[head].mapped;
     }
-    uint64_t head_read = w->parts[head].block + w->parts[head].mapped;
+    uint64_t head_read = w->parts[head].read;
     host->head_read = p->head == LR_PLACE_HOST ? head_read : 0;
     host->read -= head_read;
     host->params -= w->parts[head].params;
@@ -318,7 +329,7 @@ static void measure_pinned(bool *ok, const lr_plan_input *in, lr_plan_gpu_sizes 
     if (lr_plan_crosses(g, false))
         sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->dim)));
     if (lr_plan_crosses(g, true))
-        sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->hidden_dim)));
+        sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, lr_plan_cut_width(in->model))));
     sum_of = sum(ok, sum_of, lr_plan_aligned(g->buffer[LR_BUFFER_logits]));
     sum_of = sum(ok, sum_of, 2 * g->pinned_slot);
     g->pinned = sum(ok, sum_of, 2 * g->kv_slot);
@@ -369,6 +380,8 @@ bool lr_plan_measure_placed(const lr_plan_input *in, const lr_plan_weights *w, c
         s->disk = mapped - (room < mapped ? room : mapped);
         mapped -= s->disk;
     }
+    uint64_t all = s->host.weights + s->host.mapped, read = s->host.read + s->host.head_read;
+    s->disk_read = read < all ? (uint64_t)((double)s->disk * ((double)read / (double)all)) : s->disk;
     s->needed = sum(&ok, s->needed, mapped);
     if (ok && in->n_gpus) lr_plan_estimate(in, c, s);
     return ok;

@@ -90,7 +90,7 @@ static double act_bytes(const pass *p, const lr_plan_load *l) {
  * rotation, merging of split attention and, in long passes, the product of gate and up pass over rows of their own.  */
 static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
     const lr_hparams *h = p->in->model;
-    double q = q_dim(h), kv = (double)h->n_kv_heads * h->head_dim, dim = h->dim, hidden = h->hidden_dim;
+    double q = q_dim(h), kv = (double)h->n_kv_heads * h->head_dim, dim = h->dim, hidden = lr_hidden_most(h);
     double a = act_bytes(p, l), n_attn = l->n_groups[LR_GROUP_ATTN], n_up = l->n_groups[LR_GROUP_GATE_UP];
     double n_down = l->n_groups[LR_GROUP_DOWN];
     bool few = p->n <= LR_GPU_FEW;
@@ -137,7 +137,7 @@ static double gpu_seconds(const pass *p, int gpu) {
     const lr_plan_crossings *c = &g->crossings[p->streams];
     double t = kernel_seconds(p, &g->own, r);
     double crossing = 4 * p->n * ((double)(c->x_host + c->x_peer) * h->dim + (double)(c->hidden_host + c->hidden_peer) *
-                                  h->hidden_dim);
+                                  (double)lr_plan_cut_width(h));
     crossing += (double)g->buffer[LR_BUFFER_seqs] + 4 * p->n * h->n_rot;
     if (p->streams && g->streamed.kinds) t += streamed_seconds(p, g, t, r);
     if (p->s->embed_place == gpu) t += p->n * 6 * h->dim / r.read; /* f16 in, floats out */
@@ -161,7 +161,7 @@ static double host_seconds(const pass *p) {
     }
     double t = matmul_seconds(p, &rest, r) + attention_seconds(p, &rest, r);
     if (p->s->disk) /* streamed or not; instead of reading it from RAM */
-        t += (double)p->s->disk * (1 / or_else(p->in->disk_bytes_per_s, 2e9) - (p->streams ? 0 : 1 / r.read));
+        t += (double)p->s->disk_read * (1 / or_else(p->in->disk_bytes_per_s, 2e9) - (p->streams ? 0 : 1 / r.read));
     return t + (p->logits && rest.head_read ? head_seconds(p, rest.head_read, r) : 0);
 }
 
@@ -260,7 +260,7 @@ static bool rates_known(const lr_plan_input *in, const lr_plan_sizes *s) {
 }
 
 static double disk_seconds(const lr_plan_input *in, const lr_plan_sizes *s) {
-    return s->disk ? (double)s->disk / in->disk_bytes_per_s : 0;
+    return s->disk ? (double)s->disk_read / in->disk_bytes_per_s : 0;
 }
 
 double lr_plan_decode_rate(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
@@ -268,7 +268,7 @@ double lr_plan_decode_rate(const lr_plan_input *in, const lr_plan_weights *w, co
     pass p = { .in = in, .c = c, .s = s };
     if (in->n_gpus) return rates_known(in, s) ? 1 / token_seconds(p) : 0;
     if (in->host.read_bytes_per_s <= 0 || (s->disk && in->disk_bytes_per_s <= 0)) return 0;
-    double bytes = (double)(w->per_token - s->disk) + half_cache_bytes(&p);
+    double bytes = (double)(w->per_token - s->disk_read) + half_cache_bytes(&p);
     return 1 / (bytes / in->host.read_bytes_per_s + disk_seconds(in, s));
 }
 

@@ -23,6 +23,9 @@ static void add_model(lr_text *out, const lr_plan *plan, const lr_plan_input *in
                 billions ? 2 : 1, (double)plan->n_params / (billions ? 1e9 : 1e6), billions ? "billion" : "million",
                 h->n_layers, h->dim, h->n_heads, h->n_kv_heads, h->head_dim, h->hidden_dim, h->n_vocab,
                 lr_plan_tied(in) ? ", head tied" : "");
+    if (h->n_experts)
+        lr_text_add(out, "experts  %d of %d values a layer, %d for a token%s\n", h->n_experts, h->expert_dim,
+                    h->n_experts_used, h->shared_dim ? ", and a shared one" : "");
     lr_text_add(out, "why      %s\n\n", plan->why);
 }
 
@@ -109,10 +112,15 @@ static void add_devices(lr_text *out, const lr_plan *plan, const lr_plan_input *
 /* "layers 3-9", "attention of 2": layers of which exactly these groups are at that place.                            */
 static void add_layers_with(lr_text *out, const lr_plan *plan, const lr_plan_input *in, int place, unsigned groups,
                             const char **between) {
-    static const char *const names[1 << LR_N_GROUPS] = {
+    static const char *const dense[1 << LR_N_GROUPS] = {
         NULL, "attention of ", "gate+up of ", "attention, gate+up of ", "down of ", "attention, down of ",
         "gate+up, down of ", "layers ",
     };
+    static const char *const mixture[1 << LR_N_GROUPS] = {
+        NULL, "attention of ", "shared part of ", "all but experts of ", "experts of ", "attention, experts of ",
+        "shared part, experts of ", "layers ",
+    };
+    const char *const *names = in->model->n_experts ? mixture : dense;
     int32_t n = in->model->n_layers, first = -1;
     bool named = false;
     for (int32_t l = 0; l <= n; l++) {

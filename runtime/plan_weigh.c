@@ -28,6 +28,11 @@ lr_group lr_plan_group(const lr_hparams *h, lr_role role) {
         [LR_W_GATE] = LR_GROUP_GATE_UP,     [LR_W_UP] = LR_GROUP_GATE_UP,
         [LR_B_GATE] = LR_GROUP_GATE_UP,     [LR_B_UP] = LR_GROUP_GATE_UP,
         [LR_W_DOWN] = LR_GROUP_DOWN,        [LR_B_DOWN] = LR_GROUP_DOWN,      [LR_FFN_POST_NORM] = LR_GROUP_DOWN,
+        [LR_W_GATE_SHARED] = LR_GROUP_GATE_UP, [LR_W_UP_SHARED] = LR_GROUP_GATE_UP,
+        [LR_W_DOWN_SHARED] = LR_GROUP_GATE_UP, [LR_SHARED_GATE] = LR_GROUP_GATE_UP,
+        [LR_ROUTER] = LR_GROUP_DOWN,        [LR_B_ROUTER] = LR_GROUP_DOWN,
+        [LR_W_GATE_EXPERTS] = LR_GROUP_DOWN, [LR_W_UP_EXPERTS] = LR_GROUP_DOWN, [LR_W_DOWN_EXPERTS] = LR_GROUP_DOWN,
+        [LR_B_GATE_EXPERTS] = LR_GROUP_DOWN, [LR_B_UP_EXPERTS] = LR_GROUP_DOWN, [LR_B_DOWN_EXPERTS] = LR_GROUP_DOWN,
         [LR_OUT_NORM] = LR_GROUP_HEAD,      [LR_B_OUT_NORM] = LR_GROUP_HEAD,
         [LR_HEAD] = LR_GROUP_HEAD,          [LR_B_HEAD] = LR_GROUP_HEAD,
     };
@@ -44,6 +49,11 @@ size_t lr_plan_part_of(const lr_plan_input *in, bool tied, const lr_plan_tensor 
 /* Tables of which a token reads one row.                                                                              */
 static bool is_table(const lr_plan_tensor *t, bool tied) {
     return (t->role == LR_EMBED && !tied) || t->role == LR_POSITIONS;
+}
+
+uint64_t lr_plan_token_share(const lr_plan_input *in, bool tied, const lr_plan_tensor *t, uint64_t amount) {
+    if (is_table(t, tied)) return amount / (uint64_t)t->rows;
+    return t->experts ? amount / (uint64_t)t->experts * (uint64_t)in->model->n_experts_used : amount;
 }
 
 /* Precision of the file: f32 runs as f16, and so does what no kernel reads (f64, f8).                                */
@@ -125,10 +135,10 @@ static lr_plan_widths width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
     return (lr_plan_widths)1 << i;
 }
 
-/* Row lengths of a matrix that matmuls read.  A conversion to f16 may turn out to need bf16 (values out of range): inputs
+/* Row lengths of a matrix that matmuls read, but for experts, which pack their inputs elsewhere.  A conversion to f16 may turn out to need bf16 (values out of range): inputs
  * must have room for either kernel.                                                                                  */
 static lr_plan_widths widths_of(lr_plan_weights *w, const lr_plan_tensor *t, const lr_plan_placement *p) {
-    lr_plan_widths set = is_vector(t) ? 0 : width_of(w, p->format, t->cols);
+    lr_plan_widths set = is_vector(t) || t->experts ? 0 : width_of(w, p->format, t->cols);
     return set && p->converted && p->format == LR_F16 ? set | width_of(w, LR_BF16, t->cols) : set;
 }
 
@@ -136,16 +146,18 @@ static lr_plan_widths widths_of(lr_plan_weights *w, const lr_plan_tensor *t, con
 static void add_to_part(lr_plan_weights *w, const lr_plan_input *in, lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *host,
                         const lr_plan_placement *gpu, bool matmul) {
     part->gpu += lr_plan_gpu_bytes(gpu);
-    part->gpu_read += gpu->bytes;
+    part->gpu_read += lr_plan_token_share(in, w->tied, t, gpu->bytes);
+    part->read += lr_plan_token_share(in, w->tied, t, host->bytes);
     *(host->converted ? &part->block : &part->mapped) += host->bytes;
     if (matmul) part->widths |= widths_of(w, t, host);
     part->streams &= host->format == gpu->format;
     part->is_layer = in->model->parallel && t->layer >= 0;
-    bool hidden = part->is_layer && t->role == LR_W_DOWN;
+    bool hidden = (part->is_layer && t->role == LR_W_DOWN) || t->role == LR_W_DOWN_SHARED;
     if (matmul) *(hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
     part->longest_row = lr_max(part->longest_row, is_vector(t) ? t->rows : t->cols);
-    if (matmul) part->params += (uint64_t)t->rows * (uint64_t)t->cols;
+    if (matmul) part->params += lr_plan_token_share(in, w->tied, t, (uint64_t)t->rows * (uint64_t)t->cols);
     if (!is_vector(t)) part->gpu_takes &= gpu_takes(gpu->format);
+    if (t->experts || t->role == LR_SHARED_GATE) part->gpu_takes = part->streams = false; /* there are no kernels */
 }
 
 static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out) {
@@ -160,10 +172,10 @@ static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out
         uint64_t *place = p.converted ? &w.block : rows_only ? &w.mapped_rows : &w.mapped;
         *place += p.bytes;
         w.total += p.bytes;
-        w.per_token += rows_only ? p.bytes / (uint64_t)t->rows : p.bytes;
+        w.per_token += lr_plan_token_share(in, tied, t, p.bytes);
         w.n_params += values;
         if (p.converted) w.source += source_bytes(t, values);
-        if (!rows_only) w.n_matmul_params += values;
+        if (!rows_only) w.n_matmul_params += lr_plan_token_share(in, tied, t, values);
         if (!rows_only) w.widths |= widths_of(&w, t, &p);
         w.max_cols = lr_max(w.max_cols, t->cols);
         if (w.parts) {

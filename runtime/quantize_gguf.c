@@ -24,7 +24,7 @@ static const lr_tensor_row *find_row(const lr_family *family, lr_role role) {
 
 /* The family whose GGUF files hold this one: itself, or where it has no architecture of its own, Llama.               */
 static const lr_family *written_family(const lr_family *family) {
-    return family->gguf_architectures[0] ? family : lr_family_find_gguf("llama");
+    return family->gguf_architectures[0] ? family : lr_family_find_gguf("llama", false);
 }
 
 static llmrun_status list_tensors(lr_quantize *q, bool from_gguf) {

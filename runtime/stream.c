@@ -173,7 +173,8 @@ void lr_stream_read_ahead(const llmrun_engine *e, int32_t layer) {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_placement *p = &e->plan.placements[i];
-        if (p->tier != LR_TIER_DISK || e->binding.tensors[i].layer != layer) continue;
+        bool experts = e->binding.tensors[i].experts > 0; /* a token reads few of them: which is not known yet */
+        if (p->tier != LR_TIER_DISK || e->binding.tensors[i].layer != layer || experts) continue;
         uintptr_t at = (uintptr_t)lr_engine_tensor(e, i).quants, start = at & ~(page - 1);
         madvise((void *)start, at + p->bytes - start, MADV_WILLNEED);
     }

@@ -25,7 +25,7 @@ typedef struct round_args {
 
 static int64_t job_values(const lr_upload_job *j) { return j->rows * j->cols; }
 
-static bool is_packed(const lr_upload_job *j) { return j->source && j->source->packed; }
+static bool is_packed(const lr_upload_job *j) { return j->source && lr_source_is_packed(j->source); }
 
 static int64_t n_items_of(const lr_upload_job *j) {
     return is_packed(j) ? (j->rows + ITEM_ROWS - 1) / ITEM_ROWS : job_values(j) / ITEM + (job_values(j) % ITEM != 0);
@@ -171,16 +171,11 @@ static void advise(const lr_upload_job *jobs, size_t n, int64_t first, int64_t l
     while (first < last) {
         const lr_upload_job *j = &jobs[find_job(jobs, n, first)];
         int64_t stop = lr_min(last, j->first_item + j->n_items);
-        const char *begin = NULL, *end = NULL;
-        if (is_packed(j)) { /* rows lie anywhere in it */
-            begin = (const char *)j->source->tensor->data;
-            end = begin + j->source->tensor->bytes;
-        } else if (j->src) {
-            begin = job_src(j, (first - j->first_item) * ITEM);
-            end = job_src(j, lr_min((stop - j->first_item) * ITEM, job_values(j)));
-        }
-        uintptr_t start = (uintptr_t)begin & ~(page - 1);
-        if (begin && j->from_file) madvise((void *)start, (uintptr_t)end - start, advice);
+        int64_t step = is_packed(j) ? ITEM_ROWS * j->cols : ITEM;
+        int64_t from = (first - j->first_item) * step, to = lr_min((stop - j->first_item) * step, job_values(j));
+        if (j->source && j->from_file) lr_source_advise(j->source, j->first_row * j->cols + from, to - from, advice);
+        uintptr_t start = (uintptr_t)job_src(j, from) & ~(page - 1);
+        if (j->src && j->from_file) madvise((void *)start, (uintptr_t)job_src(j, to) - start, advice);
         first = stop;
     }
 }
