@@ -41,6 +41,8 @@ typedef struct lr_device_info {
     uint64_t free_bytes;       /* now, context of this process not yet made */
     uint64_t overhead_bytes;   /* upper bound of what opening adds beside the arena: context, kernels, graphs */
     uint64_t granule_bytes;    /* an arena is a multiple of this */
+    uint64_t library_bytes;    /* of the arena, that use_library works in; 0: there is no library */
+    uint64_t library_overhead; /* estimate of what it takes beside */
     double read_bytes_per_s;   /* device memory; 0: unknown until measured */
     double flops_per_s;        /* f16 matrix products; 0: unknown */
     double link_bytes_per_s;   /* to and from the host, each way; 0: unknown */
@@ -110,10 +112,10 @@ typedef struct lr_backend {
 
     llmrun_status (*arena_open)(lr_device *d, uint64_t bytes, void **base, llmrun_error *err); /* one a device */
     void (*arena_close)(lr_device *d); /* after all queues are empty */
-    /* Lets the vendor's library (cuBLAS) serve dense products of long passes from now on, in LR_GPU_CUBLAS_WORKSPACE
-     * bytes of the arena at base.  Where there is none, our own kernels go on: no error.  It takes device memory beside
-     * overhead_bytes: measure used_bytes after it.  May be NULL.                                                      */
-    void (*use_library)(lr_device *d, void *base);
+    /* Loads the vendor's library (cuBLAS), which takes device memory beside overhead_bytes: measure used_bytes after it.
+     * With base it serves dense products of long passes from then on, in that many bytes of the arena at base; 0 bytes
+     * let go of it.  False: there is none, our own kernels go on.                                                     */
+    bool (*use_library)(lr_device *d, void *base, uint64_t bytes);
     llmrun_status (*pinned_open)(lr_device *d, uint64_t bytes, void **base, llmrun_error *err); /* host memory */
     void (*pinned_close)(lr_device *d, void *base);
 

@@ -64,6 +64,8 @@ static llmrun_status use_devices(llmrun_engine *e, const llmrun_options *o, cons
         *d = (lr_plan_device){ .budget_bytes = cap(e, &info, asked, i),
                                .overhead_bytes = info.overhead_bytes,
                                .granule_bytes = info.granule_bytes,
+                               .library_bytes = info.library_bytes,
+                               .library_overhead = info.library_overhead,
                                .read_bytes_per_s = rates.read_bytes_per_s,
                                .flops_per_s = rates.flops_per_s,
                                .link_bytes_per_s = rates.link_bytes_per_s };
@@ -112,23 +114,60 @@ llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, const char
  * are in the estimate, which therefore only ever goes up.                                                             */
 enum { LATER_BYTES = 64 << 20 };
 
-llmrun_status lr_gpus_open(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
-    llmrun_status status = LLMRUN_OK;
-    bool again = false;
-    for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) {
-        lr_place *p = &e->gpus[i];
-        lr_plan_device *d = &e->gpu_budgets[i];
-        *p = (lr_place){ .ops = &e->backend->ops, .backend = e->backend };
-        status = e->backend->open(&p->device, e->gpu_index[i], err);
-        uint64_t used = status ? 0 : e->backend->used_bytes(p->device);
-        /* Far more than expected is the arena of another engine of this process: then the estimate stays. */
-        if (!used || e->backend->clock || used > 2 * d->overhead_bytes || used + LATER_BYTES <= d->overhead_bytes) continue;
-        d->overhead_bytes = used + LATER_BYTES;
-        again = true;
+/* True: the context takes more than was planned.                                                                      */
+static bool measure_context(llmrun_engine *e, int32_t gpu) {
+    lr_plan_device *d = &e->gpu_budgets[gpu];
+    uint64_t used = e->backend->used_bytes(e->gpus[gpu].device);
+    /* Far more than expected is the arena of another engine of this process: then the estimate stays. */
+    if (!used || e->backend->clock || used > 2 * d->overhead_bytes || used + LATER_BYTES <= d->overhead_bytes) return false;
+    d->overhead_bytes = used + LATER_BYTES;
+    return true;
+}
+
+/* Loads the vendor's library where the plan has it.  True: it takes more than was planned, or there is none.          */
+static bool measure_library(llmrun_engine *e, int32_t gpu) {
+    lr_plan_device *d = &e->gpu_budgets[gpu];
+    lr_device *device = e->gpus[gpu].device;
+    if (!e->plan.gpus[gpu].library_bytes) return false;
+    uint64_t before = e->backend->used_bytes(device);
+    if (!e->backend->use_library(device, NULL, d->library_bytes)) {
+        d->library_bytes = 0;
+        return true;
     }
-    if (status || !again) return status;
+    uint64_t after = e->backend->used_bytes(device), takes = after > before ? after - before : 0;
+    if (takes <= d->library_overhead) return false;
+    d->library_overhead = takes;
+    return true;
+}
+
+/* Lets go of a library that was loaded and has no room.  What it leaves behind belongs to the context.                */
+static bool drop_library(llmrun_engine *e, int32_t gpu) {
+    lr_plan_device *d = &e->gpu_budgets[gpu];
+    if (!d->library_bytes || e->plan.gpus[gpu].library_bytes) return false;
+    d->library_bytes = 0;
+    e->backend->use_library(e->gpus[gpu].device, NULL, 0);
+    return measure_context(e, gpu);
+}
+
+/* Plans again where any GPU says so.                                                                                  */
+static llmrun_status plan_again(llmrun_engine *e, const llmrun_options *o, bool (*changes)(llmrun_engine *, int32_t),
+                                llmrun_error *err) {
+    bool again = false;
+    for (int32_t i = 0; i < e->plan.n_gpus; i++) again |= changes(e, i);
+    if (!again) return LLMRUN_OK;
     lr_plan_close(&e->plan);
     return lr_engine_plan(e, o, err);
+}
+
+llmrun_status lr_gpus_open(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
+    llmrun_status status = LLMRUN_OK;
+    for (int32_t i = 0; i < e->plan.n_gpus && !status; i++) {
+        e->gpus[i] = (lr_place){ .ops = &e->backend->ops, .backend = e->backend };
+        status = e->backend->open(&e->gpus[i].device, e->gpu_index[i], err);
+    }
+    if (!status) status = plan_again(e, o, measure_context, err);
+    if (!status) status = plan_again(e, o, measure_library, err);
+    return status ? status : plan_again(e, o, drop_library, err);
 }
 
 llmrun_status lr_gpus_attach(llmrun_engine *e, llmrun_error *err) {
@@ -140,6 +179,8 @@ llmrun_status lr_gpus_attach(llmrun_engine *e, llmrun_error *err) {
         p->buffers = &p->plan->buffers;
         status = e->backend->arena_open(p->device, p->plan->arena_bytes, &arena, err);
         p->arena = arena;
+        if (!status && p->plan->library_bytes)
+            e->backend->use_library(p->device, lr_place_at(p, p->plan->library), p->plan->library_bytes);
         if (!status) status = lr_place_open(p, err);
     }
     int32_t lists[LR_PLAN_MAX_GPUS] = { 0 };

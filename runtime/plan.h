@@ -51,6 +51,8 @@ typedef struct lr_plan_device {
     uint64_t budget_bytes;  /* all that may be added there */
     uint64_t overhead_bytes; /* context, libraries: measured or estimated; 0 on the simulated GPU */
     uint64_t granule_bytes; /* the arena is a multiple of this */
+    uint64_t library_bytes, library_overhead; /* of the arena, that the vendor's library for dense products works in, 0:
+                                                 there is none; what it takes beside */
     double read_bytes_per_s, flops_per_s, link_bytes_per_s; /* measured or stated rates; 0: unknown */
     bool rates_stated;      /* not of a device that is there: from --gpu or a table of cards */
 } lr_plan_device;
@@ -127,6 +129,7 @@ typedef struct lr_plan_gpu {
     uint64_t weights_bytes, kv_bytes, activation_bytes, staging_bytes; /* of the arena, by class */
     uint64_t weight_bytes_per_token;
     uint64_t header, header_bytes; /* the whole of it */
+    uint64_t library, library_bytes; /* workspace of the vendor's library; 0 bytes: it is not used */
     /* Staging: weights of a streamed group of each kind, so that the next layer's are on their way while this one's are
      * used; 0 bytes: none of that kind is streamed to this GPU.                                                        */
     uint64_t slot[LR_N_GROUPS], slot_bytes[LR_N_GROUPS];

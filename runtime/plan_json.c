@@ -162,6 +162,7 @@ static void add_gpu(lr_text *out, const lr_plan *plan, const lr_plan_input *in, 
     member(out, "kv_slot_bytes", g->kv_slot_bytes);
     member(out, "pinned_bytes", g->pinned_bytes);
     member(out, "pinned_slot_bytes", g->pinned_slot_bytes);
+    member(out, "library_bytes", g->library_bytes);
     lr_text_add(out, "\n     ");
     add_regions(out, g->regions, g->n_regions, "     ");
     lr_text_add(out, "}");

@@ -172,13 +172,16 @@ static void place_gpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_gpu_
     g->activation_bytes = s->activations;
     for (int i = 0; i < LR_N_GROUPS; i++) g->slot[i] = add_region(&a, s->slot[i], "staging.weights.%d", i);
     for (int i = 0; i < 2; i++) g->kv_slot[i] = add_region(&a, s->kv_slot, "staging.kv.%d", i);
+    if (s->library) a.at = (a.at + LR_PLAN_LIBRARY_ALIGN - 1) & ~(uint64_t)(LR_PLAN_LIBRARY_ALIGN - 1);
+    g->library = add_region(&a, s->library, "library");
+    g->library_bytes = s->library;
     memcpy(g->slot_bytes, s->slot, sizeof g->slot_bytes);
     g->kv_slot_bytes = s->kv_slot;
     g->staging_bytes = s->staging;
     g->n_regions = a.n;
     g->n_layers = s->own.n_layers[0] + s->own.n_layers[1] + s->streamed.n_layers[0] + s->streamed.n_layers[1];
     g->arena_bytes = s->arena;
-    g->overhead_bytes = in->gpus[gpu].overhead_bytes;
+    g->overhead_bytes = s->overhead;
     g->total_bytes = g->arena_bytes + g->overhead_bytes;
     g->weight_bytes_per_token = s->own.read + s->own.head_read;
     place_pinned(g, in, s, plan->n_batch);
@@ -244,7 +247,7 @@ static bool allocate(lr_plan *plan, const lr_plan_input *in) {
     if (!plan->gpus) return false;
     plan->n_gpus = in->n_gpus; /* for closing */
     for (int gpu = 0; gpu < in->n_gpus; gpu++) {
-        plan->gpus[gpu].regions = lr_zalloc(n_regions + 4, sizeof *plan->regions);
+        plan->gpus[gpu].regions = lr_zalloc(n_regions + 6, sizeof *plan->regions);
         if (!plan->gpus[gpu].regions) return false;
     }
     return true;

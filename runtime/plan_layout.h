@@ -148,6 +148,7 @@ typedef struct lr_plan_gpu_sizes {
     int32_t stretches;             /* of its own groups before streamed ones: copies go on meanwhile; the last layers */
     bool last_stretch;             /* are before the first ones of the next chunk */
     uint64_t pinned_slot, pinned;
+    uint64_t library, overhead;    /* workspace of the vendor's library, or 0; of the device, with the library's */
 } lr_plan_gpu_sizes;
 
 /* Do x, or the hidden values of a feed-forward, ever cross between that GPU and the host?                            */
@@ -203,6 +204,12 @@ void lr_plan_load_add(lr_plan_load *load, const lr_plan_part *part, lr_group gro
 /* Own and streamed load of a GPU with these places.                                                                  */
 void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *places,
                        const lr_plan_sizes *s, int gpu, lr_plan_load *own, lr_plan_load *streamed);
+
+enum { LR_PLAN_LIBRARY_ALIGN = 256 }; /* of cuBLAS's workspace; an arena is aligned to that at least */
+/* Gives the vendor's library its workspace where the GPU computes long dense products and all of it fits into the room
+ * that is left.  Changes g->arena, library, overhead.                                                                */
+void lr_plan_add_library(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *p, int32_t n_batch,
+                         int gpu, lr_plan_gpu_sizes *g);
 
 /* Can a GPU compute that group?  Can the host's be streamed to it?                                                   */
 bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part);

@@ -348,6 +348,7 @@ static void measure_gpu(bool *ok, const lr_plan_input *in, const lr_plan_weights
     g->header =
         lr_plan_aligned(b[LR_BUFFER_seqs]) + lr_plan_aligned(b[LR_BUFFER_ids]) + lr_plan_aligned(b[LR_BUFFER_cos_sin]);
     g->arena = sum(ok, sum(ok, g->own.weights, g->own.kv), sum(ok, g->activations, g->staging));
+    lr_plan_add_library(in, w, p, s->n_batch, gpu, g);
     g->arena = sum(ok, 0, lr_plan_in_granules(g->arena, &in->gpus[gpu]));
     measure_pinned(ok, in, g, s->n_batch);
     s->pinned = sum(ok, s->pinned, g->pinned);

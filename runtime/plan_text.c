@@ -156,6 +156,10 @@ static void add_work(lr_text *out, const lr_plan *plan, const lr_plan_input *in)
             lr_text_add(
                 out, "  streaming: prompts send the CPU's layers to %s, from %d tokens on, through slots of %s\n",
                 lr_plan_place_name(name, i), plan->stream_from, lr_size_gib(gib, plan->gpus[i].staging_bytes));
+    for (int i = 0; i < plan->n_gpus; i++)
+        if (plan->gpus[i].library_bytes)
+            lr_text_add(out, "  dense products of long passes on %s by its vendor's library, in %s\n",
+                        lr_plan_place_name(name, i), lr_size_gib(gib, plan->gpus[i].library_bytes));
     if (plan->mapped_rows_bytes)
         lr_text_add(out, "  the embedding is mapped too (%s); a token reads one row, so it is not counted\n",
                     lr_size_gib(gib, plan->mapped_rows_bytes));

@@ -123,7 +123,7 @@ static bool gpu_open_device(llmrun_error *err) {
         return false;
     gpu.arena = arena;
     gpu.mirror = mirror;
-    if (gpu.library) gpu.b->use_library(gpu.d, gpu.arena + ARENA_BYTES);
+    if (gpu.library) gpu.b->use_library(gpu.d, gpu.arena + ARENA_BYTES, LR_GPU_CUBLAS_WORKSPACE);
     return true;
 }
 static void gpu_close_device(void) {

@@ -98,11 +98,13 @@ static llmrun_status open_device(lr_device **out, int32_t index, llmrun_error *e
     return status;
 }
 
-static void use_library(lr_device *d, void *base) {
+static bool use_library(lr_device *d, void *base, uint64_t bytes) {
     cudaSetDevice(d->index);
-    if (!d->cublas) gpu_cublas_open(d);
-    if (d->cublas) gpu_cublas_workspace(d, base);
+    if (!d->cublas && bytes) gpu_cublas_open(d);
+    if (!bytes) gpu_cublas_close(d);
+    else if (d->cublas && base) gpu_cublas_workspace(d, base, bytes);
     cudaGetLastError();
+    return d->cublas != NULL;
 }
 
 static uint64_t used_bytes(lr_device *d) { return platform_used_bytes(d); }

@@ -56,6 +56,13 @@ static void unload(struct cublas *c) {
 }
 #endif
 
+bool gpu_cublas_found(void) {
+    struct cublas c = {};
+    bool found = load(&c);
+    unload(&c);
+    return found;
+}
+
 void gpu_cublas_open(lr_device *d) {
     struct cublas *c = (struct cublas *)d->host->alloc(sizeof *c);
     if (!c) return;
@@ -74,10 +81,10 @@ void gpu_cublas_close(lr_device *d) {
     d->cublas = NULL;
 }
 
-bool gpu_cublas_workspace(lr_device *d, void *base) {
+bool gpu_cublas_workspace(lr_device *d, void *base, uint64_t bytes) {
     struct cublas *c = d->cublas;
     if (!c) return false;
-    c->has_workspace = c->cublasSetWorkspace_v2_p(c->handle, base, LR_GPU_CUBLAS_WORKSPACE) == CUBLAS_STATUS_SUCCESS;
+    c->has_workspace = c->cublasSetWorkspace_v2_p(c->handle, base, bytes) == CUBLAS_STATUS_SUCCESS;
     if (!c->has_workspace) gpu_cublas_close(d);
     return d->cublas != NULL;
 }
@@ -149,7 +156,8 @@ cudaError_t gpu_cublas_gemm(lr_device *d, const lr_matmul_args *m) {
 
 void gpu_cublas_open(lr_device *) {}
 void gpu_cublas_close(lr_device *) {}
-bool gpu_cublas_workspace(lr_device *, void *) { return false; }
+bool gpu_cublas_workspace(lr_device *, void *, uint64_t) { return false; }
+bool gpu_cublas_found(void) { return false; }
 bool gpu_cublas_takes(const lr_device *, const lr_matmul_args *) { return false; }
 cudaError_t gpu_cublas_gemm(lr_device *, const lr_matmul_args *) { return cudaErrorInvalidValue; }
 

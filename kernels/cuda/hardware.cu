@@ -1,5 +1,6 @@
 /* The platform on hardware: memory of a device by CUDA's virtual memory management, what the driver says of it.
  * See parts.h.                                                                                                        */
+#include "kernels/cuda/cublas.h"
 #include "kernels/cuda/nvml.h"
 #include "kernels/cuda/parts.h"
 
@@ -12,7 +13,7 @@ const char *platform_detail(cudaError_t) { return ""; }
 
 enum : uint64_t { MIB = 1 << 20, GRANULE = 2 * MIB, CHUNK = 256 * MIB };
 /* A context keeps 3.0 to 3.15 MiB for each multiprocessor (stacks, mostly); kernels, queues, graphs come on top.     */
-enum : uint64_t { CONTEXT_KIB_PER_SM = 3328, MODULES = 128 * MIB };
+enum : uint64_t { CONTEXT_KIB_PER_SM = 3328, MODULES = 128 * MIB, LIBRARY = 128 * MIB };
 
 llmrun_status platform_set_up(const lr_backend_host *services, const char *config, int n_open, llmrun_error *err) {
     int n = 0;
@@ -48,6 +49,8 @@ static cudaError_t find_free(int index, lr_device_info *info) {
 cudaError_t platform_describe(int index, int n_sms, lr_device_info *info) {
     info->granule_bytes = GRANULE;
     info->overhead_bytes = (uint64_t)n_sms * CONTEXT_KIB_PER_SM * 1024 + MODULES;
+    info->library_bytes = gpu_cublas_found() ? LR_GPU_CUBLAS_WORKSPACE : 0;
+    info->library_overhead = LIBRARY;
     return find_free(index, info);
 }
 

@@ -190,6 +190,10 @@ simgpu_stats simgpu_stat(void) {
     return stats;
 }
 
+size_t simgpu_library_overhead(void) {
+    return simulator ? simulator->devices[(size_t)thread_device].spec.library_overhead : 0;
+}
+
 /* ---- devices ---- */
 
 cudaError_t cudaGetDeviceCount(int *n) {

@@ -4,22 +4,36 @@
 #define SIMGPU_CUBLAS_V2_H
 
 #include "kernels/cuda/gpu.h"
+#include "kernels/sim/simgpu.h"
 
-enum cublasStatus_t { CUBLAS_STATUS_SUCCESS = 0, CUBLAS_STATUS_INVALID_VALUE = 7, CUBLAS_STATUS_EXECUTION_FAILED = 13 };
+enum cublasStatus_t {
+    CUBLAS_STATUS_SUCCESS = 0,
+    CUBLAS_STATUS_ALLOC_FAILED = 3,
+    CUBLAS_STATUS_INVALID_VALUE = 7,
+    CUBLAS_STATUS_EXECUTION_FAILED = 13
+};
 enum cublasOperation_t { CUBLAS_OP_N, CUBLAS_OP_T };
 enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 };
 enum cublasComputeType_t { CUBLAS_COMPUTE_32F = 68 };
 enum cublasGemmAlgo_t { CUBLAS_GEMM_DEFAULT = -1 };
 typedef struct simgpu_cublas {
     cudaStream_t stream;
-    void *workspace;
+    void *workspace, *own;
 } * cublasHandle_t;
 
+/* The device memory of a handle is what the set-up of the simulator says.                                            */
 static inline cublasStatus_t cublasCreate_v2(cublasHandle_t *handle) {
-    *handle = new simgpu_cublas();
+    simgpu_cublas *c = new simgpu_cublas();
+    size_t bytes = simgpu_library_overhead();
+    if (bytes && cudaMalloc(&c->own, bytes) != cudaSuccess) {
+        delete c;
+        return CUBLAS_STATUS_ALLOC_FAILED;
+    }
+    *handle = c;
     return CUBLAS_STATUS_SUCCESS;
 }
 static inline cublasStatus_t cublasDestroy_v2(cublasHandle_t handle) {
+    if (handle->own) cudaFree(handle->own);
     delete handle;
     return CUBLAS_STATUS_SUCCESS;
 }

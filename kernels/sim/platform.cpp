@@ -1,5 +1,6 @@
 /* The platform of a backend on simulated GPUs (kernels/cuda/parts.h), and its set-up from text:
- *     [N x]SIZE[:GBps[:TFLOPS[:LINK_GBps]]][,..]      "2x512M"   "1G:900:80:25,512M:450:40:12"
+ *     [N x]SIZE[+LIBRARY[+MORE]][:GBps[:TFLOPS[:LINK_GBps]]][,..]      "2x512M"   "1G:900:80:25,512M:450:40:12"
+ * LIBRARY: there is a cuBLAS, which works in so many bytes of the arena, and whose handle takes MORE beside it.
  * SIZE with K M G = 1024^n.  GBps (10^9 bytes/s) of device memory, TFLOPS (10^12 flop/s) of f16 matrix products, GBps of
  * the link to the host and between devices; what is not given is unknown to plans and costs no time.                 */
 #include "kernels/cuda/parts.h"
@@ -53,6 +54,8 @@ static bool read_device(const char **text, int *n, simgpu_device *d) {
     }
     *d = {};
     if (!read_size(text, &d->bytes)) return false;
+    for (size_t *more : { &d->library_bytes, &d->library_overhead })
+        if (**text == '+' && !read_size(&++*text, more)) return false;
     for (int i = 0; i < 3 && **text == ':'; i++) {
         ++*text;
         if (!read_number(text, &rates[i])) return false;
@@ -115,6 +118,7 @@ cudaError_t platform_describe(int index, int, lr_device_info *info) {
     info->free_bytes = info->total_bytes - simgpu::simulator->devices[(size_t)index].used;
     info->granule_bytes = 256;
     info->overhead_bytes = 0;
+    info->library_bytes = spec(index).library_bytes;
     fill_rates(index, info);
     return cudaSuccess;
 }

@@ -19,6 +19,8 @@ typedef struct simgpu_device {
     double link_rate;       /* bytes/s to and from the host, each direction on its own */
     double peer_rate;       /* bytes/s from another device, with peer access; without it copies take the link twice */
     double launch_seconds;  /* added to every kernel */
+    size_t library_bytes;   /* workspace that a plan gives the simulated cuBLAS; 0: there is none */
+    size_t library_overhead; /* what its handle takes beside that */
 } simgpu_device;
 
 /* Makes n_devices new devices; everything before is dropped: memory, streams, events, faults, clock, reports.  The
@@ -64,6 +66,7 @@ typedef struct simgpu_stats {
 } simgpu_stats;
 simgpu_stats simgpu_stat(void);
 uint64_t simgpu_peak_bytes(int device); /* most bytes allocated at one time */
+size_t simgpu_library_overhead(void);   /* of the calling thread's device */
 
 /* The last defect report: what, kernel, block, thread, file:line, who waits where; "" when none.  A defect ends the
  * kernel with a sticky error, as on hardware.  Every report is also passed to the callback (NULL: none).             */

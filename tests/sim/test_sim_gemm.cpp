@@ -254,7 +254,7 @@ static void cublas_takes_dense_weights() {
             product p = { f, 67, (i & 1) != 0, (i & 2) != 0, i };
             lr_device d = new_device(schedules[i], 900, 1);
             gpu_cublas_open(&d);
-            CHECK(gpu_cublas_workspace(&d, device_array<uint8_t>(256)));
+            CHECK(gpu_cublas_workspace(&d, device_array<uint8_t>(256), 256));
             CHECK(right("cublas", p, 21, 72, error_of(&d, { p }, 21, 72, nullptr)));
             CHECK(simgpu_stat().launches > (f == LR_F16 ? 1u : 0u));
             gpu_cublas_close(&d);
