@@ -86,13 +86,11 @@ static bool gpu_takes(lr_format f) {
     return lr_gpu_act(f, 1) != LR_ACT_NONE && lr_gpu_act(f, LR_GPU_FEW + 1) != LR_ACT_NONE;
 }
 
-/* What a GPU runs instead of a format of files that it has no kernel for: of the same structure where there is
- * one, else of the next more bits.                                                                                   */
+/* What a GPU runs instead of a format that it has no kernel for.                                                     */
 static lr_format gpu_format(lr_format f, int64_t cols, bool permuted) {
     if (gpu_takes(f) && !permuted) return f;
-    bool nonlinear = f == LR_BLOCK_IQ4_NL || f == LR_BLOCK_IQ4_XS;
     int bits = lr_formats[f].bits;
-    lr_format want = nonlinear ? LR_IQ4_NL : bits <= 4 ? LR_Q4_K : bits <= 8 ? LR_Q8_0 : LR_F16;
+    lr_format want = bits <= 4 ? LR_Q4_K : bits <= 8 ? LR_Q8_0 : LR_F16;
     return lr_format_fallback(want, cols);
 }
 

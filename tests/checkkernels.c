@@ -151,11 +151,11 @@ static void check_device(const lr_ops *c) {
         snprintf(part, sizeof part, ".attention.%s", passes);
         if (begin(gpu.b->name, part)) check_device_attention(c, many), end();
         for (int f = 0; f < LR_N_FORMATS; f++) {
-            if (!lr_formats[f].encode || gpu.ops.act(gpu.d, (lr_format)f, many ? 1 + LR_GPU_FEW : 1) == LR_ACT_NONE)
-                continue;
-            snprintf(part, sizeof part, ".matmul_%s.%s%s", lr_formats[f].name, passes, planted_word);
+            const char *name = lr_formats[f].name;
+            if (gpu.ops.act(gpu.d, (lr_format)f, many ? 1 + LR_GPU_FEW : 1) == LR_ACT_NONE) continue;
+            snprintf(part, sizeof part, ".matmul_%s.%s%s", name, passes, planted_word);
             if (begin(gpu.b->name, part)) check_device_matmul(c, (lr_format)f, many), end();
-            snprintf(part, sizeof part, ".matmul_glu_%s.%s", lr_formats[f].name, passes);
+            snprintf(part, sizeof part, ".matmul_glu_%s.%s", name, passes);
             if (begin(gpu.b->name, part)) check_device_matmul_glu(c, (lr_format)f, many), end();
         }
     }

@@ -10,14 +10,30 @@
 #include "kernels/cuda/dot_q4_k.cuh"
 #include "kernels/cuda/dot_iq4_nl.cuh"
 #include "kernels/cuda/dot_nf4.cuh"
+#include "kernels/cuda/dot_block_32.cuh"
+#include "kernels/cuda/dot_block_k.cuh"
+#include "kernels/cuda/dot_block_table.cuh"
 
-#define GPU_DOT_FORMATS(X)                    \
-    X(LR_F32, dot_f32, dot_f32_odd)           \
-    X(LR_F16, dot_f16, dot_f16_odd)           \
-    X(LR_BF16, dot_bf16, dot_bf16_odd)        \
-    X(LR_Q8_0, dot_q8_0, dot_q8_0)            \
-    X(LR_Q4_K, dot_q4_k, dot_q4_k)            \
-    X(LR_IQ4_NL, dot_iq4_nl, dot_iq4_nl)      \
-    X(LR_NF4, dot_nf4, dot_nf4)
+#define GPU_DOT_FORMATS(X)                                                    \
+    X(LR_F32, dot_f32, dot_f32_odd)                                           \
+    X(LR_F16, dot_f16, dot_f16_odd)                                           \
+    X(LR_BF16, dot_bf16, dot_bf16_odd)                                        \
+    X(LR_Q8_0, dot_q8_0, dot_q8_0)                                            \
+    X(LR_Q4_K, dot_q4_k, dot_q4_k)                                            \
+    X(LR_IQ4_NL, dot_iq4_nl, dot_iq4_nl)                                      \
+    X(LR_NF4, dot_nf4, dot_nf4)                                               \
+    X(LR_BLOCK_Q4_0, dot_block_q4_0, dot_block_q4_0)                          \
+    X(LR_BLOCK_Q4_1, dot_block_q4_1, dot_block_q4_1)                          \
+    X(LR_BLOCK_Q5_0, dot_block_q5_0, dot_block_q5_0)                          \
+    X(LR_BLOCK_Q5_1, dot_block_q5_1, dot_block_q5_1)                          \
+    X(LR_BLOCK_Q8_0, dot_block_q8_0, dot_block_q8_0)                          \
+    X(LR_BLOCK_IQ4_NL, dot_block_iq4_nl, dot_block_iq4_nl)                    \
+    X(LR_BLOCK_MXFP4, dot_block_mxfp4, dot_block_mxfp4)                       \
+    X(LR_BLOCK_Q2_K, dot_block_q2_k, dot_block_q2_k)                          \
+    X(LR_BLOCK_Q3_K, dot_block_q3_k, dot_block_q3_k)                          \
+    X(LR_BLOCK_Q4_K, dot_block_q4_k, dot_block_q4_k)                          \
+    X(LR_BLOCK_Q5_K, dot_block_q5_k, dot_block_q5_k)                          \
+    X(LR_BLOCK_Q6_K, dot_block_q6_k, dot_block_q6_k)                          \
+    X(LR_BLOCK_IQ4_XS, dot_block_iq4_xs, dot_block_iq4_xs)
 
 #endif

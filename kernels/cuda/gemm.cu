@@ -4,6 +4,7 @@
 #include "kernels/cuda/gemm.cuh"
 
 #include "kernels/cuda/cublas.h"
+#include "kernels/cuda/tile_block.cuh"
 #include "kernels/cuda/tile_f16.cuh"
 #include "kernels/cuda/tile_iq4_nl.cuh"
 #include "kernels/cuda/tile_nf4.cuh"
@@ -26,7 +27,8 @@ static gemm_kernel kernel_of() {
 }
 
 /* Dense: square tiles of a warp read the least shared memory.  Quantized: each warp has rows of its own where there are
- * enough, so that no weight is decoded twice in a block.                                                             */
+ * enough, so that no weight is decoded twice in a block.  Blocks: in the smaller tiles the threads of a row share a
+ * longer step.                                                                                                       */
 template <class T> static gemm_kernel dense(int tile) {
     return tile == 0   ? kernel_of<T, 128, 128, 2, 2, 3, 2>()
            : tile == 1 ? kernel_of<T, 64, 64, 2, 2, 4, 3>()
@@ -37,6 +39,11 @@ template <class T> static gemm_kernel quantized(int tile) {
            : tile == 1 ? kernel_of<T, 64, 64, 1, 4, 4, 3>()
                        : kernel_of<T, 32, 32, 2, 2, 6, 4>();
 }
+template <class Dot> static gemm_kernel blocks(int tile) {
+    return tile == 0   ? kernel_of<tile_block<Dot, 1>, 128, 128, 2, 2, 3, 2>()
+           : tile == 1 ? kernel_of<tile_block<Dot, 2>, 64, 64, 2, 2, 3, 3>()
+                       : kernel_of<tile_block<Dot, 4>, 32, 32, 2, 2, 3, 4>();
+}
 
 static const struct gemm_format {
     lr_format format;
@@ -46,6 +53,19 @@ static const struct gemm_format {
     { LR_F16, dense<tile_f16>, 750 },           { LR_BF16, dense<tile_bf16>, 800 },
     { LR_Q8_0, quantized<tile_q8_0>, 750 },     { LR_Q4_K, quantized<tile_q4_k>, 750 },
     { LR_IQ4_NL, quantized<tile_iq4_nl>, 750 }, { LR_NF4, quantized<tile_nf4>, 750 },
+    { LR_BLOCK_Q4_0, blocks<dot_block_q4_0>, 750 },
+    { LR_BLOCK_Q4_1, blocks<dot_block_q4_1>, 750 },
+    { LR_BLOCK_Q5_0, blocks<dot_block_q5_0>, 750 },
+    { LR_BLOCK_Q5_1, blocks<dot_block_q5_1>, 750 },
+    { LR_BLOCK_Q8_0, blocks<dot_block_q8_0>, 750 },
+    { LR_BLOCK_IQ4_NL, blocks<dot_block_iq4_nl>, 750 },
+    { LR_BLOCK_MXFP4, blocks<dot_block_mxfp4>, 750 },
+    { LR_BLOCK_Q2_K, blocks<dot_block_q2_k>, 750 },
+    { LR_BLOCK_Q3_K, blocks<dot_block_q3_k>, 750 },
+    { LR_BLOCK_Q4_K, quantized<tile_block_q4_k>, 750 },
+    { LR_BLOCK_Q5_K, blocks<dot_block_q5_k>, 750 },
+    { LR_BLOCK_Q6_K, blocks<dot_block_q6_k>, 750 },
+    { LR_BLOCK_IQ4_XS, blocks<dot_block_iq4_xs>, 750 },
 };
 
 /* ---- the choice ---- */
@@ -71,10 +91,10 @@ static gemm_kernel choose(const lr_device *d, const gemm_format *f, const lr_mat
     return f->kernel(TILES - 1);
 }
 
-/* Copies are of 16 bytes.                                                                                            */
+/* Copies are of 16 bytes; of weights in blocks, only where those are.                                               */
 static bool is_aligned(const lr_matmul_args *m) {
-    uintptr_t of_16 = (uintptr_t)m->w.quants | m->w.quants_stride | (uintptr_t)m->x.values | (uintptr_t)(2 * m->w.cols);
-    return of_16 % 16 == 0;
+    uintptr_t x = (uintptr_t)m->x.values | (uintptr_t)(2 * m->w.cols), w = (uintptr_t)m->w.quants | m->w.quants_stride;
+    return x % 16 == 0 && w % gpu_weights_align(m->w.format) == 0;
 }
 
 static const gemm_format *tensor_core_format(const lr_device *d, const lr_matmul_args *m) {
@@ -95,10 +115,11 @@ static cudaError_t run_tiles(lr_device *d, const gemm_format *f, const lr_matmul
     a.token_tiles = tiles_of(m->x.n, k.tokens);
     for (int i = 0; i < count; i++) {
         const lr_matrix *w = &m[i].w;
+        bool in_blocks = lr_format_is_blocks(w->format); /* and so are their scales */
         a.matrix[i] = { (const uint8_t *)w->quants,
-                        (const uint8_t *)w->scales,
+                        (const uint8_t *)(in_blocks ? w->quants : w->scales),
                         (int)w->quants_stride,
-                        (int)w->scales_stride,
+                        (int)(in_blocks ? w->quants_stride : w->scales_stride),
                         gemm_output_of(&m[i]),
                         (int)w->rows,
                         a.row_tiles };

@@ -62,7 +62,8 @@ template <bool BF16> GPU_FN void gemm_mma(float sum[4], const unsigned w[4], con
  * piece of each of eight rows; else four pieces of two rows of activations, which rows of 64 bytes are as they are, and
  * 32 bytes of each of four rows of quants.                                                                           */
 template <class T> GPU_FN int gemm_place_x(int row, int i) {
-    return T::IS_PLAIN ? i ^ (row >> 1 & 3) : T::COLUMNS == 64 ? i ^ ((row & 1) * 6) : i;
+    if (T::IS_PLAIN) return T::COLUMNS == 32 ? i ^ (row >> 1 & 3) : i ^ (row & 7);
+    return T::COLUMNS == 64 ? i ^ ((row & 1) * 6) : i;
 }
 template <class T> GPU_FN int gemm_place_w(int row, int i) { return T::IS_PLAIN ? gemm_place_x<T>(row, i) : i; }
 
@@ -70,7 +71,7 @@ template <class T> GPU_FN int gemm_place_w(int row, int i) { return T::IS_PLAIN 
 template <class T> GPU_FN void gemm_load_x(unsigned v[4], const uint8_t *x, int row, int lane, int part) {
     if constexpr (T::IS_PLAIN) {
         row += lane & 7;
-        ldmatrix_x4(v, x + row * (2 * T::COLUMNS) + 16 * gemm_place_x<T>(row, lane >> 3));
+        ldmatrix_x4(v, x + row * (2 * T::COLUMNS) + 16 * gemm_place_x<T>(row, 4 * part + (lane >> 3)));
     } else {
         row += lane >> 2;
         uint4 loaded =
@@ -125,26 +126,30 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
     const uint8_t *quants = m.quants + (int64_t)row0 * m.quants_stride;
     const uint8_t *scales = m.scales + (int64_t)row0 * m.scales_stride;
 
-    /* A thread fetches the same place of every so many rows, multiples of 16.                                        */
+    /* A thread fetches the same place of every so many rows, multiples of 8 of activations, of 16 of quants.         */
     constexpr int X_PIECES = S::X_ROW_BYTES / 16, X_APART = S::THREADS / X_PIECES;
     constexpr int QUANT_PIECES = T::ROW_BYTES / 16, QUANTS_APART = S::THREADS / QUANT_PIECES;
-    static_assert(X_APART % 16 == 0 && QUANTS_APART % 16 == 0 && ROWS <= S::THREADS, "who fetches what");
+    constexpr bool DECODED = tile_walk<T>::IS_DECODED;
+    static_assert(X_APART % 8 == 0 && (QUANTS_APART % 16 == 0 || DECODED) && ROWS <= S::THREADS, "who fetches what");
     int x_row = (int)threadIdx.x / X_PIECES, x_at = (int)threadIdx.x % X_PIECES;
     int quants_row = (int)threadIdx.x / QUANT_PIECES, quants_at = (int)threadIdx.x % QUANT_PIECES;
     int quants_from = gemm_global_row(quants_row), scales_row = (int)threadIdx.x;
     auto fetch = [&](int step, uint8_t *stage) {
         int column0 = step * T::COLUMNS;
-        bool in_row = column0 + 8 * x_at < a.cols;
-        const uint8_t *from = x + (x_row * a.cols + column0 + 8 * x_at) * 2;
+        int column = tile_walk<T>::column(step, x_at);
+        bool in_row = column < a.cols;
+        const uint8_t *from = x + (x_row * a.cols + column) * 2;
         uint8_t *to = stage + x_row * S::X_ROW_BYTES + 16 * gemm_place_x<T>(x_row, x_at);
         GPU_UNROLL for (int i = 0; i < TOKENS; i += X_APART)
             cp_async16(to + i * S::X_ROW_BYTES, from + i * a.cols * 2, in_row && x_row + i < n_tokens);
-        in_row = column0 + T::column(quants_at) < a.cols;
-        from = quants + (quants_from * m.quants_stride + step * T::ROW_BYTES + 16 * quants_at);
-        to = stage + S::QUANTS_AT + quants_row * T::ROW_BYTES + 16 * gemm_place_w<T>(quants_row, quants_at);
-        if (ROWS >= QUANTS_APART || quants_row < ROWS)
-            GPU_UNROLL for (int i = 0; i < ROWS; i += QUANTS_APART)
-                cp_async16(to + i * T::ROW_BYTES, from + i * m.quants_stride, in_row && quants_from + i < n_rows);
+        if constexpr (!DECODED) {
+            in_row = column0 + T::column(quants_at) < a.cols;
+            from = quants + (quants_from * m.quants_stride + tile_walk<T>::quants_at(step) + 16 * quants_at);
+            to = stage + S::QUANTS_AT + quants_row * T::ROW_BYTES + 16 * gemm_place_w<T>(quants_row, quants_at);
+            if (ROWS >= QUANTS_APART || quants_row < ROWS)
+                GPU_UNROLL for (int i = 0; i < ROWS; i += QUANTS_APART)
+                    cp_async16(to + i * T::ROW_BYTES, from + i * m.quants_stride, in_row && quants_from + i < n_rows);
+        }
         if constexpr (!T::IS_PLAIN) {
             int row = gemm_global_row(scales_row);
             if (scales_row < ROWS)
@@ -153,21 +158,49 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
         }
     };
 
+    /* Or it loads a unit of one row, and stores it a step later, as f16.                                             */
+    constexpr int UNITS = T::COLUMNS / 32;
+    static_assert(!DECODED || S::THREADS == ROWS * UNITS, "a unit for each thread");
+    typename tile_walk<T>::raw raw;
+    int unit_row = (int)threadIdx.x / UNITS, unit_at = (int)threadIdx.x % UNITS;
+    const uint8_t *unit_from = quants + (int64_t)min(gemm_global_row(unit_row), n_rows - 1) * m.quants_stride;
+    auto unit_of = [&](int step) { return (unsigned)min(step * UNITS + unit_at, a.cols / 32 - 1); };
+    auto load = [&](int step) {
+        if constexpr (DECODED)
+            if (step < steps) raw = T::load(unit_from, unit_of(step));
+    };
+    auto store = [&](int step, uint8_t *stage) {
+        if constexpr (DECODED) {
+            if (step >= steps) return;
+            uint4 weights[4];
+            T::decode(weights, raw, unit_of(step));
+            uint8_t *to = stage + S::QUANTS_AT + unit_row * T::ROW_BYTES;
+            GPU_UNROLL for (int i = 0; i < 4; i++)
+                *(uint4 *)(to + 16 * gemm_place_w<T>(unit_row, 4 * unit_at + i)) = weights[i];
+        }
+    };
+
     constexpr int W_FRAGMENTS = S::WARP_ROWS / 16, X_FRAGMENTS = S::WARP_TOKENS / 8, PARTS = T::COLUMNS / 32;
     constexpr int TOGETHER = X_FRAGMENTS * W_FRAGMENTS <= 8 ? X_FRAGMENTS : 8 / W_FRAGMENTS; /* sums in flight: 8 */
     int warp_token = warp / WARPS_OF_ROWS * S::WARP_TOKENS, warp_row = warp % WARPS_OF_ROWS * S::WARP_ROWS;
     const unsigned noted[2] = { T::note(scales), T::note(scales + m.scales_stride) }; /* of even and odd rows */
     float sum[W_FRAGMENTS][X_FRAGMENTS][4] = {};
+    load(0);
     for (int step = 0; step < STAGES - 1; step++) {
         if (step < steps) fetch(step, shared + step * S::STAGE_BYTES);
         cp_async_commit();
     }
+    store(0, shared);
+    load(1);
     uint8_t *const last = shared + (STAGES - 1) * S::STAGE_BYTES, *stage = shared, *before = last;
     for (int step = 0; step < steps; step++) {
         cp_async_wait<STAGES - 2>();
         __syncthreads(); /* this step has come for all, and all are done with the one before, whose stage is free */
         if (step + STAGES - 1 < steps) fetch(step + STAGES - 1, before);
         cp_async_commit();
+        uint8_t *const next = stage == last ? shared : stage + S::STAGE_BYTES;
+        store(step + 1, next);
+        load(step + 2);
         unsigned w[W_FRAGMENTS][T::COLUMNS / 16][4];
         GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++)
             gemm_load_w<T>(w[i], stage + S::QUANTS_AT, stage + S::SCALES_AT, warp_row + 16 * i, lane, step, noted);
@@ -182,7 +215,7 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
                     gemm_mma<T::IS_BF16>(sum[i][j0 + j], w[i][2 * part + k], v[j] + 2 * k);
         }
         before = stage;
-        stage = stage == last ? shared : stage + S::STAGE_BYTES;
+        stage = next;
     }
 
     int row = row0 + warp_row + (lane >> 2) * 2, token = token0 + warp_token + (lane & 3) * 2;

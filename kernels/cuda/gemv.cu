@@ -31,7 +31,7 @@ GPU_FN void store(const matrix &m, int row, int t, float sum) {
 
 /* 1 << log_split warps of the block share a row.                                                                     */
 template <class Dot, int N>
-__global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
+__global__ void __launch_bounds__(WARPS * 32, gemv_blocks<Dot, N>())
     k_gemv(matrices all, gemv_input x, int units, int log_split) {
     GPU_SHARED(float, parts, [WARPS][GEMV_ROWS * N]);
     const matrix &m = matrix_of_block(all);

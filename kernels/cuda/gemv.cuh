@@ -33,6 +33,11 @@ GPU_FN dot_input gemv_token(const gemv_input &x, int t) {
     return { x.values + token * x.values_stride, x.d + token * x.d_stride, x.s + token * x.d_stride };
 }
 
+/* Blocks on a multiprocessor that registers are to suffice for: fewer where a lane holds much.                       */
+template <class Dot, int N> constexpr int gemv_blocks() {
+    return (N <= 2 ? 3 : 2) - (sizeof(typename Dot::raw) * Dot::PARTS > 72);
+}
+
 /* Adds the products of one unit of each row.  One or two tokens: their activations stay in registers while row after
  * row is decoded.  More: the decoded rows do.                                                                        */
 template <class Dot, int N>
@@ -90,11 +95,12 @@ template <int COUNT> GPU_FN void warp_sums_to(float *parts, float *v) {
     if (lane % (32 / COUNT) == 0) parts[lane / (32 / COUNT)] = v[0];
 }
 
-/* True where a matrix and its activations are whole aligned units.                                                   */
+/* True where a matrix and its activations are whole aligned units.  Block formats need no more than a row of blocks has
+ * by itself.                                                                                                         */
 static inline bool gemv_is_aligned(const lr_matrix *w, const lr_act *x) {
-    uintptr_t bits = (uintptr_t)w->quants | w->quants_stride | (uintptr_t)x->values;
     size_t x_stride = (size_t)x->cols * (x->format == LR_ACT_F32 ? sizeof(float) : 1);
-    return (bits | x_stride) % 16 == 0;
+    return ((uintptr_t)w->quants | w->quants_stride) % gpu_weights_align(w->format) == 0 &&
+           ((uintptr_t)x->values | x_stride) % 16 == 0;
 }
 
 /* A product of 1 to LR_GPU_FEW tokens whose activations are as lr_gpu_act says.                                      */

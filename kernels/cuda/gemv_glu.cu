@@ -25,7 +25,7 @@ GPU_FN void finish(const projection &gate, const projection &up, lr_glu_act act,
 }
 
 template <class Dot, int N>
-__global__ void __launch_bounds__(WARPS * 32, N <= 2 ? 3 : 2)
+__global__ void __launch_bounds__(WARPS * 32, gemv_blocks<Dot, N>())
     k_gemv_glu(projection gate, projection up, lr_glu_act act, gemv_input x, int units, int rows, lr_act out) {
     GPU_SHARED(float, parts, [OUTPUTS / PAIR][GEMV_ROWS * N]);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;

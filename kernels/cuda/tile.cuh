@@ -33,6 +33,16 @@ GPU_FN unsigned tile_bits(__half2 h) {
     return bits;
 }
 
+/* Where the 16 bytes of activations and of quants of a step are from.  Block formats have walks of their own; most are
+ * neither fetched nor decoded into fragments: a thread loads (raw) and decodes 32 columns of a row, and stores them in the
+ * stage as f16 (tile_block.cuh).                                                                                      */
+template <class T> struct tile_walk {
+    static constexpr bool IS_DECODED = false;
+    struct raw {};
+    GPU_FN int column(int step, int i) { return step * T::COLUMNS + 8 * i; }
+    GPU_FN int quants_at(int step) { return step * T::ROW_BYTES; }
+};
+
 /* Small integers become f16 without a conversion: 0x6400 | byte is 1024 + byte. */
 #define TILE_1024 0x64006400u
 #define TILE_1152 0x64806480u
