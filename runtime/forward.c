@@ -159,7 +159,7 @@ static llmrun_status run_group(lr_work *w, int32_t layer, lr_group g) {
     int before = w->x_at, up_at = group_place(w, layer, LR_GROUP_GATE_UP), down_at = group_place(w, layer, LR_GROUP_DOWN);
     LR_TRY(move(w, X, before, at, 0));
     w->x_at = at;
-    if (streamed && g == LR_GROUP_GATE_UP)
+    if (streamed && g == LR_GROUP_GATE_UP && !l.experts.gate)
         return lr_layer_streamed_gate_up(w, p, layer, &l, at == down_at ? down_format(w, at, layer) : LR_ACT_F32);
     if (streamed) LR_TRY(lr_stream_fetch(w->e, p, layer, (lr_stream_part)g, &l, caches ? &kv : NULL, w->err));
     switch (g) {
