@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define LR_BACKEND_ABI 2
+#define LR_BACKEND_ABI 3
 
 typedef struct lr_device lr_device; /* an open device; its content is the backend's own */
 typedef struct lr_event lr_event;   /* a point in a queue */
