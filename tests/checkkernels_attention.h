@@ -1,11 +1,11 @@
 /* Checks of the KV cache and of attention: formats, grouped heads, windows, rings, pages, splits, several sequences,
- * softcaps, sinks.  See checkkernels.c.                                                                              */
+ * softcaps, sinks, values that are the keys.  See checkkernels.c.                                                    */
 #ifndef CHECKKERNELS_ATTENTION_H
 #define CHECKKERNELS_ATTENTION_H
 
 #include "tests/checkkernels.h"
 
-enum { MAX_SEQS = 5, MAX_HEAD_DIM = 256 };
+enum { MAX_SEQS = 5, MAX_HEAD_DIM = 576 };
 
 /* A pass over several sequences whose caches hold everything up to each sequence's last row.                         */
 typedef struct pass {
@@ -13,6 +13,7 @@ typedef struct pass {
     int32_t n_heads, n_kv_heads, head_dim, window, n_seqs;
     float softcap;
     float *sinks; /* (n_heads) or NULL */
+    bool v_in_k;
     int64_t n_rows;
     lr_seq seqs[MAX_SEQS];
     float *k[MAX_SEQS], *v[MAX_SEQS]; /* decoded, by position: (positions, n_kv_heads, head_dim) */
@@ -20,9 +21,9 @@ typedef struct pass {
 
 static const char *pass_text(const pass *p) {
     static char text[140];
-    int n = snprintf(text, sizeof text, "%s heads %d/%d of %d window %d softcap %g%s rows@position",
+    int n = snprintf(text, sizeof text, "%s heads %d/%d of %d window %d softcap %g%s%s rows@position",
                      lr_formats[p->format].name, p->n_heads, p->n_kv_heads, p->head_dim, p->window, (double)p->softcap,
-                     p->sinks ? " sinks" : "");
+                     p->sinks ? " sinks" : "", p->v_in_k ? " v in k" : "");
     for (int32_t s = 0; s < p->n_seqs && n < (int)sizeof text; s++)
         n += snprintf(text + n, sizeof text - (size_t)n, " %lld@%d", (long long)p->seqs[s].n, p->seqs[s].position);
     return text;
@@ -31,11 +32,12 @@ static const char *pass_text(const pass *p) {
 /* An empty cache (all bytes 0xff: NaN wherever nothing was written) with a shuffled block table or without.          */
 static lr_kv_layer make_cache(const pass *p, int32_t n_slots) {
     lr_kv_layer kv = {.n_slots = n_slots, .page_slots = n_slots, .n_kv_heads = p->n_kv_heads, .head_dim = p->head_dim,
-                      .format = p->format};
+                      .format = p->format, .v_in_k = p->v_in_k};
     if (random_below(2)) kv.page_slots = (int32_t)PICK(1, 7, 16, 64, 100);
     int32_t n_pages = (n_slots + kv.page_slots - 1) / kv.page_slots;
     if (!lr_kv_page_bytes(p->format, kv.n_kv_heads, kv.head_dim, kv.page_slots, &kv.page_bytes))
         fail("lr_kv_page_bytes refused the shape");
+    if (kv.v_in_k) kv.page_bytes /= 2;
     kv.base = guarded((size_t)n_pages * kv.page_bytes, LR_ALIGN);
     memset(kv.base, 0xff, (size_t)n_pages * kv.page_bytes);
     if (n_pages > 1 || random_below(2)) {
@@ -55,14 +57,14 @@ static void fill_cache(const lr_ops *c, pass *p, int32_t s, pattern shape) {
     lr_seq *seq = &p->seqs[s];
     int64_t n = seq->position + seq->n, width = (int64_t)p->n_kv_heads * p->head_dim;
     p->k[s] = filled(n * width, shape);
-    p->v[s] = filled(n * width, P_RANDOM);
+    p->v[s] = p->v_in_k ? p->k[s] : filled(n * width, P_RANDOM);
     lr_seq all = {.row = 0, .n = n, .position = 0, .kv = seq->kv};
     lr_kv_write_args write = {
         .k = p->k[s], .v = p->v[s], .k_stride = width, .v_stride = width, .seqs = &all, .n_seqs = 1};
     c->kv_write(&write, 0, n, NULL);
     for (int64_t i = lr_max(0, n - seq->kv.n_slots); i < n; i++)
         for (int32_t h = 0; h < p->n_kv_heads; h++)
-            for (int which = 0; which < 2; which++) {
+            for (int which = 0; which < (p->v_in_k ? 1 : 2); which++) {
                 void *quants, *scales;
                 float *x = (which ? p->v : p->k)[s] + i * width + (int64_t)h * p->head_dim;
                 lr_kv_row(&seq->kv, (int32_t)(i % seq->kv.n_slots), h, which, &quants, &scales);
@@ -83,6 +85,12 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
     p.n_heads = p.n_kv_heads * (int32_t)group;
     p.head_dim = (int32_t)(p.format == LR_Q8_0 ? PICK(32, 64, 96, 128, 192, 256)
                                                    : PICK(4, 5, 8, 16, 20, 24, 33, 64, 80, 96, 100, 128, 192, 256));
+    if (random_below(8) == 0) { /* latent attention */
+        p.v_in_k = true;
+        p.n_kv_heads = 1;
+        p.n_heads = (int32_t)PICK(1, 4, 16);
+        p.head_dim = (int32_t)PICK(64, want_long ? 64 : 576);
+    }
     p.softcap = random_below(3) ? 0 : (float)PICK(1, 2, 30);
     if (!random_below(3)) p.sinks = make_sinks(p.n_heads);
     p.window = random_below(3) ? 0 : (int32_t)PICK(1, 5, 64, 100, 600);
@@ -230,7 +238,7 @@ static void check_kv_write(const lr_ops *ops, const lr_ops *c) {
             kv.base = before[s];
             for (int64_t r = 0; r < p.seqs[s].n; r++)
                 for (int32_t h = 0; h < p.n_kv_heads; h++)
-                    for (int which = 0; which < 2; which++) {
+                    for (int which = 0; which < (p.v_in_k ? 1 : 2); which++) {
                         void *quants, *scales;
                         const float *x = (which ? v : k) + (p.seqs[s].row + r) * width + (int64_t)h * p.head_dim;
                         lr_kv_row(&kv, (int32_t)((p.seqs[s].position + r) % kv.n_slots), h, which, &quants, &scales);

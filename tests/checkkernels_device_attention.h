@@ -29,7 +29,7 @@ static device_pass make_device_pass(const lr_ops *c, int round, bool want_long) 
     do {
         release_all();
         d.p = make_pass(c, round, want_long);
-    } while (!lr_gpu_attention_takes(d.p.format, d.p.head_dim));
+    } while (d.p.v_in_k || !lr_gpu_attention_takes(d.p.format, d.p.head_dim));
     for (int32_t s = 0; s < d.p.n_seqs; s++) {
         lr_kv_layer *kv = &d.there[s].kv;
         int32_t n_pages = (d.p.seqs[s].kv.n_slots + d.p.seqs[s].kv.page_slots - 1) / d.p.seqs[s].kv.page_slots;
