@@ -89,9 +89,11 @@ static llmrun_status send_header(lr_work *w, int gpu) {
         memcpy(ids, w->p->ids, (size_t)w->p->n * sizeof *ids);
         if (h->n_pos) fill_positions(w, ids + w->e->plan.n_batch);
     }
-    fill_cos_sin(w, (float *)(header + p->buffers->cos_sin - plan->header));
-    size_t angles = (size_t)w->p->n * (size_t)h->n_rot * (size_t)h->n_ropes * sizeof(float);
-    size_t bytes = p->buffers->cos_sin - plan->header + angles;
+    size_t bytes = plan->header_bytes;
+    if (h->n_rot) { /* the last of it, and as long as the pass */
+        fill_cos_sin(w, (float *)(header + p->buffers->cos_sin - plan->header));
+        bytes = p->buffers->cos_sin - plan->header + (size_t)w->p->n * (size_t)h->n_rot * (size_t)h->n_ropes * sizeof(float);
+    }
     LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COMPUTE, lr_place_at(p, plan->header), 0, header, 0, bytes, 1, w->err));
     return p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->header_sent[t], w->err);
 }

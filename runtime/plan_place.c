@@ -29,9 +29,14 @@ typedef struct placer {
     int32_t n_able;      /* layers of which a GPU takes any group */
 } placer;
 
+/* No GPU computes latent attention.                                                                                   */
+static bool attention_on_gpus(const lr_plan_input *in, lr_format kv) {
+    return !in->model->kv_rank && lr_gpu_attention_takes(kv, in->model->head_dim);
+}
+
 bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
     bool attention = part < (size_t)in->model->n_layers * LR_N_GROUPS && part % LR_N_GROUPS == LR_GROUP_ATTN;
-    return w->parts[part].gpu_takes && (!attention || lr_gpu_attention_takes(kv, in->model->head_dim));
+    return w->parts[part].gpu_takes && (!attention || attention_on_gpus(in, kv));
 }
 
 bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
@@ -359,7 +364,7 @@ static void spread(placer *k, int gpu) {
 bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                           lr_plan_places *places, lr_plan_sizes *s) {
     placer k = { .in = in, .w = w, .c = c, .s = s, .p = places,
-                 .attention = lr_gpu_attention_takes(c->kv, in->model->head_dim) };
+                 .attention = attention_on_gpus(in, c->kv) };
     for (int32_t l = 0; l < in->model->n_layers; l++) k.n_able += able(&k, l);
     if (c->stream == LR_PLACE_HOST && split(&k)) return true;
     if (!fill(&k)) return false;
