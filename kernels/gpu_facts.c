@@ -7,14 +7,16 @@
 lr_act_format lr_gpu_act(lr_format weights, int64_t n) {
     static const lr_act_format few[LR_N_FORMATS] = {
         [LR_F32] = LR_ACT_F32, [LR_F16] = LR_ACT_F32,   [LR_BF16] = LR_ACT_F32, [LR_Q8_0] = LR_ACT_Q8,
-        [LR_Q4_K] = LR_ACT_Q8, [LR_IQ4_NL] = LR_ACT_Q8, [LR_NF4] = LR_ACT_Q8,
+        [LR_Q4_K] = LR_ACT_Q8, [LR_IQ4_NL] = LR_ACT_Q8, [LR_NF4] = LR_ACT_Q8, [LR_FP4] = LR_ACT_Q8,
+        [LR_U4] = LR_ACT_Q8,   [LR_U4_32] = LR_ACT_Q8,  [LR_I8] = LR_ACT_Q8,  [LR_FP8] = LR_ACT_F32,
     };
     static const lr_act_format many[LR_N_FORMATS] = {
         [LR_F32] = LR_ACT_F32,  [LR_F16] = LR_ACT_F16,   [LR_BF16] = LR_ACT_BF16, [LR_Q8_0] = LR_ACT_F16,
-        [LR_Q4_K] = LR_ACT_F16, [LR_IQ4_NL] = LR_ACT_F16, [LR_NF4] = LR_ACT_F16,
+        [LR_Q4_K] = LR_ACT_F16, [LR_IQ4_NL] = LR_ACT_F16, [LR_NF4] = LR_ACT_F16,  [LR_FP4] = LR_ACT_F16,
+        [LR_U4] = LR_ACT_F16,   [LR_U4_32] = LR_ACT_F16,  [LR_I8] = LR_ACT_F16,   [LR_FP8] = LR_ACT_F16,
     };
     if (weights >= 0 && lr_format_is_blocks(weights)) return n <= LR_GPU_FEW ? LR_ACT_Q8 : LR_ACT_F16;
-    if (weights < 0 || weights > LR_NF4) return LR_ACT_NONE;
+    if (weights < 0 || weights > LR_FP8) return LR_ACT_NONE;
     return n <= LR_GPU_FEW ? few[weights] : many[weights];
 }
 

@@ -7,12 +7,35 @@
 
 /* ---- config.json ---- */
 
+/* What most matrices of such a checkpoint run as.                                                                    */
+static lr_format likely_format(const char *method, const lr_config *c) {
+    const char *kind = lr_config_string(c, "quantization_config.format");
+    const char *four = lr_config_string(c, "quantization_config.bnb_4bit_quant_type");
+    const char *bits_key = "quantization_config.bits", *group_key = "quantization_config.group_size";
+    int64_t bits, group;
+    if (strcmp(method, "bitsandbytes") == 0) {
+        if (lr_config_bool(c, "quantization_config.load_in_8bit", false)) return LR_I8;
+        return four && strcmp(four, "fp4") == 0 ? LR_FP4 : LR_NF4;
+    }
+    if (strcmp(method, "mxfp4") == 0) return LR_FORMAT_NONE;
+    if (strstr(method, "fp8")) return LR_FP8;
+    if (strcmp(method, "compressed-tensors") == 0) {
+        if (kind && (strcmp(kind, "float-quantized") == 0 || strcmp(kind, "naive-quantized") == 0)) return LR_FP8;
+        bits_key = "quantization_config.config_groups.group_0.weights.num_bits";
+        group_key = "quantization_config.config_groups.group_0.weights.group_size";
+    }
+    if (lr_config_int(c, bits_key, 1, 16, 4, &bits, NULL) || lr_config_int(c, group_key, -1, 1 << 20, -1, &group, NULL))
+        return LR_FORMAT_NONE;
+    if (bits != 4) return bits == 8 ? LR_I8 : LR_FORMAT_NONE;
+    return group <= 0 || group % 128 == 0 ? LR_U4 : LR_U4_32;
+}
+
 llmrun_status lr_packing_read(lr_packing *p, const lr_config *config, llmrun_error *err) {
     /* A value that must not be there, and a list of those that may: NULL-terminated. */
     static const struct {
         const char *method, *key, *known[8];
     } words[] = {
-        { NULL, "quant_method", { "bitsandbytes", "gptq", "awq", "fp8", "fbgemm_fp8", "compressed-tensors" } },
+        { NULL, "quant_method", { "bitsandbytes", "gptq", "awq", "fp8", "fbgemm_fp8", "compressed-tensors", "mxfp4" } },
         { "gptq", "checkpoint_format", { "gptq", "gptq_v2" } },
         { "gptq", "format", { "gptq", "gptq_v2" } },
         { "awq", "version", { "gemm", "GEMM" } },
@@ -28,7 +51,7 @@ llmrun_status lr_packing_read(lr_packing *p, const lr_config *config, llmrun_err
         { "awq", "bits", { 4, 4 } },
     };
     char key[80], shown[80];
-    *p = (lr_packing){ .path = config->path };
+    *p = (lr_packing){ .path = config->path, .format = LR_FORMAT_NONE };
     for (size_t i = 0; i < LR_COUNT(words); i++) {
         if (words[i].method && (!p->method || strcmp(p->method, words[i].method) != 0)) continue;
         snprintf(key, sizeof key, "quantization_config.%s", words[i].key);
@@ -53,6 +76,7 @@ llmrun_status lr_packing_read(lr_packing *p, const lr_config *config, llmrun_err
         return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %g is not supported; known: %g%s", config->path, key, v->number,
                        numbers[i].known[0], numbers[i].known[1] != numbers[i].known[0] ? ", 8" : "");
     }
+    if (p->method) p->format = likely_format(p->method, config);
     return LLMRUN_OK;
 }
 

@@ -11,6 +11,7 @@ typedef struct lr_packing {
     const char *method; /* "gptq"; NULL: the checkpoint is not quantized */
     const char *path;   /* of config.json */
     bool zeros_as_are;  /* gptq_v2; else one is added to stored zeros */
+    lr_format format;   /* that most matrices should have: for plans of a bare config.json; or LR_FORMAT_NONE */
 } lr_packing;
 
 /* UNSUPPORTED names the key and value that this version cannot run.                       [errors: UNSUPPORTED]      */

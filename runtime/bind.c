@@ -8,7 +8,7 @@
 /* Tensors that hold no weights of the language model: what older converters left in files, and the vision part.       */
 static bool is_foreign(const char *name) {
     static const char *const ends[] = { ".rotary_emb.inv_freq", ".attn.bias", ".self_attn.bias", ".masked_bias",
-                                        ".attention.bias" };
+                                        ".attention.bias", ".k_scale", ".v_scale" };
     static const char *const starts[] = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
                                           "model.multi_modal_projector." };
     size_t n = strlen(name);
@@ -74,6 +74,14 @@ static lr_format config_format(const lr_config *c) {
     return LR_F16;
 }
 
+/* Of one matrix: quantizers leave embedding, head and routers alone.                                                  */
+static lr_format planned_format(const binder *k, const lr_tensor_row *row, int32_t layer) {
+    lr_format packed = k->b->packing.format;
+    int64_t cols = lr_dim_value(&k->b->hparams, row->cols);
+    bool linear = layer >= 0 && cols > 1 && row->role != LR_ROUTER && packed != LR_FORMAT_NONE;
+    return linear && cols % lr_formats[packed].block == 0 ? packed : config_format(&k->c->config);
+}
+
 /* In the container at hand; NULL: it never has the tensor.                                                            */
 static const char *row_name(const lr_checkpoint *c, const lr_tensor_row *row) {
     return c->gguf.n_values ? row->gguf : row->hf;
@@ -102,6 +110,15 @@ static const lr_tensor *find_tensor(const lr_checkpoint *c, const char *name) {
     return t;
 }
 
+/* What is said of a packed matrix's activations is not needed: names that begin as tensor i's, which are sorted.      */
+static void use_all_of(const binder *k, size_t i, const char *stem, size_t n) {
+    while (i > 0 && strncmp(k->c->tensors[i - 1].name, stem, n) == 0) i--;
+    for (; i < k->c->n_tensors && strncmp(k->c->tensors[i].name, stem, n) == 0; i++) {
+        const char *end = k->c->tensors[i].name + n;
+        if (strncmp(end, "input_", 6) == 0 || strncmp(end, "output_", 7) == 0) k->used[i] = true;
+    }
+}
+
 /* The matrix of that name where it is packed, else *out stays NULL.  It belongs to the binding.                       */
 static llmrun_status find_packed(binder *k, const char *name, int64_t rows, int64_t cols, const lr_packed **out) {
     lr_binding *b = k->b;
@@ -122,6 +139,7 @@ static llmrun_status find_packed(binder *k, const char *name, int64_t rows, int6
     *out = b->packed[b->n_packed++] = kept;
     for (size_t i = 0; i < LR_COUNT(p.t); i++)
         if (p.t[i]) k->used[p.t[i] - k->c->tensors] = true;
+    use_all_of(k, (size_t)(p.t[LR_PACKED_CODES] - k->c->tensors), other, strlen(other) - strlen("weight"));
     return LLMRUN_OK;
 }
 
@@ -253,14 +271,14 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
         return lr_fail_nomem(k->err, "tensor table", (b->n + 1) * sizeof *b->tensors);
     int32_t experts = lr_role_is_experts(row->role) ? b->hparams.n_experts : 0;
     int64_t rows = lr_dim_value(&b->hparams, row->rows) * lr_max(1, experts);
-    lr_format format = t ? file_format(&source) : config_format(&k->c->config);
+    lr_format format = t ? file_format(&source) : planned_format(k, row, layer);
     b->tensors[b->n] = (lr_plan_tensor){ .role = row->role,
                                          .layer = layer,
                                          .rows = rows,
                                          .cols = lr_dim_value(&b->hparams, row->cols),
                                          .experts = experts,
                                          .file_format = format,
-                                         .aligned = !t || is_aligned(&source, format),
+                                         .aligned = t ? is_aligned(&source, format) : lr_format_is_plain(format),
                                          .permuted = source.packed && source.packed->perm };
     uint64_t values, cols = (uint64_t)b->tensors[b->n].cols;
     b->sources[b->n++] = source;
@@ -348,7 +366,7 @@ static llmrun_status find_rope_divisors(binder *k) {
 }
 
 llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) {
-    *b = (lr_binding){ 0 };
+    *b = (lr_binding){ .packing.format = LR_FORMAT_NONE };
     bool gguf = c->gguf.n_values > 0;
     binder k = { .b = b, .c = c, .err = err };
     k.tied = gguf && !lr_checkpoint_find(c, "output.weight");

@@ -64,7 +64,7 @@ static void linear(const struct model *m, int i, char name[100], int64_t *rows, 
 /* Planes decode to the same values as the way by floats, in the order of perm; rows may come in any portions.         */
 static void check_planes(const lr_packed *p, const float *want, const char *what) {
     static _Alignas(64) uint8_t planes[256 * 256 * 2];
-    static float got[256];
+    static float got[1024];
     lr_matrix m = lr_matrix_at(p->format, p->rows, p->cols, planes);
     lr_format_size size;
     assert_true(lr_format_measure(p->format, (uint64_t)p->rows, (uint64_t)p->cols, &size) && size.bytes <= sizeof planes);
@@ -165,10 +165,225 @@ static void logits_on_the_cpu(void **state) {
     }
 }
 
+/* GPUs take every format but columns in another order, which they get in another one; two of them share the layer.    */
+static void logits_on_gpus(void **state) {
+    (void)state;
+    static golden g;
+    for (size_t i = 0; i < LR_COUNT(models); i++) {
+        char head[200];
+        snprintf(head, sizeof head, "%s%s/", ROOT, models[i].name);
+        read_golden(&g, head);
+        llmrun_options o = golden_options(path_of(models[i].name));
+        o.kv = "f32";
+        o.device = "sim";
+        o.sim_gpus = i % 2 ? "2x64M" : "1x64M";
+        bool permuted = strstr(models[i].name, "order") != NULL;
+        if (!permuted) check_plan(&models[i], &o);
+        for (int chunk = 1; chunk <= 40; chunk += 39) {
+            double error = run_golden(&g, o, chunk), bound = permuted ? 0.3 : chunk == 1 ? models[i].few : 3e-2;
+            print_message("%-16s %s chunk %2d  error %.1e\n", models[i].name, o.sim_gpus, chunk, error);
+            if (!(error <= bound)) fail_msg("%s on %s, chunk %d: error %g", models[i].name, o.sim_gpus, chunk, error);
+        }
+    }
+}
+
+/* ---- nf4 as llmrun_quantize writes it ---- */
+
+static char work[] = "/tmp/test_packed_XXXXXX";
+
+/* Each packed matrix of a directory holds what the encoder of nf4 makes of the model's own.                           */
+static void nf4_of_our_own(void **state) {
+    (void)state;
+    static const char *const none[] = { NULL };
+    static float x[1 << 18], want[1 << 18], got[1 << 18];
+    char out[100];
+    lr_checkpoint model, packed;
+    lr_packing packing;
+    llmrun_error err;
+    llmrun_quantize_result result;
+    llmrun_options o = golden_options("models/demo");
+    int n_packed = 0;
+    snprintf(out, sizeof out, "%s/nf4", work);
+    o.quant = "nf4";
+    if (llmrun_quantize(&o, out, &result, &err)) fail_msg("%s", err.message);
+    if (lr_checkpoint_open(&model, "models/demo", none, &err)) fail_msg("%s", err.message);
+    if (lr_checkpoint_open(&packed, out, none, &err)) fail_msg("%s", err.message);
+    if (lr_packing_read(&packing, &packed.config, &err)) fail_msg("%s", err.message);
+    for (size_t i = 0; i < model.n_tensors; i++) {
+        const lr_tensor *t = &model.tensors[i];
+        lr_packed p;
+        bool found = false;
+        if (t->n_dims != 2) continue;
+        int64_t rows = (int64_t)t->shape[0], cols = (int64_t)t->shape[1], n = rows * cols;
+        if (lr_packed_open(&p, &found, &packing, &packed, t->name, rows, cols, &err)) fail_msg("%s", err.message);
+        if (!found) continue;
+        uint8_t planes[2][32];
+        float absmax;
+        assert_true(n <= (int64_t)LR_COUNT(x) && n % 64 == 0 && lr_dtype_to_f32(x, t->dtype, t->data, n));
+        for (int64_t b = 0; b < n; b += 64) {
+            lr_formats[LR_NF4].encode(planes[0], &absmax, x + b, 64);
+            lr_formats[LR_NF4].decode(want + b, planes[0], &absmax, 64);
+        }
+        lr_packed_floats(&p, got, cols, 0, rows, 0, cols);
+        assert_memory_equal(got, want, (size_t)n * sizeof *want);
+        assert_int_equal(p.format, cols % 64 ? LR_FORMAT_NONE : LR_NF4);
+        if (p.format == LR_NF4) check_planes(&p, want, t->name);
+        lr_packed_close(&p);
+        n_packed++;
+    }
+    assert_true(n_packed >= 14);
+    lr_checkpoint_close(&packed);
+    lr_checkpoint_close(&model);
+    llmrun_engine *e; /* and it runs */
+    o.model = out;
+    o.quant = "auto";
+    if (llmrun_engine_open(&e, &o, &err)) fail_msg("%s", err.message);
+    llmrun_engine_close(e);
+}
+
+/* ---- MXFP4 ---- */
+
+static void mxfp4_blocks(void **state) {
+    (void)state;
+    static const float e2m1[8] = { 0, 0.5f, 1, 1.5f, 2, 3, 4, 6 };
+    uint8_t blocks[3 * 16], exponents[3] = { 127, 130, 1 }, out[3 * 17];
+    float got[96];
+    for (int i = 0; i < 48; i++) blocks[i] = (uint8_t)(37 * i + 11);
+    lr_packed_mxfp4(out, blocks, exponents, 3);
+    lr_formats[LR_BLOCK_MXFP4].decode(got, out, NULL, 96);
+    for (int i = 0; i < 96; i++) {
+        int code = blocks[i / 2] >> (i % 2 * 4) & 15;
+        float want = ldexpf(code & 8 ? -e2m1[code & 7] : e2m1[code & 7], exponents[i / 32] - 127);
+        if (got[i] != want) fail_msg("value %d: %g, expected %g", i, (double)got[i], (double)want);
+    }
+}
+
+/* ---- files that are wrong ---- */
+
+/* A copy of a golden checkpoint, its header's or config's text changed: what is replaced keeps its length.            */
+static void spoil(const char *model, const char *file, const char *from, const char *to) {
+    static char bytes[1 << 18];
+    static const char *const files[] = { "config.json", "model.safetensors" };
+    char path[300];
+    for (size_t i = 0; i < LR_COUNT(files); i++) {
+        snprintf(path, sizeof path, "%s%s/%s", ROOT, model, files[i]);
+        FILE *f = fopen(path, "rb");
+        assert_non_null(f);
+        size_t n = fread(bytes, 1, sizeof bytes, f), k = strlen(from);
+        fclose(f);
+        assert_true(n < sizeof bytes && k == strlen(to));
+        char *at = strcmp(files[i], file) == 0 ? memmem(bytes, n, from, k) : NULL;
+        if (strcmp(files[i], file) == 0 && !at) fail_msg("%s: no \"%s\" in %s", model, from, file);
+        if (at) memcpy(at, to, k);
+        snprintf(path, sizeof path, "%s/%s", work, files[i]);
+        f = fopen(path, "wb");
+        assert_non_null(f);
+        assert_int_equal(fwrite(bytes, 1, n, f), n);
+        fclose(f);
+    }
+}
+
+static void wrong_files(void **state) {
+    (void)state;
+#define HEAD "model.safetensors", "model.layers.0."
+    static const struct { const char *model, *file, *from, *to; llmrun_status status; const char *says; } cases[] = {
+        /* what this version does not know */
+        { "gptq-4", "config.json", "\"gptq\"", "\"gqtp\"", LLMRUN_UNSUPPORTED, "quantization_config.quant_method \"gqtp\"" },
+        { "gptq-4", "config.json", "\"bits\": 4", "\"bits\": 3", LLMRUN_UNSUPPORTED, "quantization_config.bits 3" },
+        { "gptq-4-v2", "config.json", "gptq_v2", "marlin2", LLMRUN_UNSUPPORTED, "checkpoint_format \"marlin2\"" },
+        { "awq", "config.json", "gemm", "gemv", LLMRUN_UNSUPPORTED, "quantization_config.version \"gemv\"" },
+        { "ct-int4", "config.json", "pack-quantized", "nvfp4-quantize", LLMRUN_UNSUPPORTED, "format \"nvfp4-quantize\"" },
+        /* companions that are missing */
+        { "bnb-nf4", HEAD "mlp.up_proj.weight.absmax", "model.layers.0.mlp.up_proj.weight.absmix", LLMRUN_FORMAT,
+          "mlp.up_proj.weight.absmax\" is missing" },
+        { "bnb-nf4-double", HEAD "mlp.up_proj.weight.nested_quant_map", "model.layers.0.mlp.up_proj.weight.nested_quant_mop",
+          LLMRUN_FORMAT, "nested_quant_map\" is missing" },
+        { "gptq-4", HEAD "mlp.up_proj.qzeros", "model.layers.0.mlp.up_proj.qzeroz", LLMRUN_FORMAT, "qzeros\" is missing" },
+        { "gptq-4", HEAD "mlp.up_proj.scales", "model.layers.0.mlp.up_proj.skales", LLMRUN_FORMAT, "scales\" is missing" },
+        { "awq", HEAD "mlp.up_proj.qzeros", "model.layers.0.mlp.up_proj.qzeroz", LLMRUN_FORMAT, "qzeros\" is missing" },
+        { "fp8-block", HEAD "mlp.up_proj.weight_scale_inv", "model.layers.0.mlp.up_proj.weight_scale_inf", LLMRUN_FORMAT,
+          "weight_scale\" is missing" },
+        { "ct-int4", HEAD "mlp.up_proj.weight_scale", "model.layers.0.mlp.up_proj.weight_skale", LLMRUN_FORMAT,
+          "weight_scale\" is missing" },
+        /* types, shapes, numbers */
+        { "bnb-nf4", "model.safetensors", "\"blocksize\": 64", "\"blocksize\": 00", LLMRUN_FORMAT, "quant_state" },
+        { "bnb-nf4", "model.safetensors", "\"blocksize\": 64", "\"blocksize\": -1", LLMRUN_FORMAT, "\"blocksize\"" },
+        { "bnb-nf4", "model.safetensors", "\"blocksize\": 64", "\"blocksize\": 32", LLMRUN_FORMAT, "absmax: expected shape" },
+        { "bnb-nf4", "model.safetensors", "\"shape\": [128, 256]", "\"shape\": [256, 128]", LLMRUN_FORMAT, "\"shape\"" },
+        { "bnb-nf4-double", "model.safetensors", "\"nested_blocksize\": 256", "\"nested_blocksize\": 000", LLMRUN_FORMAT,
+          "quant_state" },
+        { "bnb-nf4-double", "model.safetensors", "\"nested_blocksize\": 256", "\"nested_blocksize\": 512", LLMRUN_FORMAT,
+          "nested_absmax: expected shape" },
+    };
+    for (size_t i = 0; i < LR_COUNT(cases); i++) {
+        llmrun_engine *e;
+        llmrun_error err;
+        spoil(cases[i].model, cases[i].file, cases[i].from, cases[i].to);
+        llmrun_options o = golden_options(work);
+        llmrun_status status = llmrun_engine_open(&e, &o, &err);
+        if (status != cases[i].status) fail_msg("%s with %s: status %d", cases[i].model, cases[i].to, status);
+        if (!strstr(err.message, cases[i].says)) fail_msg("%s: \"%s\" does not say %s", cases[i].model, err.message, cases[i].says);
+    }
+#undef HEAD
+}
+
+/* Bytes of the data of a tensor, changed in a copy: numbers out of range, scales and codes that are no numbers.       */
+static void wrong_values(void **state) {
+    (void)state;
+    static const struct { const char *model, *tensor; size_t at; uint32_t bytes; size_t n; const char *says; } cases[] = {
+        { "gptq-4-order", "model.layers.0.mlp.up_proj.g_idx", 8, 2, 4, "expected a group below 2, got 2" },
+        { "gptq-4-order", "model.layers.0.mlp.up_proj.g_idx", 8, 0x80000000u, 4, "expected a group below 2" },
+        { "gptq-4", "model.layers.0.mlp.up_proj.g_idx", 4, 7, 4, "expected a group below 1, got 7" },
+        { "ct-int4-order", "model.layers.0.mlp.up_proj.weight_g_idx", 0, 99, 4, "expected a group below 4, got 99" },
+        { "gptq-4", "model.layers.0.mlp.up_proj.scales", 2, 0x7e00, 2, "at element" },
+        { "fp8-row", "model.layers.0.mlp.up_proj.weight", 130, 0x7f, 1, "NaN at element 130" },
+        { "fp8-tensor", "model.layers.0.mlp.up_proj.weight_scale", 0, 0x7f800000u, 4, "at element 0" },
+        { "bnb-nf4", "model.layers.0.mlp.up_proj.weight.absmax", 4, 0x7fc00000u, 4, "NaN at element 64" },
+        { "bnb-nf4", "model.layers.0.mlp.up_proj.weight.quant_map", 8, 0x3f800000u, 4, "value 2 is not that of the format" },
+    };
+    for (size_t i = 0; i < LR_COUNT(cases); i++) {
+        spoil(cases[i].model, "config.json", "llama", "llama");
+        char path[300];
+        lr_map map;
+        lr_tensor *tensors = NULL;
+        size_t n = 0, cap = 0, at = 0;
+        llmrun_engine *e;
+        llmrun_error err;
+        snprintf(path, sizeof path, "%s/model.safetensors", work);
+        if (lr_map_open(&map, path, true, &err)) fail_msg("%s", err.message);
+        if (lr_safetensors_read(&map, 0, &tensors, &n, &cap, &err)) fail_msg("%s", err.message);
+        for (size_t k = 0; k < n; k++)
+            if (strcmp(tensors[k].name, cases[i].tensor) == 0) at = (size_t)(tensors[k].data - map.data) + cases[i].at;
+        if (!at) fail_msg("%s: no %s", cases[i].model, cases[i].tensor);
+        lr_tensors_free(tensors, n);
+        lr_map_close(&map);
+        FILE *f = fopen(path, "r+b");
+        assert_non_null(f);
+        assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
+        assert_int_equal(fwrite(&cases[i].bytes, 1, cases[i].n, f), cases[i].n);
+        fclose(f);
+        llmrun_options o = golden_options(work);
+        if (llmrun_engine_open(&e, &o, &err) == LLMRUN_OK) fail_msg("%s: %s: opened", cases[i].model, cases[i].tensor);
+        if (!strstr(err.message, cases[i].says)) fail_msg("%s: \"%s\" does not say %s", cases[i].model, err.message, cases[i].says);
+    }
+}
+
+static int make_work(void **state) {
+    (void)state;
+    return mkdtemp(work) ? 0 : -1;
+}
+static int remove_work(void **state) {
+    char command[100];
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf %s", work);
+    return system(command);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_are_exact),
-        cmocka_unit_test(logits_on_the_cpu),
+        cmocka_unit_test(values_are_exact), cmocka_unit_test(logits_on_the_cpu), cmocka_unit_test(logits_on_gpus),
+        cmocka_unit_test(nf4_of_our_own),   cmocka_unit_test(mxfp4_blocks),      cmocka_unit_test(wrong_files),
+        cmocka_unit_test(wrong_values),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_work, remove_work);
 }

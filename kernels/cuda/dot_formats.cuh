@@ -10,6 +10,10 @@
 #include "kernels/cuda/dot_q4_k.cuh"
 #include "kernels/cuda/dot_iq4_nl.cuh"
 #include "kernels/cuda/dot_nf4.cuh"
+#include "kernels/cuda/dot_fp4.cuh"
+#include "kernels/cuda/dot_u4.cuh"
+#include "kernels/cuda/dot_i8.cuh"
+#include "kernels/cuda/dot_fp8.cuh"
 #include "kernels/cuda/dot_block_32.cuh"
 #include "kernels/cuda/dot_block_k.cuh"
 #include "kernels/cuda/dot_block_table.cuh"
@@ -22,6 +26,11 @@
     X(LR_Q4_K, dot_q4_k, dot_q4_k)                                            \
     X(LR_IQ4_NL, dot_iq4_nl, dot_iq4_nl)                                      \
     X(LR_NF4, dot_nf4, dot_nf4)                                               \
+    X(LR_FP4, dot_fp4, dot_fp4)                                               \
+    X(LR_U4, dot_u4, dot_u4)                                                  \
+    X(LR_U4_32, dot_u4_32, dot_u4_32)                                         \
+    X(LR_I8, dot_i8, dot_i8)                                                  \
+    X(LR_FP8, dot_fp8, dot_fp8)                                               \
     X(LR_BLOCK_Q4_0, dot_block_q4_0, dot_block_q4_0)                          \
     X(LR_BLOCK_Q4_1, dot_block_q4_1, dot_block_q4_1)                          \
     X(LR_BLOCK_Q5_0, dot_block_q5_0, dot_block_q5_0)                          \

@@ -5,11 +5,13 @@
 
 #include "kernels/cuda/cublas.h"
 #include "kernels/cuda/tile_block.cuh"
+#include "kernels/cuda/tile_bytes.cuh"
 #include "kernels/cuda/tile_f16.cuh"
 #include "kernels/cuda/tile_iq4_nl.cuh"
-#include "kernels/cuda/tile_nf4.cuh"
 #include "kernels/cuda/tile_q4_k.cuh"
 #include "kernels/cuda/tile_q8_0.cuh"
+#include "kernels/cuda/tile_table.cuh"
+#include "kernels/cuda/tile_u4.cuh"
 
 /* ---- the table: for each format three tiles, largest first ---- */
 
@@ -53,6 +55,9 @@ static const struct gemm_format {
     { LR_F16, dense<tile_f16>, 750 },           { LR_BF16, dense<tile_bf16>, 800 },
     { LR_Q8_0, quantized<tile_q8_0>, 750 },     { LR_Q4_K, quantized<tile_q4_k>, 750 },
     { LR_IQ4_NL, quantized<tile_iq4_nl>, 750 }, { LR_NF4, quantized<tile_nf4>, 750 },
+    { LR_FP4, quantized<tile_fp4>, 750 },       { LR_U4, quantized<tile_u4>, 750 },
+    { LR_U4_32, quantized<tile_u4_32>, 750 },   { LR_I8, quantized<tile_i8>, 750 },
+    { LR_FP8, quantized<tile_fp8>, 750 },
     { LR_BLOCK_Q4_0, blocks<dot_block_q4_0>, 750 },
     { LR_BLOCK_Q4_1, blocks<dot_block_q4_1>, 750 },
     { LR_BLOCK_Q5_0, blocks<dot_block_q5_0>, 750 },

@@ -54,6 +54,18 @@ GPU_FN __half2 tile_bytes(unsigned b, unsigned selector, unsigned less) {
 /* The f16 in the low or the high half of bits, twice.                                                                */
 GPU_FN __half2 tile_twice(unsigned bits, bool high) { return tile_half2(__byte_perm(bits, 0, high ? 0x3232 : 0x1010)); }
 
+/* An f32 scale as f16 and what rounding to it left over, twice each: what is left is the rounding of the product.      */
+struct tile_factor {
+    __half2 d, rest;
+};
+GPU_FN tile_factor tile_factor_of(float d) {
+    __half high = __float2half_rn(d);
+    return { __half2half2(high), __half2half2(__float2half_rn(d - __half2float(high))) };
+}
+GPU_FN unsigned tile_times(__half2 value, const tile_factor &f) {
+    return tile_bits(__hfma2(value, f.d, __hmul2(value, f.rest)));
+}
+
 /* Bytes of a table of 16 for the 4 codes in the low half of q.                                                       */
 GPU_FN unsigned tile_lookup(unsigned t0, unsigned t1, unsigned t2, unsigned t3, unsigned q) {
     unsigned index = q & 0x7777u, upper = (q & 0x8888u) >> 1 | 0x3210u;
