@@ -100,6 +100,14 @@ if "$llmrun" quantize --model models/demo --quant q8_0 -o "$work/x.gguf" --json 
 else
     bad "quantize --json" "$(cat "$work/err")"
 fi
+exits 2 'q8_0 has no use for it' quantize --model models/demo --quant q8_0 -o "$work/c.gguf" --calibrate "$0"
+exits 5 "$work/none" quantize --model models/demo --quant q4_k -o "$work/c.gguf" --calibrate "$work/none"
+head -c 3000 models/demo/eval.txt >"$work/tales"
+"$llmrun" quantize --model models/demo --quant q4_k -o "$work/c.gguf" --calibrate "$work/tales" -q 2>"$work/err"
+same "quantize --calibrate: exit 0" 0 $?
+"$llmrun" compare --model models/demo -n 70 -c 64 --modes q4_k,"$work/c.gguf" --json 2>"$work/err" >"$work/out"
+grep -q '"quant": "c.gguf", "kv": "f16", "file": ".*"kl_mean": 0.0' "$work/out" && ok "compare: a file is a mode" ||
+    bad "compare: a file is a mode" "$(cat "$work/out" "$work/err")"
 if bash tests/quantize_kill.sh "$llmrun" 10 >"$work/out" 2>&1; then
     ok "quantize, killed at random moments"
 else
@@ -132,6 +140,10 @@ if "$llmrun" bench --model "$shape" -p 16 -n 4 -r 1 --json 2>"$work/err" | "$jso
 else
     bad "bench --json" "$(cat "$work/err")"
 fi
+"$llmrun" bench --model "$shape" -p 4,8 -n 2 -d 0,3 -t 1,2 -r 2 2>"$work/err" | grep -oE '[0-9]+ \| (pp|tg)[^|]*' | tr -d ' |' >"$work/out"
+same "bench: lists" "1pp4 1pp8 1tg2 1pp4@d3 1pp8@d3 1tg2@d3 2pp4 2pp8 2tg2 2pp4@d3 2pp8@d3 2tg2@d3" "$(paste -sd ' ' "$work/out")"
+exits 2 '--threads "1,x": not an integer' bench -t 1,x
+exits 2 '--depth "2,": not an integer' bench -d 2,
 "$llmrun" plan --model "$shape" | grep -q KV && ok "plan of a bare config.json" || bad "plan of a bare config.json" "no KV"
 
 # ---- compare ----

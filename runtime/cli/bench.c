@@ -185,17 +185,19 @@ static int run_tests(const cli_options *o, llmrun_engine *e, int32_t most, resul
     llmrun_error err = { 0 };
     int code = 0;
     llmrun_engine_info(e, &w.info);
+    if (interrupt_seen() || llmrun_session_open(&w.session, e, &err) != LLMRUN_OK)
+        return interrupt_seen() ? EXIT_INTERRUPTED : cli_fail_error(&err);
+    interrupt_arm(w.session);
     w.tokens = malloc(sizeof *w.tokens * (size_t)(most ? most : 1));
     w.logits = malloc(sizeof *w.logits * (size_t)w.info.n_vocab);
     if (!w.tokens || !w.logits || !read_meter_open(&w.meter, w.info.n_threads)) {
         code = cli_fail(EXIT_FIT, "bench: out of host memory");
-    } else if (llmrun_session_open(&w.session, e, &err) == LLMRUN_OK) {
+    } else {
         uint32_t x = 1;
         for (int32_t i = 0; i < most; i++) w.tokens[i] = (int32_t)((x = x * 1664525 + 1013904223) % (uint32_t)w.info.n_vocab);
-        interrupt_arm(w.session);
         for (int i = 0; i < n && measure(&w, &results[i], &err) == LLMRUN_OK; i++) continue;
-        interrupt_arm(NULL);
     }
+    interrupt_arm(NULL);
     if (!code && err.status) code = cli_fail_error(&err);
     llmrun_session_close(w.session);
     read_meter_close(&w.meter);
