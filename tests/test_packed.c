@@ -117,6 +117,27 @@ static void values_are_exact(void **state) {
     }
 }
 
+/* A config.json alone is planned in the formats that its files have; 8 bits with zeros cannot be told from it.        */
+static void bare_configs(void **state) {
+    (void)state;
+    for (size_t i = 0; i < LR_COUNT(models); i++) {
+        lr_checkpoint c;
+        lr_binding b;
+        llmrun_error err;
+        char path[220];
+        snprintf(path, sizeof path, "%s/config.json", path_of(models[i].name));
+        if (lr_checkpoint_open(&c, path, NULL, &err) || lr_bind(&b, &c, &err)) fail_msg("%s: %s", path, err.message);
+        for (size_t k = 0; k < b.n; k++) {
+            const lr_plan_tensor *t = &b.tensors[k];
+            lr_format want = models[i].keeps == LR_F16 ? LR_I8 : models[i].keeps;
+            if (t->layer >= 0 && t->cols > 1 && t->file_format != want)
+                fail_msg("%s: %s is %s", path, lr_plan_role_name(t->role), lr_formats[t->file_format].name);
+        }
+        lr_binding_close(&b);
+        lr_checkpoint_close(&c);
+    }
+}
+
 /* ---- logits ---- */
 
 static void check_plan(const struct model *m, const llmrun_options *o) {
@@ -381,9 +402,9 @@ static int remove_work(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values_are_exact), cmocka_unit_test(logits_on_the_cpu), cmocka_unit_test(logits_on_gpus),
-        cmocka_unit_test(nf4_of_our_own),   cmocka_unit_test(mxfp4_blocks),      cmocka_unit_test(wrong_files),
-        cmocka_unit_test(wrong_values),
+        cmocka_unit_test(values_are_exact), cmocka_unit_test(bare_configs), cmocka_unit_test(logits_on_the_cpu),
+        cmocka_unit_test(logits_on_gpus),   cmocka_unit_test(nf4_of_our_own), cmocka_unit_test(mxfp4_blocks),
+        cmocka_unit_test(wrong_files),      cmocka_unit_test(wrong_values),
     };
     return cmocka_run_group_tests(tests, make_work, remove_work);
 }
