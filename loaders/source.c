@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 lr_source lr_source_of(const lr_tensor *t, int64_t rows, int64_t cols) {
-    return (lr_source){ .tensor = t, .rows = rows, .cols = cols, .run = rows, .stride = rows, .times = 1 };
+    return (lr_source){ .tensor = t, .rows = rows, .cols = cols, .run = rows, .stride = rows, .step = 1, .times = 1 };
 }
 
 lr_source lr_source_stacked(const lr_source *parts, int32_t n) {
@@ -31,7 +31,9 @@ static bool row_floats(const lr_source *s, float *x, int64_t r, int64_t col, int
     if (s->packed) return lr_packed_floats(s->packed, x, n, row, 1, col, n), true;
     if (!s->pitch) return lr_dtype_to_f32(x, s->tensor->dtype, value_at(s, row * s->cols + col), n);
     for (int64_t i = 0; i < n; i++)
-        if (!lr_dtype_to_f32(x + i, s->tensor->dtype, value_at(s, (row + col + i) * s->pitch + s->shift + r % s->run), 1)) return false;
+        if (!lr_dtype_to_f32(x + i, s->tensor->dtype,
+                             value_at(s, (row + col + i) * s->pitch + s->shift + r % s->run * s->step), 1))
+            return false;
     return true;
 }
 

@@ -12,8 +12,8 @@ typedef struct lr_source {
     int64_t rows, cols;
     int64_t first, run, stride; /* row r is the tensor's row first + r / run * stride + r % run */
     int64_t pitch;              /* transposed: the tensor's columns.  Column c of row r is then the tensor's value
-                                 * (first + r / run * stride + c) * pitch + shift + r % run.  Else 0 */
-    int64_t shift;
+                                 * (first + r / run * stride + c) * pitch + shift + r % run * step.  Else 0 */
+    int64_t shift, step;        /* step: the tensor's columns of rows of a run are so far apart */
     int64_t offset;             /* values of the tensor in front of all that */
     float plus, times;          /* the values are (stored + plus) * times */
     const lr_packed *packed;    /* or NULL */

@@ -142,6 +142,7 @@ typedef struct lr_slice {
     lr_dim before[2], after[2]; /* rows of other matrices in front and behind */
     lr_dim run;                 /* rows come in runs of so many, each with others before and after it; none: one run */
     bool transposed;            /* the file has columns where the matrix has rows: all of them, or (run) those of a run */
+    int8_t turn, turns;         /* transposed, no run: columns of `turns` matrices take turns, from this one's at `turn` on */
     float plus;                 /* added to each value (norms stored as w - 1) */
 } lr_slice;
 
@@ -201,6 +202,7 @@ typedef struct lr_family {
     lr_glu_act act;               /* where the file does not name one */
     bool act_fixed;               /* the file's name of it does not count */
     float rotary;                 /* rotated part of a head where the file does not say; 0: all */
+    bool sharp;                   /* GGUF: yarn's ramp is not rounded (see lr_rope) */
     float theta;                  /* rope_theta where the file does not say; 0: 10000 */
     float local_theta;            /* rope of layers with the window where the file does not say; 0: that of the others */
     int32_t wide_scale_layers;    /* GGUF has no scale of scores: (dim / n_heads)^-0.5 for a model of so many layers */

@@ -138,7 +138,7 @@ void lr_slice_shape(const lr_hparams *h, const lr_slice *s, int64_t rows, int64_
     int64_t others = 0, run = s->run ? lr_dim_value(h, s->run) : rows;
     for (int i = 0; i < 2; i++) others += lr_dim_value(h, s->before[i]) + lr_dim_value(h, s->after[i]);
     shape[0] = s->transposed && !s->run ? cols : rows / run * (others + (s->transposed ? cols : run));
-    shape[1] = !s->transposed ? cols : s->run ? run : run + others;
+    shape[1] = !s->transposed ? cols : s->run ? run : s->turns ? run * s->turns : run + others;
 }
 
 static const char *check_rope(const lr_rope *r) {

@@ -156,7 +156,8 @@ static lr_source source_of(const lr_hparams *h, const lr_tensor *t, const lr_ten
         s.stride = shape[0] / (rows / s.run);
     }
     if (slice->transposed) s.pitch = shape[1];
-    if (slice->transposed && !slice->run) s.shift = before;
+    if (slice->turns) s.step = slice->turns;
+    if (slice->transposed && !slice->run) s.shift = slice->turns ? slice->turn : before;
     else s.first = before;
     return s;
 }

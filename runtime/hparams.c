@@ -115,6 +115,15 @@ static llmrun_status refuse_variants(const lr_config *c, llmrun_error *err) {
         if (lr_config_bool(c, flags[i].key, flags[i].must) != flags[i].must)
             return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %s is not supported", c->path, flags[i].key,
                            flags[i].must ? "false" : "true");
+    static const struct { const char *key; double must; } numbers[] = { { "swiglu_limit", 7 }, { "swiglu_alpha", 1.702 } };
+    for (size_t i = 0; i < LR_COUNT(numbers); i++) {
+        double v;
+        llmrun_status status = lr_config_number(c, numbers[i].key, numbers[i].must, &v, err);
+        if (status) return status;
+        if (fabs(v - numbers[i].must) > 1e-6)
+            return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %g is not supported; expected %g", c->path, numbers[i].key, v,
+                           numbers[i].must);
+    }
     return LLMRUN_OK;
 }
 

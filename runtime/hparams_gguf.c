@@ -128,6 +128,7 @@ static llmrun_status read_rope(lr_hparams *h, const lr_family *family, source *s
                                &original, s->err);
     if (status) return status;
     r->n_ctx_orig = (int32_t)original;
+    r->sharp = family->sharp;
     if (r->scaling == LR_ROPE_YARN) r->attn_factor *= (float)(0.1 * log(r->factor) + 1);
     h->n_ropes = family->local_theta > 0 ? 2 : 1;
     h->rope[1] = (lr_rope){ .theta = family->local_theta, .attn_factor = 1 };

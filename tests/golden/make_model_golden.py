@@ -100,7 +100,7 @@ MODELS = {
         **YARN, "mscale": 1.0, "mscale_all_dim": 0.8}),
     "deepseek-v2-groups": DeepseekV2Config(**{**MLA, "num_experts_per_tok": 3}, q_lora_rank=32, n_group=4, topk_group=2,
                                            topk_method="group_limited_greedy", routed_scaling_factor=2.5),
-    "gpt-oss": GptOssConfig(**EXPERTS, num_local_experts=4, sliding_window=8, swiglu_limit=1.5,
+    "gpt-oss": GptOssConfig(**EXPERTS, num_local_experts=4, sliding_window=8,
                             rope_parameters={**YARN, "rope_theta": 20.0, "truncate": False}),
 }
 BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_proj")
@@ -122,6 +122,8 @@ def draw(model, config):
             transposed = config.model_type == "gpt2" or "experts" in key and config.model_type == "gpt_oss"
             router = key.endswith(("mlp.gate.weight", "router.weight"))
             scale = 0.5 if any(b in key for b in BRANCHES) else 2.0 if router else 1.0
+            if "experts" in key and config.model_type == "gpt_oss":  # some are beyond the clamp at 7
+                scale = 4.0 if "gate_up" in key else 0.05
             p.copy_(noise * scale * p.shape[-2 if transposed else -1] ** -0.5)
 
 
