@@ -189,7 +189,7 @@ static lr_backend backend; /* filled once below: C++17 has no designators */
 static void fill_table(lr_backend *b) {
     b->abi = LR_BACKEND_ABI;
     b->name = platform_name;
-    b->ops = { act, embed, norm, pack, matmul, matmul_glu, glu, qkv, attention };
+    b->ops = { act, embed, norm, pack, matmul, matmul_glu, glu, qkv, attention, nullptr, nullptr, nullptr };
     b->count = count;
     b->info = info;
     b->open = open_device;

@@ -5,7 +5,7 @@ static const double GB = 1e9;
 
 /* Round figures: 100 GB/s of memory, 1 Tflop/s, a link of 10 GB/s, no launch time.                                   */
 static void set_up(int n_devices, simgpu_order order) {
-    simgpu_device d = { 1 << 20, 100 * GB, 1e12, 10 * GB, 40 * GB, 0 };
+    simgpu_device d = { 1 << 20, 100 * GB, 1e12, 10 * GB, 40 * GB, 0, 0, 0 };
     std::vector<simgpu_device> devices((size_t)n_devices, d);
     CHECK(simgpu_config_devices(n_devices, devices.data()) == 0);
     simgpu_schedule(order, 1);
@@ -26,7 +26,7 @@ static void a_kernel_costs_the_slower_of_memory_and_arithmetic() {
 }
 
 static void launches_cost_time() {
-    simgpu_device d = { 1 << 20, 100 * GB, 1e12, 10 * GB, 40 * GB, 5e-6 };
+    simgpu_device d = { 1 << 20, 100 * GB, 1e12, 10 * GB, 40 * GB, 5e-6, 0, 0 };
     CHECK(simgpu_config_devices(1, &d) == 0);
     cudaStream_t s = new_stream();
     float *p = device_array<float>(64);
@@ -140,7 +140,7 @@ static void two_devices_are_twice_as_fast() {
 }
 
 static void devices_have_rates_of_their_own() {
-    simgpu_device d[2] = { { 1 << 20, 100 * GB, 0, 10 * GB, 0, 0 }, { 1 << 20, 400 * GB, 0, 10 * GB, 0, 0 } };
+    simgpu_device d[2] = { { 1 << 20, 100 * GB, 0, 10 * GB, 0, 0, 0, 0 }, { 1 << 20, 400 * GB, 0, 10 * GB, 0, 0, 0, 0 } };
     CHECK(simgpu_config_devices(2, d) == 0);
     double seconds[2];
     for (int i = 0; i < 2; i++) {
