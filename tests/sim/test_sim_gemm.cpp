@@ -264,7 +264,7 @@ static void cublas_takes_dense_weights() {
 
 /* Reads and writes what it must, once; two operations a weight and token.                                            */
 static void costs_are_those_of_the_product() {
-    simgpu_device slow = { 64 << 20, 1e6, 0, 0, 0, 0 };
+    simgpu_device slow = { 64 << 20, 1e6, 0, 0, 0, 0, 0, 0 };
     for (int by_flops = 0; by_flops < 2; by_flops++) {
         lr_device d = new_device(schedules[0], 900, 1);
         slow.memory_rate = by_flops ? 0 : 1e6;

@@ -96,7 +96,7 @@ static void graphs_fail_as_kernels_do() {
 
 /* A launch costs time once for a graph, and once for each kernel outside.                                            */
 static void a_graph_is_launched_once() {
-    simgpu_device d = { 1 << 20, 100e9, 1e12, 10e9, 0, 1e-3 };
+    simgpu_device d = { 1 << 20, 100e9, 1e12, 10e9, 0, 1e-3, 0, 0 };
     CHECK(simgpu_config_devices(1, &d) == 0);
     cudaStream_t s = new_stream();
     float *p = device_array<float>(64);
