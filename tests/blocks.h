@@ -5,6 +5,9 @@
 #include "quant/quant.h"
 
 #include <string.h>
+#ifdef __cplusplus
+#include <vector>
+#endif
 
 /* Where a block has its f16 scale, and its f16 min (in units of which something is added or subtracted); -1: none.     */
 static const struct {
@@ -23,6 +26,13 @@ static inline int block_field(lr_format format, bool min) {
     return -1;
 }
 
+#ifdef __cplusplus
+inline std::vector<lr_format> and_block_formats(std::vector<lr_format> formats) {
+    for (const auto &row : block_fields) formats.push_back(row.format);
+    return formats;
+}
+#endif
+
 static inline uint64_t block_random(uint64_t *state) {
     uint64_t z = *state += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -33,7 +43,7 @@ static inline uint64_t block_random(uint64_t *state) {
 /* n values (a multiple of the block) of random weights of either sign, magnitudes of scales from 2^-9 to 2^-5.        */
 __attribute__((unused)) static void random_blocks(lr_format format, void *out, int64_t n, uint64_t *state) {
     const lr_format_traits *f = &lr_formats[format];
-    uint8_t *p = out;
+    uint8_t *p = (uint8_t *)out;
     for (int64_t b = 0; b < n / f->block; b++, p += f->quant_bytes) {
         for (int i = 0; i < f->quant_bytes; i++) p[i] = (uint8_t)block_random(state);
         for (int min = 0; min < 2; min++) {

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/cublas.h"
 #include "kernels/cuda/device.h"
+#include "tests/blocks.h"
 #include "kernels/sim/cuda_bf16.h"
 
 static void *zeroed(size_t bytes) { return lr_zalloc(1, bytes); }
@@ -33,6 +34,7 @@ static weights make_weights(lr_format format, int rows, int cols, uint32_t seed)
     lr_format_size size;
     weights w;
     if (!CHECK(lr_format_measure(format, (uint64_t)rows, (uint64_t)cols, &size))) return w;
+    uint64_t state = seed;
     std::vector<uint8_t> bytes(size.bytes), zero(size.quants_stride);
     lr_matrix h = lr_matrix_at(format, rows, cols, bytes.data());
     size_t n = (size_t)cols;
@@ -43,9 +45,18 @@ static weights make_weights(lr_format format, int rows, int cols, uint32_t seed)
     for (size_t r = 0; r < (size_t)rows; r++) {
         void *quants = bytes.data() + r * h.quants_stride;
         void *scales = h.scales ? bytes.data() + size.scales_offset + r * h.scales_stride : nullptr;
-        f->encode(quants, scales, &x[r * n], cols);
+        if (lr_format_is_blocks(format))
+            random_blocks(format, quants, cols, &state);
+        else
+            f->encode(quants, scales, &x[r * n], cols);
         f->decode(&w.decoded[r * n], quants, scales, cols);
         if (format == LR_Q4_K) f->decode(least.data(), zero.data(), scales, cols);
+        if (int at = block_field(format, true); at >= 0) {
+            memcpy(zero.data(), quants, zero.size()); /* a row with mins of zero: what it lacks */
+            for (size_t b = 0; b < zero.size(); b += (size_t)f->quant_bytes) memset(&zero[b + (size_t)at], 0, 2);
+            f->decode(least.data(), zero.data(), nullptr, cols);
+            for (size_t c = 0; c < n; c++) least[c] = w.decoded[r * n + c] - least[c];
+        }
         for (size_t c = 0; c < n; c++)
             w.magnitude[r * n + c] = fabsf(w.decoded[r * n + c] - least[c]) + fabsf(least[c]);
     }
@@ -160,9 +171,12 @@ static double error_of(lr_device *d, const std::vector<product> &products, int n
 
 /* ---- cases ---- */
 
-static const lr_format formats[] = { LR_F32, LR_F16, LR_BF16, LR_Q8_0, LR_Q4_K, LR_IQ4_NL, LR_NF4 };
+static const std::vector<lr_format> formats =
+    and_block_formats({ LR_F32, LR_F16, LR_BF16, LR_Q8_0, LR_Q4_K, LR_IQ4_NL, LR_NF4 });
 
 static std::vector<int> columns_of(lr_format f) {
+    if (lr_format_is_blocks(f) && lr_formats[f].block == 32) return { 96, 416 };
+    if (lr_format_is_blocks(f)) return { 256, 512 };
     switch (f) {
         case LR_Q4_K: return { 256, 768 };
         case LR_NF4: return { 64, 192, 448 };

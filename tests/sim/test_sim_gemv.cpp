@@ -3,9 +3,11 @@
 #include <string.h>
 
 #include "kernels/cuda/device.h"
+#include "tests/blocks.h"
 #include "tests/sim/check.h"
 
-static const lr_format formats[] = { LR_F32, LR_F16, LR_BF16, LR_Q8_0, LR_Q4_K, LR_IQ4_NL, LR_NF4 };
+static const std::vector<lr_format> formats =
+    and_block_formats({ LR_F32, LR_F16, LR_BF16, LR_Q8_0, LR_Q4_K, LR_IQ4_NL, LR_NF4 });
 
 /* Device memory of the running case: each array on its own, so that a step outside is seen.                          */
 static std::vector<void *> arrays;
@@ -74,6 +76,10 @@ static weights new_weights(lr_format format, int rows, int cols, uint32_t seed) 
                   {} };
     for (uint8_t &q : w.quants) q = (uint8_t)next(&seed);
     for (size_t b = 0; b < blocks; b++) random_scales(w.scales.data() + b * (size_t)f->scale_bytes, format, &seed);
+    if (lr_format_is_blocks(format)) {
+        uint64_t state = seed;
+        random_blocks(format, w.quants.data(), (int64_t)n, &state);
+    }
     if (lr_format_is_plain(format)) {
         std::vector<float> values = random_floats(n, seed);
         f->encode(w.quants.data(), NULL, values.data(), (int64_t)n);
@@ -84,7 +90,9 @@ static weights new_weights(lr_format format, int rows, int cols, uint32_t seed) 
 
 static void upload_weights(weights *w) {
     w->device = lr_matrix_at(w->format, w->rows, w->cols, NULL);
-    w->device.quants = on_device(w->quants);
+    std::vector<uint8_t> plane = w->quants;
+    if (lr_format_is_blocks(w->format)) plane.resize((plane.size() + 7) / 8 * 8); /* see dot_block.cuh */
+    w->device.quants = on_device(plane);
     w->device.scales = w->scales.empty() ? NULL : on_device(w->scales);
 }
 
