@@ -196,6 +196,7 @@ void lr_engine_free(llmrun_engine *e) {
     lr_free(e->slot_taken);
     lr_free(e->rope_freq);
     lr_free(e->layers);
+    lr_free(e->experts);
     lr_free(e->seq_list);
     lr_free_aligned(e->arena);
     lr_cache_close(&e->cache);
