@@ -326,7 +326,8 @@ static llmrun_status run_pass(lr_work *w) {
     int32_t n_steps = head_step(e);
     bool wants_logits = w->p->logits_from < w->p->n, head_done = false;
     for (int gpu = 0; gpu < e->plan.n_gpus && !w->streams; gpu++) LR_TRY(lr_stream_drain(&e->gpus[gpu], w->err));
-    if (e->plan.n_host_layers > 0) fill_cos_sin(w, lr_layer_floats(&e->host, e->host.buffers->cos_sin));
+    /* Without attention on the host there is no such buffer, whose offset is 0 then. */
+    if (e->host.buffers->cos_sin > 0) fill_cos_sin(w, lr_layer_floats(&e->host, e->host.buffers->cos_sin));
     for (int gpu = 0; gpu < e->plan.n_gpus; gpu++) LR_TRY(send_header(w, gpu));
     LR_TRY(embed(w));
     LR_TRY(watch(w, -1));
