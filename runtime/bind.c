@@ -231,7 +231,7 @@ static llmrun_status locate(binder *k, const lr_tensor_row *row, int32_t layer, 
     bool experts = lr_role_is_experts(row->role);
     char name[160];
     *out = (lr_source){ 0 };
-    if (has_parts(k->c, row)) return stack(k, row, layer, out);
+    if (has_parts(k->c, row)) return k->c->config_only ? LLMRUN_OK : stack(k, row, layer, out);
     /* The format is a literal of the family's table with at most one %d. */
     snprintf(name, sizeof name, row_name(k->c, row), layer);
     llmrun_status status = find(k, row, name, experts ? h->n_experts : 0, out);

@@ -39,6 +39,14 @@ static const struct { const char *file; double n_params; uint64_t kv; int32_t wi
     { "dotnet-ml/phi-3-mini-4k-instruct-config.json", 3821079552, 2 * 2 * 3072 * 32, 32, 2047 },
     { "dotnet-ml/phi-3-mini-128k-instruct-config.json", 3821079552, 2 * 2 * 3072 * 32, 32, 262144 },
     { "dotnet-ml/phi-3-medium-128k-instruct-config.json", 13960238080, 2 * 2 * 10 * 128 * 40, 40, 131072 },
+    { "aiconfigurator/mistralai--Mixtral-8x7B-v0.1_config.json", 46702792704, 2 * 2 * 8 * 128 * 32, 0, 0 },
+    { "aiconfigurator/mistralai--Mixtral-8x22B-v0.1_config.json", 140620634112, 2 * 2 * 8 * 128 * 56, 0, 0 },
+    { "aiconfigurator/Qwen--Qwen3-30B-A3B_config.json", 30532122624, 2 * 2 * 4 * 128 * 48, 0, 0 },
+    { "aiconfigurator/Qwen--Qwen3-235B-A22B_config.json", 235093634560, 2 * 2 * 4 * 128 * 94, 0, 0 },
+    { "mlc-presets/qwen2moe.json", 14315784192, 2 * 2 * 16 * 128 * 24, 0, 0 },
+    { "mlc-presets/deepseek_v2_lite.json", 15706484224, 2 * (512 + 64) * 27, 0, 0 }, /* one latent row */
+    { "aiconfigurator/openai--gpt-oss-20b_config.json", 20914757184, 2 * 2 * 8 * 64 * 24, 12, 128 },
+    { "aiconfigurator/openai--gpt-oss-120b_config.json", 116829156672, 2 * 2 * 8 * 64 * 36, 18, 128 },
 };
 
 static void published(void **state) {
