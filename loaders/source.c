@@ -21,14 +21,34 @@ static const uint8_t *value_at(const lr_source *s, int64_t at) {
 }
 
 const uint8_t *lr_source_bytes(const lr_source *s) {
-    bool as_stored = s->tensor && !s->parts && s->run >= s->rows && !s->pitch && s->plus == 0 && s->times == 1 && !s->packed;
+    bool as_stored = s->tensor && !s->parts && s->run >= s->rows && !s->pitch && s->plus == 0 && s->times == 1 && !s->packed &&
+                     !s->exponents;
     return as_stored ? value_at(s, s->first * s->cols) : NULL;
+}
+
+/* Blocks of the tensor's row from column col on, in the order of the run format; col and n are multiples of 32.       */
+static void mxfp4_blocks(const lr_source *s, uint8_t *out, int64_t row, int64_t col, int64_t n) {
+    const int64_t block = (row * s->cols + col) / 32;
+    lr_packed_mxfp4(out, s->tensor->data + block * 16, s->exponents->data + block, n / 32);
+}
+
+static void mxfp4_floats(const lr_source *s, float *x, int64_t row, int64_t col, int64_t n) {
+    for (int64_t i = 0, some; i < n; i += some) {
+        uint8_t block[32];
+        float values[32];
+        int64_t skip = (col + i) % 32;
+        some = lr_min(32 - skip, n - i);
+        mxfp4_blocks(s, block, row, col + i - skip, 32);
+        lr_formats[LR_BLOCK_MXFP4].decode(values, block, NULL, 32);
+        for (int64_t k = 0; k < some; k++) x[i + k] = values[skip + k];
+    }
 }
 
 /* Columns [col, col + n) of row r.                                                                                    */
 static bool row_floats(const lr_source *s, float *x, int64_t r, int64_t col, int64_t n) {
     int64_t row = s->pitch ? s->first + r / s->run * s->stride : tensor_row(s, r);
     if (s->packed) return lr_packed_floats(s->packed, x, n, row, 1, col, n), true;
+    if (s->exponents) return mxfp4_floats(s, x, row, col, n), true;
     if (!s->pitch) return lr_dtype_to_f32(x, s->tensor->dtype, value_at(s, row * s->cols + col), n);
     for (int64_t i = 0; i < n; i++)
         if (!lr_dtype_to_f32(x + i, s->tensor->dtype,
@@ -74,10 +94,11 @@ static const lr_source *part_at(const lr_source *s, int64_t *r, int64_t *n) {
     return part;
 }
 
-bool lr_source_is_packed(const lr_source *s) { return s->parts ? s->parts->packed : s->packed; }
+bool lr_source_is_packed(const lr_source *s) { return s->parts ? s->parts->packed != NULL : s->packed || s->exponents; }
 
 lr_format lr_source_packed_format(const lr_source *s) {
     if (s->parts) return lr_source_packed_format(s->parts);
+    if (s->exponents) return LR_BLOCK_MXFP4;
     return s->packed && s->plus == 0 && s->times == 1 ? s->packed->format : LR_FORMAT_NONE;
 }
 
@@ -94,7 +115,9 @@ void lr_source_packed_floats(const lr_source *s, float *x, int64_t x_stride, int
     }
     for (int64_t r = 0, n; !s->parts && r < n_rows; r += n) {
         n = rows_together(s, row + r, n_rows - r);
-        lr_packed_floats(s->packed, x + r * x_stride, x_stride, tensor_row(s, row + r), n, col, n_cols);
+        for (int64_t i = r; i < r + n && s->exponents; i++)
+            mxfp4_floats(s, x + i * x_stride, tensor_row(s, row + i), col, n_cols);
+        if (s->packed) lr_packed_floats(s->packed, x + r * x_stride, x_stride, tensor_row(s, row + r), n, col, n_cols);
         for (int64_t i = r; i < r + n; i++) adjust(s, x + i * x_stride, n_cols);
     }
 }
@@ -111,7 +134,13 @@ int64_t lr_source_packed_planes(const lr_source *s, void *quants, void *scales, 
                                       (char *)scales + (size_t)done * m.scales_stride, r, n);
         if (bad >= 0) bad += before * s->cols;
     }
-    for (int64_t r = 0, n; !s->parts && r < n_rows && bad < 0; r += n) {
+    for (int64_t r = 0; s->exponents && r < n_rows && bad < 0; r++) {
+        const uint8_t *e = s->exponents->data + tensor_row(s, row + r) * (s->cols / 32);
+        mxfp4_blocks(s, (uint8_t *)quants + (size_t)r * m.quants_stride, tensor_row(s, row + r), 0, s->cols);
+        for (int64_t i = 0; i < s->cols / 32 && bad < 0; i++)
+            if (e[i] == 255) bad = (row + r) * s->cols + i * 32; /* not a number */
+    }
+    for (int64_t r = 0, n; s->packed && r < n_rows && bad < 0; r += n) {
         int64_t first = tensor_row(s, row + r);
         n = rows_together(s, row + r, n_rows - r);
         bad = lr_packed_planes(s->packed, (char *)quants + (size_t)r * m.quants_stride,
@@ -129,7 +158,7 @@ void lr_source_advise(const lr_source *s, int64_t at, int64_t n, int advice) {
         lr_source_advise(&s->parts[i / size], from, to - from, advice);
     }
     const uint8_t *bytes = lr_source_bytes(s);
-    if (s->parts || (!bytes && !s->packed)) return;
+    if (s->parts || (!bytes && !s->packed && !s->exponents)) return;
     uintptr_t start = (uintptr_t)s->tensor->data, end = start + s->tensor->bytes; /* packed rows lie anywhere in it */
     if (bytes) start = (uintptr_t)bytes + lr_dtype_bytes(s->tensor->dtype, (uint64_t)at);
     if (bytes) end = (uintptr_t)bytes + lr_dtype_bytes(s->tensor->dtype, (uint64_t)(at + n));

@@ -17,6 +17,7 @@ typedef struct lr_source {
     int64_t offset;             /* values of the tensor in front of all that */
     float plus, times;          /* the values are (stored + plus) * times */
     const lr_packed *packed;    /* or NULL */
+    const lr_tensor *exponents; /* MXFP4 as gpt-oss has it: tensor holds blocks of 16 bytes, this their exponents.  Or NULL */
     const struct lr_source *parts; /* (n_parts) of equal shape, one below the other; tensor is the first one's.  Or NULL */
     int32_t n_parts;
 } lr_source;

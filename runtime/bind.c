@@ -74,8 +74,15 @@ static lr_format config_format(const lr_config *c) {
     return LR_F16;
 }
 
+/* Experts that gpt-oss keeps in MXFP4.                                                                                */
+static bool is_mxfp4(const binder *k, const lr_tensor_row *row) {
+    const char *method = k->b->packing.method;
+    return lr_role_is_experts(row->role) && row->cols != LR_D_ONE && method && strcmp(method, "mxfp4") == 0;
+}
+
 /* Of one matrix: quantizers leave embedding, head and routers alone.                                                  */
 static lr_format planned_format(const binder *k, const lr_tensor_row *row, int32_t layer) {
+    if (is_mxfp4(k, row)) return LR_BLOCK_MXFP4;
     lr_format packed = k->b->packing.format;
     int64_t cols = lr_dim_value(&k->b->hparams, row->cols);
     bool linear = layer >= 0 && cols > 1 && row->role != LR_ROUTER && packed != LR_FORMAT_NONE;
@@ -162,6 +169,37 @@ static lr_source source_of(const lr_hparams *h, const lr_tensor *t, const lr_ten
     return s;
 }
 
+/* NAME_blocks (experts, rows, blocks, 16) and NAME_scales (experts, rows, blocks), where rows may take turns.           */
+static llmrun_status find_mxfp4(binder *k, const lr_tensor_row *row, const char *name, lr_source *out) {
+    const lr_hparams *h = &k->b->hparams;
+    const lr_slice *slice = row_slice(k->c, row);
+    int64_t rows = lr_dim_value(h, row->rows), cols = lr_dim_value(h, row->cols), turns = lr_max(1, slice->turns);
+    const uint64_t want[] = { (uint64_t)h->n_experts, (uint64_t)(rows * turns), (uint64_t)cols / 32, 16 };
+    char full[2][180];
+    const lr_tensor *t[2];
+    for (int i = 0; i < 2; i++) {
+        snprintf(full[i], sizeof full[i], "%s_%s", name, i ? "scales" : "blocks");
+        t[i] = find_tensor(k->c, full[i]);
+        if (!t[i])
+            return lr_fail(k->err, LLMRUN_FORMAT, "%s: tensor \"%s\" is missing; %s needs it", k->c->dir, full[i],
+                           k->b->family->name);
+        bool fits = t[i]->dtype == LR_DT_U8 && cols % 32 == 0 && t[i]->n_dims == (i ? 3 : 4);
+        for (int d = 0; d < (i ? 3 : 4) && fits; d++) fits = t[i]->shape[d] == want[d];
+        if (!fits)
+            return lr_fail(k->err, LLMRUN_FORMAT, "%s: %s: expected U8 [%llu,%llu,%llu%s]", k->c->files[t[i]->file].path,
+                           full[i], (unsigned long long)want[0], (unsigned long long)want[1],
+                           (unsigned long long)want[2], i ? "" : ",16");
+        k->used[t[i] - k->c->tensors] = true;
+    }
+    *out = lr_source_of(t[0], rows * h->n_experts, cols);
+    out->exponents = t[1];
+    if (turns == 1) return LLMRUN_OK;
+    out->run = 1;
+    out->stride = turns;
+    out->first = slice->turn;
+    return LLMRUN_OK;
+}
+
 /* The tensor of that name, checked; *out without a tensor: it is not there and need not be.  depth: see check_shape.  */
 static llmrun_status find(binder *k, const lr_tensor_row *row, const char *name, int32_t depth, lr_source *out) {
     const lr_hparams *h = &k->b->hparams;
@@ -221,9 +259,10 @@ static lr_source all_experts(const lr_hparams *h, const lr_slice *slice, lr_sour
 }
 
 /* In rows that are made of parts the experts' numbers have a place in the name, or the parts are transposed.          */
-static bool has_parts(const lr_checkpoint *c, const lr_tensor_row *row) {
-    const char *layer = row_name(c, row) ? strstr(row_name(c, row), "%d") : NULL;
-    return lr_role_is_experts(row->role) && layer && (strstr(layer + 2, "%d") || row_slice(c, row)->transposed);
+static bool has_parts(const binder *k, const lr_tensor_row *row) {
+    const char *layer = row_name(k->c, row) ? strstr(row_name(k->c, row), "%d") : NULL;
+    return lr_role_is_experts(row->role) && layer &&
+           (strstr(layer + 2, "%d") || (row_slice(k->c, row)->transposed && !is_mxfp4(k, row)));
 }
 
 static llmrun_status locate(binder *k, const lr_tensor_row *row, int32_t layer, lr_source *out) {
@@ -231,9 +270,11 @@ static llmrun_status locate(binder *k, const lr_tensor_row *row, int32_t layer, 
     bool experts = lr_role_is_experts(row->role);
     char name[160];
     *out = (lr_source){ 0 };
-    if (has_parts(k->c, row)) return k->c->config_only ? LLMRUN_OK : stack(k, row, layer, out);
+    if (k->c->config_only) return LLMRUN_OK;
+    if (has_parts(k, row)) return stack(k, row, layer, out);
     /* The format is a literal of the family's table with at most one %d. */
     snprintf(name, sizeof name, row_name(k->c, row), layer);
+    if (is_mxfp4(k, row)) return find_mxfp4(k, row, name, out);
     llmrun_status status = find(k, row, name, experts ? h->n_experts : 0, out);
     if (!status && out->tensor && experts) *out = all_experts(h, row_slice(k->c, row), *out);
     return status;
@@ -295,7 +336,7 @@ static llmrun_status allocate_parts(binder *k) {
     for (int32_t l = 0; l < b->hparams.n_layers && !k->c->config_only; l++)
         for (size_t i = 0; i < b->family->n_tensors; i++) {
             const lr_tensor_row *row = &b->family->tensors[i];
-            if (lr_layer_has(&b->hparams, l, row->role) && has_parts(k->c, row)) n += (size_t)b->hparams.n_experts;
+            if (lr_layer_has(&b->hparams, l, row->role) && has_parts(k, row)) n += (size_t)b->hparams.n_experts;
         }
     k->b->parts = n ? lr_zalloc(n, sizeof *b->parts) : NULL;
     return n && !b->parts ? lr_fail_nomem(k->err, "tensor table", n * sizeof *b->parts) : LLMRUN_OK;
