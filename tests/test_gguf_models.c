@@ -45,7 +45,8 @@ static void same_weights_as_safetensors(void **state) {
         { "neox-parallel-v4", "F16", 1e-5, 1e-2 },    { "gemma", "Q8_0", 3e-2, 4e-2 },
         { "phi3", "Q8_0", 3e-2, 4e-2 },               { "phi", "Q8_0", 3e-2, 4e-2 },
         { "olmo2", "Q8_0", 3e-2, 4e-2 },              { "stablelm", "Q8_0", 3e-2, 4e-2 },
-        { "granite", "Q8_0", 3e-2, 4e-2 },
+        { "granite", "Q8_0", 3e-2, 4e-2 },            { "mixtral", "F16", 1e-5, 1e-2 },
+        { "qwen3-moe", "F16", 1e-5, 1e-2 },           { "gpt-oss", "F16", 1e-5, 1e-2 },
     };
     static golden g;
     for (size_t i = 0; i < LR_COUNT(row); i++) {

@@ -13,6 +13,7 @@ Writes tests/golden/gguf/
 """
 import json
 import pathlib
+import re
 import struct
 
 import gguf
@@ -27,8 +28,9 @@ OUT = HERE / "gguf"
 MODELS = [("llama-mha", T.F16), ("llama-rope3", T.F16), ("llama-tied-biases", T.Q8_0), ("mistral-head-dim", T.Q8_0),
           ("qwen2-tied", T.Q8_0), ("qwen3-yarn", T.F16), ("gemma", T.Q8_0), ("gemma2", T.F16), ("gemma3-v4", T.F16),
           ("phi3-long-v4", T.F16), ("phi3", T.Q8_0), ("phi", T.Q8_0), ("gpt2", T.F16), ("neox-parallel-v4", T.F16), ("olmo2", T.Q8_0),
-          ("stablelm", T.Q8_0), ("granite", T.Q8_0)]
-ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "gpt_neox": "gptneox"}
+          ("stablelm", T.Q8_0), ("granite", T.Q8_0), ("mixtral", T.F16), ("qwen3-moe", T.F16), ("gpt-oss", T.F16)]
+ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "gpt_neox": "gptneox",
+                 "mixtral": "llama", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}
 PERMUTED = ("llama", "granite")
 # Per type: offset of the f16 scale and of the f16 min in a block, None where it has none, and the sign of the min.
 FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
@@ -37,7 +39,7 @@ FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1":
 NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
          "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
          "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
-         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
+         "self_attn.sinks": "attn_sinks", "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "mlp.gate_proj": "ffn_gate",
          "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down", "self_attn.qkv_proj": "attn_qkv",
          "mlp.gate_up_proj": "ffn_up", "post_feedforward_layernorm": "post_ffw_norm",
          "self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down",
@@ -45,12 +47,13 @@ NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_he
          "transformer.ln_f": "output_norm", "ln_1": "attn_norm", "ln_2": "ffn_norm", "attn.c_attn": "attn_qkv",
          "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "gpt_neox.embed_in": "token_embd",
          "embed_out": "output", "gpt_neox.final_layer_norm": "output_norm", "attention.query_key_value": "attn_qkv",
-         "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down"}
+         "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down",
+         "block_sparse_moe.gate": "ffn_gate_inp", "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp"}
 POST_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm"}
 
 
 def gguf_name(name, arch="llama"):
-    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2") else NAMES
+    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2", "gpt-oss") else NAMES
     stem, end = name.rsplit(".", 1)
     if stem in names:
         return f"{names[stem]}.{end}"
@@ -98,6 +101,10 @@ def write_metadata(w, arch, c):
         w.add_rope_scaling_factor(rope["factor"])
     if rope["rope_type"] == "yarn":
         w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if arch == "gpt-oss" or "num_experts_per_tok" in c:
+        w.add_expert_count(c.get("num_local_experts") or c["num_experts"])
+        w.add_expert_used_count(c["num_experts_per_tok"])
+        w.add_expert_feed_forward_length(c.get("moe_intermediate_size") or c["intermediate_size"])
     for key, add in (("sliding_window", w.add_sliding_window), ("final_logit_softcapping", w.add_final_logit_softcapping),
                      ("attn_logit_softcapping", w.add_attn_logit_softcapping), ("logits_scaling", w.add_logit_scale),
                      ("attention_multiplier", w.add_attention_scale), ("embedding_multiplier", w.add_embedding_scale),
@@ -139,6 +146,24 @@ def converted(key, x, arch, c):
     return x
 
 
+def with_experts(tensors):
+    """The tensors without experts, and by GGUF's names those of all experts of a layer."""
+    rest, stacks, parts = {}, {}, {"w1": "gate", "w3": "up", "w2": "down"}
+    for key, x in tensors.items():
+        layer = key.split(".")[2] if "layers" in key else ""
+        one = re.fullmatch(r".*experts\.(\d+)\.(\w+?)(_proj)?\.weight", key)
+        if one:
+            stacks.setdefault(f"blk.{layer}.ffn_{parts.get(one[2], one[2])}_exps.weight", {})[int(one[1])] = x
+        elif ".experts." in key:
+            kind = "bias" if key.endswith("bias") else "weight"
+            x = x if kind == "bias" else x.swapaxes(1, 2)
+            for part, rows in (("gate", x[:, ::2]), ("up", x[:, 1::2])) if "gate_up" in key else (("down", x),):
+                stacks[f"blk.{layer}.ffn_{part}_exps.{kind}"] = dict(enumerate(rows))
+        else:
+            rest[key + ".weight" if key.endswith("sinks") else key] = x
+    return rest, {key: np.stack([x[i] for i in range(len(x))]) for key, x in stacks.items()}
+
+
 def convert(name, kind):
     folder = HERE / "models" / name
     c, tensors = json.loads((folder / "config.json").read_text()), load_file(folder / "model.safetensors")
@@ -147,6 +172,9 @@ def convert(name, kind):
     head_dim, rope = write_metadata(w, arch, c)
     if rope["rope_type"] == "llama3":
         w.add_tensor("rope_freqs.weight", llama3_factors(head_dim, rope))
+    tensors, stacks = with_experts(tensors)
+    for key, x in stacks.items():
+        w.add_tensor(key, x.astype(np.float32 if key.endswith("bias") else np.float16))
     for key, x in tensors.items():
         x = converted(key, x.astype(np.float32), arch, c)
         if x.ndim == 1:
