@@ -97,7 +97,33 @@ static void published(void **state) {
     }
 }
 
+/* Gemma 3 with a vision part: the text_config leaves out what the family has by default.                              */
+static void left_out(void **state) {
+    (void)state;
+    static const char text[] =
+        "{\"architectures\": [\"Gemma3ForConditionalGeneration\"], \"model_type\": \"gemma3\", \"text_config\": {"
+        "\"hidden_size\": 2560, \"intermediate_size\": 10240, \"model_type\": \"gemma3_text\", \"num_hidden_layers\": 34,"
+        "\"rope_scaling\": {\"factor\": 8.0, \"rope_type\": \"linear\"}, \"sliding_window\": 1024}}";
+    char path[] = "/tmp/llmrun_config_XXXXXX.json";
+    int fd = mkstemps(path, 5);
+    assert_true(fd >= 0 && write(fd, text, sizeof text - 1) == (ssize_t)sizeof text - 1);
+    close(fd);
+    lr_checkpoint c;
+    lr_binding b;
+    llmrun_error err;
+    if (lr_checkpoint_open(&c, path, NULL, &err) || lr_bind(&b, &c, &err)) fail_msg("%s", err.message);
+    const lr_hparams *h = &b.hparams;
+    assert_true(b.n_params == 3880263168);
+    assert_true(h->n_heads == 8 && h->n_kv_heads == 4 && h->head_dim == 256 && h->n_vocab == 262208 && h->window == 1024);
+    assert_true(h->rope[0].theta == 1e6f && h->rope[0].scaling == LR_ROPE_LINEAR && h->rope[0].factor == 8);
+    assert_true(h->n_ropes == 2 && h->rope[1].theta == 1e4f && h->rope[1].scaling == LR_ROPE_NONE);
+    assert_true(lr_layer_windowed(h, 4) && !lr_layer_windowed(h, 5) && h->attn_scale == 1.0f / 16);
+    lr_binding_close(&b);
+    lr_checkpoint_close(&c);
+    unlink(path);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(published) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(published), cmocka_unit_test(left_out) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
