@@ -1,4 +1,4 @@
-/* Random blocks of the block formats: every bit pattern of the codes, scales that are tame.                           */
+/* Random blocks of the block formats: every bit pattern of the codes, scales that are tame.                          */
 #ifndef TESTS_BLOCKS_H
 #define TESTS_BLOCKS_H
 
@@ -9,7 +9,7 @@
 #include <vector>
 #endif
 
-/* Where a block has its f16 scale, and its f16 min (in units of which something is added or subtracted); -1: none.     */
+/* Where a block has its f16 scale, and its f16 min (in units of which something is added or subtracted); -1: none.   */
 static const struct {
     lr_format format;
     int d, min;
@@ -40,7 +40,7 @@ static inline uint64_t block_random(uint64_t *state) {
     return z ^ (z >> 31);
 }
 
-/* n values (a multiple of the block) of random weights of either sign, magnitudes of scales from 2^-9 to 2^-5.        */
+/* n values (a multiple of the block) of random weights of either sign, magnitudes of scales from 2^-9 to 2^-5.       */
 __attribute__((unused)) static void random_blocks(lr_format format, void *out, int64_t n, uint64_t *state) {
     const lr_format_traits *f = &lr_formats[format];
     uint8_t *p = (uint8_t *)out;

@@ -1,12 +1,12 @@
-/* GGUF models on simulated GPUs: they compute from the file's own blocks, whichever they are, and give the CPU's logits;
- * on one GPU, on two, and with a part of the layers on the CPU.                                                       */
+/* GGUF models on simulated GPUs: they compute from the file's own blocks, of every type, and give the CPU's logits;
+ * on one GPU, on two, and with a part of the layers on the CPU.                                                      */
 #include "tests/gpu_models.h"
 
 #define FILES "tests/golden/gguf/"
 
 static trace cpu, gpu;
 
-/* Matrices keep the file's format, and need no conversion.                                                            */
+/* Matrices keep the file's format, and need no conversion.                                                           */
 static void check_formats(const setup *s) {
     llmrun_engine *e;
     int n_blocks = 0;
@@ -22,7 +22,7 @@ static void check_formats(const setup *s) {
     llmrun_engine_close(e);
 }
 
-/* Both sides have int8 activations or f16 ones: the bound of the former.                                              */
+/* Both sides have int8 activations or f16 ones: the bound of the former.                                             */
 static void blocks_on_gpus(void **state) {
     (void)state;
     static const struct {

@@ -21,8 +21,8 @@ struct lr_device {
     struct cublas *cublas; /* NULL: our own kernels serve everything */
 };
 
-/* What addresses and strides of weights must be multiples of.  Block formats ask for no more than blocks in a row have by
- * themselves.                                                                                                        */
+/* What addresses and strides of weights must be multiples of.  Block formats ask for no more than blocks in a row have
+ * by themselves.                                                                                                     */
 static inline size_t gpu_weights_align(lr_format format) {
     size_t block = (size_t)lr_formats[format].quant_bytes, power = block & (~block + 1);
     return lr_format_is_blocks(format) && power < 16 ? power : 16;

@@ -6,7 +6,7 @@
  * All that is read lies in words of 8 with bytes of the block in them: a plane that starts and ends at a multiple of 8,
  * as they all do, is never left.
  *
- * A part of a unit is two groups of 16 neighbouring columns, APART columns from the first to the second.               */
+ * A part of a unit is two groups of 16 neighbouring columns, APART columns from the first to the second.             */
 #ifndef LR_DOT_BLOCK_CUH
 #define LR_DOT_BLOCK_CUH
 
@@ -47,7 +47,7 @@ template <int BYTES, int ALIGN> struct span {
 };
 template <class T> GPU_FN T load_header(const uint8_t *p) { return __ldg((const T *)p); }
 
-/* A part of a unit: weight = d * (q - ZERO) - min.                                                                    */
+/* A part of a unit: weight = d * (q - ZERO) - min.                                                                   */
 struct block_weights {
     int8x16 q[2];
     float d[2], min[2];
@@ -76,7 +76,7 @@ template <int PARTS, int APART> struct block_columns {
     }
 };
 
-/* The weight in column i of a row, from the unit it is in.                                                            */
+/* The weight in column i of a row, from the unit it is in.                                                           */
 template <class Dot> GPU_FN float block_value(const dot_row &row, int i) {
     unsigned unit;
     int part, second;

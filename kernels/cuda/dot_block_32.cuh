@@ -1,16 +1,16 @@
-/* Weights in GGUF's blocks of 32 whose codes are integers: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0.  A unit is a block.              */
+/* Weights in GGUF's blocks of 32 whose codes are integers: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0.  A unit is a block.             */
 #ifndef LR_DOT_BLOCK_32_CUH
 #define LR_DOT_BLOCK_32_CUH
 
 #include "kernels/cuda/dot_block.cuh"
 
-/* d, then m if there is a min, then 32 fifth bits if there are, then the codes: of 4 bits, element j in the low nibble of
- * byte j and j + 16 in the high one, or of 8.  m is added.                                                            */
+/* d, then m if there is a min, then 32 fifth bits if there are any, then the codes: of 4 bits, element j in the low
+ * nibble of byte j and j + 16 in the high one, or of 8.  m is added.                                                 */
 template <int SIZE, int BITS, int MIN> struct block_32 {
     enum {
         BYTES = SIZE, UNITS = 1, PARTS = 1, APART = 16, HAS_MIN = MIN,
-        ZERO = MIN || BITS == 8 ? 0 : 1 << (BITS - 1),
-        ALIGN = SIZE & -SIZE, QUANT_BYTES = BITS == 8 ? 32 : 16, QUANTS_AT = SIZE - QUANT_BYTES, FIFTH_AT = QUANTS_AT - 4
+        ZERO = MIN || BITS == 8 ? 0 : 1 << (BITS - 1), ALIGN = SIZE & -SIZE,
+        QUANT_BYTES = BITS == 8 ? 32 : 16, QUANTS_AT = SIZE - QUANT_BYTES, FIFTH_AT = QUANTS_AT - 4
     };
     typedef nothing_fixed fixed;
     struct raw {
@@ -26,7 +26,7 @@ template <int SIZE, int BITS, int MIN> struct block_32 {
                                        (unsigned)load_header<unsigned short>(p + FIFTH_AT + 2) << 16;
         return r;
     }
-    /* Bits i .. i + 3 become the fifth of the codes in a word: a product that leaves a copy of them every 7 bits.      */
+    /* Bits i .. i + 3 become the fifth of the codes in a word: a product that leaves a copy of them every 7 bits.    */
     GPU_FN unsigned spread(unsigned bits, int i) { return (bits >> i & 15) * 0x02040810u & 0x10101010u; }
     GPU_FN block_weights decode(const raw &r, fixed, int) {
         block_weights w = {};

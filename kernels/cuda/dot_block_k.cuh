@@ -66,7 +66,7 @@ struct block_q5_k {
 };
 typedef dot_block<block_q5_k> dot_block_q5_k;
 
-/* Sub-blocks of 16 with a scale of 8 bits each.  Low nibbles in the first 64 of 128 values, high ones in the others.  */
+/* Sub-blocks of 16 with a scale of 8 bits each.  Low nibbles in the first 64 of 128 values, high ones in the others. */
 struct block_q6_k {
     enum { BYTES = 210, UNITS = 8, PARTS = 1, APART = 64, ZERO = 32, HAS_MIN = 0 };
     struct fixed {
@@ -103,7 +103,7 @@ typedef dot_block<block_q6_k> dot_block_q6_k;
 
 /* Of Q2_K and Q3_K, unit i: half h = i / 2 of the block, and of its sub-blocks of 16 every other one from i % 2 on, in
  * the order of the bits.  Two neighbours of these are a part; where their scales lie two bytes apart in a word, one
- * shift brings both of them to the bottom of their halves.                                                            */
+ * shift brings both of them to the bottom of their halves.                                                           */
 struct fixed_of_pairs {
     unsigned half, byte; /* of the block; shift to a byte of a word */
     GPU_FN fixed_of_pairs of(unsigned unit, unsigned) { return { unit % 4 / 2, unit % 2 * 8 }; }
@@ -138,8 +138,8 @@ struct block_q2_k {
 };
 typedef dot_block<block_q2_k> dot_block_q2_k;
 
-/* Third bits are apart, 32 bytes with a bit for each pair of sub-blocks.  12 bytes of scales, less 32: low nibbles of the
- * first 8 for half 0, high ones for half 1, two more bits in the last 4.  d comes after them.                        */
+/* Third bits are apart, 32 bytes with a bit for each pair of sub-blocks.  12 bytes of scales, less 32: low nibbles of
+ * the first 8 for half 0, high ones for half 1, two more bits in the last 4.  d comes after them.                    */
 struct block_q3_k {
     enum { BYTES = 110, UNITS = 4, PARTS = 2, APART = 32, ZERO = 4, HAS_MIN = 0 };
     typedef fixed_of_pairs fixed;

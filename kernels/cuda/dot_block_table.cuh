@@ -1,5 +1,5 @@
-/* Weights in GGUF's blocks whose codes are places in a table, 32 with a scale in common: IQ4_NL, MXFP4, and IQ4_XS, which
- * has eight times that in a block.                                                                                    */
+/* Weights in GGUF's blocks whose codes are places in a table, 32 with a scale in common: IQ4_NL, MXFP4, and IQ4_XS,
+ * which has eight times that in a block.                                                                             */
 #ifndef LR_DOT_BLOCK_TABLE_CUH
 #define LR_DOT_BLOCK_TABLE_CUH
 
@@ -17,8 +17,8 @@ GPU_FN void table_bytes(const byte_table &t, unsigned codes, int &low, int &high
     high = (int)__byte_perm(bytes[0], bytes[1], 0x7531);
 }
 
-/* Scale::BYTES and UNITS of a block, where its codes begin, their ALIGN; its table, and the scale of unit i.  Element j of
- * a unit is in the low nibble of byte j, j + 16 in the high one.                                                     */
+/* Scale::BYTES and UNITS of a block, where its codes begin, their ALIGN; its table, and the scale of unit i.  Element j
+ * of a unit is in the low nibble of byte j, j + 16 in the high one.                                                  */
 template <class Scale> struct block_table : Scale {
     enum { PARTS = 1, APART = 16, ZERO = 0, HAS_MIN = 0 };
     struct fixed {
@@ -30,7 +30,9 @@ template <class Scale> struct block_table : Scale {
         codes q;
         typename Scale::head head;
     };
-    GPU_FN raw read(const uint8_t *p, unsigned i) { return { codes::at(p + Scale::CODES_AT + 16 * i), Scale::load(p, i) }; }
+    GPU_FN raw read(const uint8_t *p, unsigned i) {
+        return { codes::at(p + Scale::CODES_AT + 16 * i), Scale::load(p, i) };
+    }
     GPU_FN block_weights decode(const raw &r, const fixed &f, int) {
         block_weights w = {};
         unsigned q[4];

@@ -34,8 +34,8 @@ GPU_FN unsigned tile_bits(__half2 h) {
 }
 
 /* Where the 16 bytes of activations and of quants of a step are from.  Block formats have walks of their own; most are
- * neither fetched nor decoded into fragments: a thread loads (raw) and decodes 32 columns of a row, and stores them in the
- * stage as f16 (tile_block.cuh).                                                                                      */
+ * neither fetched nor decoded into fragments: a thread loads (raw) and decodes 32 columns of a row, and stores them in
+ * the stage as f16 (tile_block.cuh).                                                                                 */
 template <class T> struct tile_walk {
     static constexpr bool IS_DECODED = false;
     struct raw {};

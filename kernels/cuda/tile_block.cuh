@@ -1,6 +1,6 @@
-/* Weights in GGUF's blocks: a thread decodes a part of a unit, 32 columns of a row, as for few tokens (dot_block.cuh), to
- * f16 in a stage, which then is a tile of f16 like any other.  The columns of a step are those of its units, and not all
- * neighbours.                                                                                                         */
+/* Weights in GGUF's blocks: a thread decodes a part of a unit, 32 columns of a row, as for few tokens (dot_block.cuh),
+ * to f16 in a stage, which then is a tile of f16 like any other.  The columns of a step are those of its units, and not
+ * all neighbours.                                                                                                    */
 #ifndef LR_TILE_BLOCK_CUH
 #define LR_TILE_BLOCK_CUH
 
@@ -13,7 +13,9 @@ template <class Dot, int UNITS> struct tile_block {
     enum { COLUMNS = 32 * UNITS, ROW_BYTES = 2 * COLUMNS, SCALE_BYTES = 0 };
     static constexpr bool IS_PLAIN = true, IS_BF16 = false;
     GPU_FN unsigned note(const uint8_t *) { return 0; }
-    GPU_FN typename Dot::raw load(const uint8_t *row, unsigned unit) { return Dot::load({ row, nullptr }, unit / Dot::PARTS); }
+    GPU_FN typename Dot::raw load(const uint8_t *row, unsigned unit) {
+        return Dot::load({ row, nullptr }, unit / Dot::PARTS);
+    }
     /* Exactly, and then rounded once: q as a float without a conversion, for 0x4b000000 | byte is 2^23 + byte.       */
     GPU_FN unsigned two(const block_weights &w, int g, int i) {
         unsigned bytes = (unsigned)w.q[g].q[i / 4] ^ 0x80808080u; /* + 128 */
