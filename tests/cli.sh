@@ -223,6 +223,9 @@ if [ -e $demo/model.safetensors ]; then
             same "$quant on $set: the CPU's text" "$want" "$(gpus --sim-gpus $set --quant $quant)"
         done
     done
+    "$llmrun" compare --model $demo -n 8 -c 8 --modes q8_0 --sim-gpus 3M,5M --no-cache --json </dev/null 2>"$work/err" >"$work/out"
+    grep -q '"gpus": 2,.*"layer_errors": \[0.0[0-9, .]*\]' "$work/out" && ok "compare: errors of layers on GPUs and the CPU" ||
+        bad "compare: errors of layers on GPUs and the CPU" "$(cat "$work/out" "$work/err")"
     same "--vram is a cap" "$(gpus --device cpu --quant f16)" "$(gpus --sim-gpus 1x64M --vram 6M --quant f16 --stats)"
     grep -qE 'planned [0-9.]+ MB, peak [0-9.]+ MB, budget 6.3 MB' "$work/err" && grep -qE '[1-9] of 8 layers on the CPU' "$work/err" &&
         ok "--vram: peak and layers are told" || bad "--vram: peak and layers are told" "$(cat "$work/err")"
