@@ -133,6 +133,12 @@ static void test_bad_values(void **state) {
     free(x);
 }
 
+static bool range_fits(const void *data, lr_dtype dtype, int64_t n) {
+    lr_tensor t = { .dtype = dtype, .data = data };
+    lr_source source = lr_source_of(&t, 1, n);
+    return lr_upload_range_fits_f16(&source);
+}
+
 static void test_range(void **state) {
     (void)state;
     enum { N = 4096 };
@@ -142,10 +148,10 @@ static void test_range(void **state) {
     fill(x, N);
     fill(big, N);
     big[100] = -65520;
-    assert_true(lr_upload_range_fits_f16(x, LR_DT_F32, N));
-    assert_false(lr_upload_range_fits_f16(big, LR_DT_F32, N));
-    assert_true(lr_upload_range_fits_f16(big, LR_DT_F32, 100));
-    assert_false(lr_upload_range_fits_f16(big, LR_DT_I32, N));
+    assert_true(range_fits(x, LR_DT_F32, N));
+    assert_false(range_fits(big, LR_DT_F32, N));
+    assert_true(range_fits(big, LR_DT_F32, 100));
+    assert_false(range_fits(big, LR_DT_I32, N));
 
     lr_upload_job jobs[2] = {
         {.name = "x", .src = x, .dtype = LR_DT_F32, .rows = 1, .cols = N, .format = LR_F16, .or_bf16 = true, .dst = dst[0]},
