@@ -24,7 +24,8 @@ static void read_shape(const char *path) {
     lr_hparams h;
     const lr_family *family;
     bool ok = lr_config_read(&c, path, NULL) == LLMRUN_OK && lr_hparams_read(&h, &family, &c, &none, NULL) == LLMRUN_OK;
-    if (ok && n_shapes < MOST_SHAPES) {
+    /* list_tensors knows neither experts nor latent attention. */
+    if (ok && !h.n_experts && !h.kv_rank && n_shapes < MOST_SHAPES) {
         unsigned has = lr_config_bool(&c, "tie_word_embeddings", false) ? 0 : HAS_HEAD;
         if (strcmp(family->name, "qwen2") == 0) has |= HAS_QKV_BIAS;
         if (strcmp(family->name, "qwen3") == 0) has |= HAS_QK_NORM;
