@@ -189,6 +189,7 @@ typedef struct lr_family {
     const lr_tensor_row *tensors;
     size_t n_tensors;
     bool window_needs_flag;       /* sliding_window counts only with use_sliding_window true, from max_window_layers on */
+    bool no_window;               /* a GGUF file with a sliding window is of another model (OLMo 3 calls itself olmo2) */
     int32_t full_every;           /* where the file does not say: layers n - 1, 2n - 1 ... have no window; 0: all have it */
     int32_t no_rope_every;        /* the same of layers without rope; 0: none */
     bool experts;                 /* GGUF: of two families of one architecture this is the one with experts */

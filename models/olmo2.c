@@ -29,6 +29,7 @@ const lr_family lr_family_olmo2 = {
     .gguf_architectures = { "olmo2" },
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
+    .no_window = true,
     .post_norms = true,
     .norm_rows = true,
 };

@@ -140,6 +140,9 @@ static llmrun_status read_layers(lr_hparams *h, const lr_family *family, source 
     int64_t window = 0, every = family->full_every;
     llmrun_status status = lr_config_int(s->c, key_of(s, "attention.sliding_window"), 0, 1 << 30, 0, &window, s->err);
     if (status) return status;
+    if (family->no_window && window > 0)
+        return lr_fail(s->err, LLMRUN_UNSUPPORTED, "%s: \"%s\": sliding windows are not supported for %s", s->c->path, s->key,
+                       family->name);
     h->window = family->window_needs_flag ? 0 : (int32_t)window; /* the flag is not in GGUF, and hardly ever set */
     for (int32_t l = 0; l < h->n_layers; l++) {
         if (every > 0 && (l + 1) % every == 0) h->layer_flags[l] |= LR_LAYER_FULL;
