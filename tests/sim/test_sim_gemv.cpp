@@ -402,7 +402,7 @@ static void rows_are_packed() {
                     if (format != LR_ACT_NONE)
                         out = lr_act_at(format, ROWS, dim, poisoned<uint8_t>(lr_act_bytes(format, ROWS, dim)));
                     bool in_place = format == LR_ACT_NONE || format == LR_ACT_F16;
-                    lr_pack_args pack = { dx, out };
+                    lr_pack_args pack = { dx, out, NULL };
                     lr_norm_args norm = { in_place ? dx : NULL, dx, dw, NULL, dim, dim, dim, 1e-5f, false, false };
                     lr_glu_args glu = { in_place ? dx : NULL, dx, dw, dim, dim, dim, LR_GLU_SILU };
                     const lr_act *to = format == LR_ACT_NONE ? NULL : &out;
