@@ -106,6 +106,21 @@ static void fill_experts(llmrun_engine *e) {
     }
 }
 
+/* Gate and up of experts read their input packed once: files may hold them in formats that want it in two ways.       */
+static llmrun_status check_experts(const llmrun_engine *e, llmrun_error *err) {
+    for (int32_t l = 0; l < e->binding.hparams.n_layers; l++) {
+        const lr_layer_experts *x = &e->layers[l].experts;
+        if (!x->gate) continue;
+        lr_format gate = x->gate->format, up = x->up->format;
+        bool few = e->ops.matmul_few[gate].act == e->ops.matmul_few[up].act;
+        if (few && e->ops.matmul_many[gate].act == e->ops.matmul_many[up].act) continue;
+        return lr_fail(err, LLMRUN_UNSUPPORTED,
+                       "layer %d: experts whose gate is %s and up %s are not supported; choose one --quant for both", l,
+                       lr_formats[gate].name, lr_formats[up].name);
+    }
+    return LLMRUN_OK;
+}
+
 static void fill_tables(llmrun_engine *e) {
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_tensor *t = &e->binding.tensors[i];
@@ -371,6 +386,8 @@ llmrun_status lr_engine_load(llmrun_engine *e, const llmrun_options *o, llmrun_e
     if (!status) status = bring_weights(e, o, err);
     if (status) return status;
     fill_tables(e);
+    status = check_experts(e, err);
+    if (status) return status;
     if (o->mlock) pin(e);
     if (lr_debug_graphs() || !e->backend || !e->backend->clock) status = lr_forward_record(e, err);
     return status;
