@@ -201,7 +201,7 @@ static llmrun_status check_job(const lr_upload_job *j, llmrun_error *err) {
     lr_format_size size;
     int64_t values;
     float none;
-    if (!is_packed(j) && (j->dtype < 0 || j->dtype >= LR_N_DTYPES || !lr_dtype_to_f32(&none, j->dtype, NULL, 0)))
+    if (!is_packed(j) && (j->dtype < 0 || j->dtype >= LR_N_DTYPES || !lr_dtype_to_f32(&none, j->dtype, &none, 0)))
         return lr_fail(err, LLMRUN_UNSUPPORTED, "tensor \"%s\": expected floating-point weights, got element type %s", name,
                        j->dtype < 0 || j->dtype >= LR_N_DTYPES ? "unknown" : lr_dtypes[j->dtype].name);
     if (j->rows < 0 || j->cols < 0 || __builtin_mul_overflow(j->rows, j->cols, &values) ||
