@@ -36,20 +36,25 @@ check() {
     esac
 }
 
-# cases NAME COMMAND..: a command whose output has one line for each case, cmocka's or "ok - ", "not ok - ", "skip - ".
-cases() {
-    local name=$1 status ok bad skip
-    shift
-    started=$SECONDS
-    "$@" >"$work/log" 2>&1
-    status=$?
+# count NAME STATUS: reports the log of a command whose output has one line for each case, cmocka's or "ok - ",
+# "not ok - ", "skip - ".
+count() {
+    local ok bad skip
     # cmocka lists what failed or was skipped a second time at the end: names count once.
     ok=$(grep -cE '^(\[ +OK \]|ok - )' "$work/log")
     bad=$(grep -E '^(\[  FAILED  \] [A-Za-z_0-9]+$|not ok - )' "$work/log" | sort -u | wc -l)
     skip=$(grep -E '^(\[  SKIPPED \] [A-Za-z_0-9]+$|skip - )' "$work/log" | sort -u | wc -l)
-    [ "$status" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
-    [ "$status" -eq 0 ] && [ $((ok + bad + skip)) -eq 0 ] && ok=1
-    report "$name" $status "$ok" "$bad" "$skip"
+    [ "$2" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+    [ "$2" -eq 0 ] && [ $((ok + bad + skip)) -eq 0 ] && ok=1
+    report "$1" "$2" "$ok" "$bad" "$skip"
+}
+
+cases() { # NAME COMMAND..
+    local name=$1
+    shift
+    started=$SECONDS
+    "$@" >"$work/log" 2>&1
+    count "$name" $?
 }
 
 finds_defect() { # the command must end with status 1, not crash
@@ -80,12 +85,26 @@ backend_under_nvcc() {
     $MAKE --no-print-directory "$BUILD/nvcc/libllmrun-cuda.so" BUILD="$BUILD" CUDA_DIR="$BUILD/nvcc" CUDA_ARCHS="75 90"
 }
 
-unit() { # directory of the programs, suffix of their names in the report
-    local program
+# The programs of a directory, as many at a time as there are processors, reported in their order; suffix of their names.
+unit() {
+    local program programs=() status seconds
     for program in tests/test_*.c tests/sim/test_*.cpp; do
         program=$(basename "${program%.*}")
-        [ -x "$1/tests/$program" ] && cases "$program$2" "$1/tests/$program"
+        [ -x "$1/tests/$program" ] && programs+=("$program")
     done
+    # shellcheck disable=SC2016 # expanded by the inner shell
+    printf '%s\n' "${programs[@]}" | xargs -P "$(nproc)" -I{} bash -c \
+        'SECONDS=0; "$1/tests/$3" >"$2/$3.log" 2>&1; echo "$? $SECONDS" >"$2/$3.new"; mv "$2/$3.new" "$2/$3.status"' \
+        unit "$1" "$work" {} &
+    for program in "${programs[@]}"; do
+        until [ -e "$work/$program.status" ]; do sleep 0.1; done
+        read -r status seconds <"$work/$program.status"
+        mv "$work/$program.log" "$work/log"
+        rm "$work/$program.status"
+        started=$((SECONDS - seconds))
+        count "$program$2" "$status"
+    done
+    wait
 }
 
 run_section() {
