@@ -13,6 +13,13 @@
 
 #include "kernels/kernels.h"
 
+/* Sanitizers make kernels several times slower: so many times fewer of the same cases.                               */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { FEWER = 3 };
+#else
+enum { FEWER = 1 };
+#endif
+
 /* ---- tolerances ----
  * The error of a result is |y - exact| / magnitude: exact is computed in double from the very inputs that the kernel
  * gets (weights decoded, activations unpacked), magnitude is the sum of the absolute terms that went into it (of a

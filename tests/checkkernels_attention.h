@@ -168,7 +168,7 @@ static void run_attention(const lr_ops *ops, lr_attention_args *a, int64_t n_row
 }
 
 static void check_attention(const lr_ops *ops, const lr_ops *c) {
-    for (int round = 0; round < 90 && !check.kernel_failed; round++) {
+    for (int round = 0; round < 90 / FEWER && !check.kernel_failed; round++) {
         bool want_long = round % 4 == 3;
         pass p = make_pass(c, round, want_long);
         int64_t width = (int64_t)p.n_heads * p.head_dim;
@@ -217,7 +217,7 @@ static void check_attention(const lr_ops *ops, const lr_ops *c) {
 }
 
 static void check_kv_write(const lr_ops *ops, const lr_ops *c) {
-    for (int round = 0; round < 60 && !check.kernel_failed; round++) {
+    for (int round = 0; round < 60 / FEWER && !check.kernel_failed; round++) {
         pass p = make_pass(c, round, false);
         describe("%s", pass_text(&p));
         int64_t width = (int64_t)p.n_kv_heads * p.head_dim;

@@ -4,7 +4,7 @@
 
 #include "tests/checkkernels_matmul.h"
 
-enum { ROUNDS = 60 };
+enum { ROUNDS = 60 / FEWER };
 
 static int64_t pick_dim(void) { return PICK(1, 2, 7, 8, 15, 16, 17, 31, 32, 33, 64, 100, 172, 288, 1023, 2048); }
 static int64_t pick_n(void) { return PICK(1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33, 65); }
