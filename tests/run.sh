@@ -141,11 +141,11 @@ run_section() {
         export UBSAN_OPTIONS=print_stacktrace=1
         unit "$BUILD/asan" " (asan)"
         check "checkkernels (asan)" "$BUILD/asan/tests/checkkernels"
-        check "checkkernels (sim, asan)" "$BUILD/asan/tests/checkkernels" --device sim --rounds 4
+        check "checkkernels (sim, asan)" "$BUILD/asan/tests/checkkernels" --device sim --rounds 2
         ;;
     tsan)
         unit "$BUILD/tsan" " (tsan)"
-        check "checkkernels (sim, tsan)" "$BUILD/tsan/tests/checkkernels" --device sim --rounds 2
+        check "checkkernels (sim, tsan)" "$BUILD/tsan/tests/checkkernels" --device sim --rounds 1
         ;;
     *) echo "run.sh: unknown section $1" >&2 && exit 2 ;;
     esac
