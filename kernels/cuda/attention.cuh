@@ -148,6 +148,10 @@ struct attention_cost {
  * splits, or where p->sums is NULL of everything at once, into y and out as gpu_attention_many.                      */
 cudaError_t attention_plain(lr_device *d, const lr_attention_args *a, const split_pass &p, const lr_act *out,
                             attention_cost cost);
+/* Joins the splits of p into a->out and out.  context: positions that the rows see together, for the clock of the
+ * simulator.                                                                                                         */
+cudaError_t attention_merge(lr_device *d, const lr_attention_args *a, const split_pass &p, double context,
+                            const lr_act *out);
 static inline bool attention_is_plain(const lr_attention_args *a) {
     return a->kv_format == LR_F32 || (a->kv_format == LR_F16 && a->head_dim % 8);
 }

@@ -282,13 +282,12 @@ __global__ void __launch_bounds__(MERGE_COLUMNS) k_merge(split_pass a, float *y,
     put<FORMAT>(out, row, column, value, inside, 1.0f);
 }
 
-/* context: positions that the rows see together, for the clock of the simulator.                                     */
-static cudaError_t merge(lr_device *d, const lr_attention_args *a, const split_pass &p, double context,
-                         const lr_act *out) {
+cudaError_t attention_merge(lr_device *d, const lr_attention_args *a, const split_pass &p, double context,
+                            const lr_act *out) {
     static void (*const kernels[LR_N_ACT_FORMATS + 1])(split_pass, float *, int64_t, lr_act) = {
         k_merge<LR_ACT_F32>, k_merge<LR_ACT_BF16>, k_merge<LR_ACT_F16>, k_merge<LR_ACT_Q8>, k_merge<LR_ACT_NONE>,
     };
-    unsigned cols = (unsigned)(a->n_heads * a->head_dim);
+    unsigned cols = (unsigned)(p.n_heads * p.head_dim);
     dim3 grid((cols + MERGE_COLUMNS - 1) / MERGE_COLUMNS, (unsigned)p.n_slots);
     double splits = fmin(p.n_splits, ceil(context / SHARE_LEAST)); /* that are not empty; written, then read */
     double row_bytes = cols * (8.0 * splits + (a->out ? 4 : 0)) + (out ? act_row_bytes(out->format, cols) : 0);
@@ -337,7 +336,7 @@ cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr
             attention_cost cost = { whole.bytes * p.n_seqs / s->n_seqs,
                                     whole.flops * p.n_slots / (double)(s->n_seqs * s->most_rows) };
             cudaError_t e = few_rows(d, a, p, cost);
-            if (e == cudaSuccess) e = merge(d, a, p, context, out);
+            if (e == cudaSuccess) e = attention_merge(d, a, p, context, out);
             if (e != cudaSuccess) return e;
         }
     }
