@@ -1,8 +1,6 @@
 /* Activation matrices: sizes and planes of each format.  See kernels.h.                                               */
 #include "kernels/kernels.h"
 
-static size_t aligned(size_t bytes) { return (bytes + LR_ALIGN - 1) & ~(size_t)(LR_ALIGN - 1); }
-
 static size_t value_bytes(lr_act_format format) {
     static const size_t bytes[LR_N_ACT_FORMATS] = {
         [LR_ACT_F32] = sizeof(float), [LR_ACT_BF16] = sizeof(uint16_t),
@@ -12,13 +10,13 @@ static size_t value_bytes(lr_act_format format) {
 }
 
 static size_t values_bytes(lr_act_format format, int64_t n, int64_t cols) {
-    return aligned((size_t)n * (size_t)cols * value_bytes(format));
+    return lr_aligned((size_t)n * (size_t)cols * value_bytes(format));
 }
 
 /* Of the plane d, and of the plane s where there is one.                                                             */
 static size_t scales_bytes(lr_act_format format, int64_t n, int64_t cols) {
     size_t row = format == LR_ACT_Q8 ? (size_t)(cols / 32) : format == LR_ACT_F16 ? 1 : 0;
-    return aligned((size_t)n * row * sizeof(float));
+    return lr_aligned((size_t)n * row * sizeof(float));
 }
 
 size_t lr_act_bytes(lr_act_format format, int64_t n, int64_t cols) {

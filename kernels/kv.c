@@ -33,7 +33,7 @@ void lr_kv_row(const lr_kv_layer *kv, int32_t slot, int32_t head, int which, voi
     uint64_t row = (uint64_t)head * (uint64_t)kv->page_slots + (uint64_t)(slot % kv->page_slots);
     uint64_t row_blocks = (uint64_t)(kv->head_dim / f->block);
     uint64_t all_blocks = (uint64_t)kv->n_kv_heads * (uint64_t)kv->page_slots * row_blocks;
-    uint64_t scales_offset = (all_blocks * (uint64_t)f->quant_bytes + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1);
+    uint64_t scales_offset = lr_aligned(all_blocks * (uint64_t)f->quant_bytes);
     uint8_t *at = kv->base + (uint64_t)page * kv->page_bytes + (which ? half : 0);
     *quants = at + row * row_blocks * (uint64_t)f->quant_bytes;
     *scales = f->scale_bytes ? at + scales_offset + row * row_blocks * (uint64_t)f->scale_bytes : NULL;

@@ -62,7 +62,7 @@ lr_matrix lr_matrix_at(lr_format format, int64_t rows, int64_t cols, const void 
     m.quants_stride = (size_t)(blocks * t->quant_bytes);
     m.scales_stride = (size_t)(blocks * t->scale_bytes);
     if (t->scale_bytes) {
-        size_t quants = ((size_t)rows * m.quants_stride + LR_ALIGN - 1) & ~(size_t)(LR_ALIGN - 1);
+        size_t quants = lr_aligned((uint64_t)rows * m.quants_stride);
         m.scales = (const char *)base + quants;
     }
     return m;

@@ -16,6 +16,8 @@
 
 static inline int64_t lr_min(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t lr_max(int64_t a, int64_t b) { return a > b ? a : b; }
+/* Rounded up to LR_ALIGN; for sizes known to be far from overflow, else lr_align_u64.                                 */
+static inline uint64_t lr_aligned(uint64_t bytes) { return (bytes + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1); }
 
 /* ---- errors ---- */
 

@@ -17,17 +17,15 @@ typedef struct heads_args {
 
 enum { PIECE = 8 }; /* rows of the pass at once, what kernels for few tokens take */
 
-static size_t aligned(size_t bytes) { return (bytes + LR_ALIGN - 1) & ~(size_t)(LR_ALIGN - 1); }
-
 /* Gathered rows, the same packed, and what the kernels want besides.                                                   */
-static size_t piece_bytes(int64_t cols) { return aligned(PIECE * (size_t)cols * sizeof(float)); }
+static size_t piece_bytes(int64_t cols) { return lr_aligned(PIECE * (size_t)cols * sizeof(float)); }
 
 size_t lr_latent_scratch_bytes(const lr_hparams *h, const lr_ops *ops) {
     int64_t cols = lr_max(h->n_nope, h->kv_rank);
     size_t inner = ops->scratch_bytes(cols, PIECE, 1, 32), packed = lr_act_bytes(LR_ACT_F32, PIECE, cols);
     for (int f = 0; f < LR_N_ACT_FORMATS; f++)
         if (f != LR_ACT_Q8 || cols % 32 == 0) packed = (size_t)lr_max((int64_t)packed, (int64_t)lr_act_bytes(f, PIECE, cols));
-    return piece_bytes(cols) + aligned(packed) + inner;
+    return piece_bytes(cols) + lr_aligned(packed) + inner;
 }
 
 static void heads(const void *args, int64_t i0, int64_t i1, void *scratch) {
@@ -35,7 +33,7 @@ static void heads(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const lr_matmul_kernel *kernel = &a->ops->matmul_few[a->w->format];
     float *rows = scratch;
     uint8_t *packed = (uint8_t *)scratch + piece_bytes(a->cols);
-    uint8_t *inner = packed + aligned(lr_act_bytes(kernel->act, PIECE, a->cols));
+    uint8_t *inner = packed + lr_aligned(lr_act_bytes(kernel->act, PIECE, a->cols));
     for (int64_t h = i0; h < i1; h++) {
         lr_matmul_args m = { .y_stride = a->y_stride, .w = *a->w };
         m.w.rows = a->rows;

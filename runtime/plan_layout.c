@@ -23,7 +23,7 @@ static uint64_t add_region(arena *a, uint64_t bytes, const char *format, ...) {
     va_end(ap);
     r->offset = offset;
     r->bytes = bytes;
-    a->at += lr_plan_aligned(bytes);
+    a->at += lr_aligned(bytes);
     return offset;
 }
 
@@ -149,7 +149,7 @@ static void place_pinned(lr_plan_gpu *g, const lr_plan_input *in, const lr_plan_
     };
     for (size_t i = 0; i < LR_COUNT(blocks); i++) {
         *blocks[i].offset = at;
-        at += lr_plan_aligned(blocks[i].bytes);
+        at += lr_aligned(blocks[i].bytes);
     }
     g->pinned_slot_bytes = s->pinned_slot;
     g->pinned_bytes = at;

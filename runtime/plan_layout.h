@@ -9,8 +9,6 @@
 
 #define LR_PLAN_MOST ((uint64_t)1 << 60) /* no total may pass it: sums of a few such sizes cannot wrap around */
 
-static inline uint64_t lr_plan_aligned(uint64_t a) { return (a + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1); }
-
 /* ---- weights in one precision ---- */
 
 enum { LR_PLAN_WIDTHS = 3 }; /* different row lengths a format: matmuls read rows of dim, q_dim or hidden values */
@@ -65,7 +63,7 @@ uint64_t lr_plan_token_share(const lr_plan_input *in, bool tied, const lr_plan_t
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
                                  bool on_gpu, lr_plan_placement *out);
 /* Bytes that a tensor so placed takes in a GPU's arena.                                                              */
-static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) { return lr_plan_aligned(p->bytes); }
+static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) { return lr_aligned(p->bytes); }
 
 /* Where groups go; arrays of the caller's.                                                                           */
 typedef struct lr_plan_places {

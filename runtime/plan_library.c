@@ -19,7 +19,7 @@ static bool computes_dense(const lr_plan_input *in, const lr_plan_weights *w, co
 void lr_plan_add_library(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *p, int32_t n_batch,
                          int gpu, lr_plan_gpu_sizes *g) {
     const lr_plan_device *d = &in->gpus[gpu];
-    uint64_t room = lr_plan_capacity(d), bytes = lr_plan_aligned(d->library_bytes) + LR_PLAN_LIBRARY_ALIGN - LR_ALIGN;
+    uint64_t room = lr_plan_capacity(d), bytes = lr_aligned(d->library_bytes) + LR_PLAN_LIBRARY_ALIGN - LR_ALIGN;
     g->library = 0;
     g->overhead = d->overhead_bytes;
     if (!d->library_bytes || n_batch <= LR_GPU_FEW || !computes_dense(in, w, p, gpu)) return;

@@ -49,8 +49,8 @@ bool lr_plan_measure_kv(const lr_plan_input *in, const lr_plan_choice *c, lr_pla
         if (!lr_kv_page_bytes(c->kv, h->n_kv_heads, h->head_dim, s->slots[i], &s->page[i]) || s->page[i] > LR_PLAN_MOST)
             return false;
         if (h->kv_rank) s->page[i] /= 2; /* V is K */
-        s->page_room[i] = product(&ok, lr_plan_aligned(s->page[i]), (uint64_t)in->n_sessions);
-        s->session = sum(&ok, s->session, product(&ok, lr_plan_aligned(s->page[i]), (uint64_t)n[i]));
+        s->page_room[i] = product(&ok, lr_aligned(s->page[i]), (uint64_t)in->n_sessions);
+        s->session = sum(&ok, s->session, product(&ok, lr_aligned(s->page[i]), (uint64_t)n[i]));
     }
     product(&ok, s->session, (uint64_t)in->n_sessions);
     return ok;
@@ -123,7 +123,7 @@ static uint64_t seqs_bytes(bool *ok, const lr_plan_input *in, int64_t n_layers) 
 
 static uint64_t total(bool *ok, const uint64_t *b) {
     uint64_t all = 0;
-    for (int i = 0; i < LR_N_BUFFERS && *ok; i++) all = sum(ok, all, lr_plan_aligned(b[i]));
+    for (int i = 0; i < LR_N_BUFFERS && *ok; i++) all = sum(ok, all, lr_aligned(b[i]));
     return all;
 }
 
@@ -182,7 +182,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     if (has(kinds, ATTN))
         b[LR_BUFFER_partial] = product(ok, 1, in->partial_bytes(s->n_batch, c->n_ctx, h->n_heads, h->head_dim));
     size_t scratch = kinds ? in->scratch_bytes(max_cols, s->n_batch, h->n_heads, h->head_dim) : 0;
-    s->scratch_stride = lr_plan_aligned(product(ok, 1, scratch > in->scratch_least ? scratch : in->scratch_least));
+    s->scratch_stride = lr_aligned(product(ok, 1, scratch > in->scratch_least ? scratch : in->scratch_least));
     b[LR_BUFFER_scratch] = product(ok, s->scratch_stride, (uint64_t)in->n_threads);
 }
 
@@ -208,7 +208,7 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
     if (group != LR_GROUP_ATTN) return;
     l->n_layers[windowed]++;
     l->kv += s->page_room[windowed];
-    l->largest_page = (uint64_t)lr_max((int64_t)l->largest_page, (int64_t)lr_plan_aligned(s->page[windowed]));
+    l->largest_page = (uint64_t)lr_max((int64_t)l->largest_page, (int64_t)lr_aligned(s->page[windowed]));
 }
 
 /* Where a long pass computes a group of a layer (p: the layer's three).                                              */
@@ -322,15 +322,15 @@ static void find_stretches(const lr_plan_input *in, const lr_plan_places *p, int
 
 static void measure_pinned(bool *ok, const lr_plan_input *in, lr_plan_gpu_sizes *g, int32_t n_batch) {
     uint64_t row = 4 * (uint64_t)n_batch;
-    uint64_t longest = lr_plan_aligned(4 * (uint64_t)lr_max(g->own.longest_row, g->streamed.longest_row));
+    uint64_t longest = lr_aligned(4 * (uint64_t)lr_max(g->own.longest_row, g->streamed.longest_row));
     g->pinned_slot = (uint64_t)lr_max((int64_t)longest, (int64_t)LR_PLAN_LOAD_SLOT);
     for (int i = 0; i < LR_N_GROUPS; i++) g->pinned_slot = (uint64_t)lr_max((int64_t)g->pinned_slot, (int64_t)g->slot[i]);
-    uint64_t sum_of = 2 * lr_plan_aligned(g->header);
+    uint64_t sum_of = 2 * lr_aligned(g->header);
     if (lr_plan_crosses(g, false))
-        sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, (uint64_t)in->model->dim)));
+        sum_of = sum(ok, sum_of, lr_aligned(product(ok, row, (uint64_t)in->model->dim)));
     if (lr_plan_crosses(g, true))
-        sum_of = sum(ok, sum_of, lr_plan_aligned(product(ok, row, lr_plan_cut_width(in->model))));
-    sum_of = sum(ok, sum_of, lr_plan_aligned(g->buffer[LR_BUFFER_logits]));
+        sum_of = sum(ok, sum_of, lr_aligned(product(ok, row, lr_plan_cut_width(in->model))));
+    sum_of = sum(ok, sum_of, lr_aligned(g->buffer[LR_BUFFER_logits]));
     sum_of = sum(ok, sum_of, 2 * g->pinned_slot);
     g->pinned = sum(ok, sum_of, 2 * g->kv_slot);
 }
@@ -346,7 +346,7 @@ static void measure_gpu(bool *ok, const lr_plan_input *in, const lr_plan_weights
     g->staging = lr_plan_staging(&g->streamed);
     const uint64_t *b = g->buffer;
     g->header =
-        lr_plan_aligned(b[LR_BUFFER_seqs]) + lr_plan_aligned(b[LR_BUFFER_ids]) + lr_plan_aligned(b[LR_BUFFER_cos_sin]);
+        lr_aligned(b[LR_BUFFER_seqs]) + lr_aligned(b[LR_BUFFER_ids]) + lr_aligned(b[LR_BUFFER_cos_sin]);
     g->arena = sum(ok, sum(ok, g->own.weights, g->own.kv), sum(ok, g->activations, g->staging));
     lr_plan_add_library(in, w, p, s->n_batch, gpu, g);
     g->arena = sum(ok, 0, lr_plan_in_granules(g->arena, &in->gpus[gpu]));

@@ -62,7 +62,7 @@ static bool able(const placer *k, int32_t layer) {
 static uint64_t used(const placer *k, const room *r) {
     const int32_t *own = r->load.n_layers, *streamed = r->streamed.n_layers;
     uint64_t n_lists = (uint64_t)own[0] + (uint64_t)own[1] + (uint64_t)streamed[0] + (uint64_t)streamed[1];
-    uint64_t lists = lr_plan_aligned(sizeof(lr_seq) * (uint64_t)k->in->n_sessions * n_lists);
+    uint64_t lists = lr_aligned(sizeof(lr_seq) * (uint64_t)k->in->n_sessions * n_lists);
     return r->load.weights + r->load.kv + r->buffers + lists + r->staging;
 }
 
@@ -71,7 +71,7 @@ static bool settle(const placer *k, room *r) {
     uint64_t buffer[LR_N_BUFFERS];
     if (!lr_plan_gpu_buffers(k->in, k->w, k->c, k->s->n_batch, &r->load, &r->streamed, buffer, &r->buffers))
         return false;
-    r->buffers -= lr_plan_aligned(buffer[LR_BUFFER_seqs]);
+    r->buffers -= lr_aligned(buffer[LR_BUFFER_seqs]);
     return used(k, r) <= r->capacity;
 }
 

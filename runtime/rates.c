@@ -102,7 +102,7 @@ static double best_seconds(lr_threads *threads, const lr_matmul_kernel *kernel, 
 
 static lr_rates measure_cpu(const lr_ops *ops, int32_t n_threads) {
     lr_rates rates = { 0 };
-    size_t scratch_each = (ops->scratch_bytes(COLS, WORK_TOKENS, 1, 1) + LR_ALIGN - 1) & ~(size_t)(LR_ALIGN - 1);
+    size_t scratch_each = lr_aligned(ops->scratch_bytes(COLS, WORK_TOKENS, 1, 1));
     size_t weight_bytes = (size_t)READ_ROWS * COLS * 2, act_bytes = lr_act_bytes(LR_ACT_F32, WORK_TOKENS, COLS);
     size_t out_bytes = (size_t)WORK_TOKENS * READ_ROWS * sizeof(float);
     uint8_t *weights = lr_alloc_aligned(weight_bytes), *act = lr_alloc_aligned(act_bytes);

@@ -5,12 +5,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        llmrun_status try_status = (call);                                                                             \
-        if (try_status) return try_status;                                                                             \
-    } while (0)
-
 /* ---- the cache of a streamed layer ---- */
 
 /* Rows of consecutive slots in all heads of one plane: `heads` pieces of `bytes`, `pitch` apart, from `offset` on in the
@@ -50,7 +44,7 @@ static llmrun_status settle(lr_place *p, int turn, llmrun_error *err) {
     struct lr_kv_pending w = p->pending[turn];
     if (!w.kv.base) return LLMRUN_OK;
     p->pending[turn].kv.base = NULL;
-    TRY(p->backend->event_sync(p->device, p->kv_back[turn], err));
+    LR_TRY(p->backend->event_sync(p->device, p->kv_back[turn], err));
     for (int64_t done = 0; done < w.n;) {
         int32_t slot = (int32_t)((w.position + done) % w.kv.n_slots);
         int32_t n = (int32_t)lr_min(w.n - done, w.kv.n_slots - slot);
@@ -66,16 +60,16 @@ static llmrun_status settle(lr_place *p, int turn, llmrun_error *err) {
  * the next weights, and computing with them.                                                                          */
 static llmrun_status send_kv(lr_place *p, int turn, const lr_kv_layer *kv, int32_t position, llmrun_error *err) {
     uint8_t *pinned = p->pinned + p->plan->pinned_kv[turn], *slot = lr_place_at(p, p->plan->kv_slot[turn]);
-    TRY(settle(p, turn, err));
-    if (p->pending[!turn].kv.base == kv->base) TRY(settle(p, !turn, err));
+    LR_TRY(settle(p, turn, err));
+    if (p->pending[!turn].kv.base == kv->base) LR_TRY(settle(p, !turn, err));
     int32_t n = (int32_t)lr_min(position, kv->n_slots);
     piece pieces[4];
     int count = n ? pieces_of(kv, 0, n, pieces) : 0;
     for (int i = 0; i < count; i++) {
         const piece *x = &pieces[i];
         copy_piece(pinned, kv->base, x);
-        TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot + x->offset, x->pitch, pinned + x->offset, x->pitch,
-                                x->bytes, x->heads, err));
+        LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot + x->offset, x->pitch, pinned + x->offset, x->pitch,
+                                   x->bytes, x->heads, err));
     }
     return LLMRUN_OK;
 }
@@ -85,8 +79,8 @@ llmrun_status lr_stream_return_kv(lr_place *p, const lr_stream_kv *cache, int64_
     int turn = cache->turn;
     int32_t position = cache->position;
     uint8_t *pinned = p->pinned + p->plan->pinned_kv[turn], *slot = lr_place_at(p, p->plan->kv_slot[turn]);
-    TRY(p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->kv_done[turn], err));
-    TRY(p->backend->event_wait(p->device, LR_QUEUE_RETURN, p->kv_done[turn], err));
+    LR_TRY(p->backend->event_record(p->device, LR_QUEUE_COMPUTE, p->kv_done[turn], err));
+    LR_TRY(p->backend->event_wait(p->device, LR_QUEUE_RETURN, p->kv_done[turn], err));
     for (int64_t done = 0; done < n;) {
         int32_t first = (int32_t)((position + done) % kv->n_slots);
         int32_t rows = (int32_t)lr_min(n - done, kv->n_slots - first);
@@ -94,12 +88,12 @@ llmrun_status lr_stream_return_kv(lr_place *p, const lr_stream_kv *cache, int64_
         int count = pieces_of(kv, first, rows, pieces);
         for (int i = 0; i < count; i++) {
             const piece *x = &pieces[i];
-            TRY(p->backend->copy_out(p->device, LR_QUEUE_RETURN, pinned + x->offset, x->pitch, slot + x->offset,
-                                     x->pitch, x->bytes, x->heads, err));
+            LR_TRY(p->backend->copy_out(p->device, LR_QUEUE_RETURN, pinned + x->offset, x->pitch, slot + x->offset,
+                                        x->pitch, x->bytes, x->heads, err));
         }
         done += rows;
     }
-    TRY(p->backend->event_record(p->device, LR_QUEUE_RETURN, p->kv_back[turn], err));
+    LR_TRY(p->backend->event_record(p->device, LR_QUEUE_RETURN, p->kv_back[turn], err));
     p->pending[turn] = (struct lr_kv_pending){ .kv = *kv, .position = position, .n = n };
     p->kv_turn ^= 1;
     return LLMRUN_OK;
@@ -112,16 +106,15 @@ llmrun_status lr_stream_drain(lr_place *p, llmrun_error *err) {
 
 /* ---- weights ---- */
 
-static uint64_t aligned(uint64_t bytes) { return (bytes + LR_ALIGN - 1) & ~(uint64_t)(LR_ALIGN - 1); }
 
 /* A part goes in so many copies: between them the link serves what the compute queue waits for.                      */
 enum { PIECES = 8 };
 
 static llmrun_status send_weights(lr_place *p, uint8_t *slot, const uint8_t *pinned, uint64_t bytes, llmrun_error *err) {
-    uint64_t step = aligned(bytes / PIECES + 1);
+    uint64_t step = lr_aligned(bytes / PIECES + 1);
     for (uint64_t at = 0; at < bytes; at += step)
-        TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot + at, 0, pinned + at, 0,
-                                bytes - at < step ? bytes - at : step, 1, err));
+        LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, slot + at, 0, pinned + at, 0,
+                                   bytes - at < step ? bytes - at : step, 1, err));
     return LLMRUN_OK;
 }
 
@@ -134,7 +127,7 @@ static uint64_t part_bytes(const llmrun_engine *e, int32_t layer, lr_stream_part
     uint64_t bytes = 0;
     for (size_t i = 0; i < e->binding.n; i++)
         if (e->binding.tensors[i].layer == layer && part_of(e, e->binding.tensors[i].role) == part)
-            bytes += aligned(e->plan.placements[i].bytes);
+            bytes += lr_aligned(e->plan.placements[i].bytes);
     return bytes;
 }
 
@@ -144,22 +137,22 @@ llmrun_status lr_stream_fetch(llmrun_engine *e, lr_place *p, int32_t layer, lr_s
     lr_group g = part == LR_STREAM_UP ? LR_GROUP_GATE_UP : (lr_group)part;
     uint64_t bytes = part_bytes(e, layer, part), start = part == LR_STREAM_UP ? p->plan->slot_bytes[g] - bytes : 0, at = 0;
     uint8_t *pinned = p->pinned + p->plan->pinned_slot[t], *slot = (uint8_t *)lr_place_at(p, p->plan->slot[g]) + start;
-    TRY(p->backend->event_sync(p->device, p->slot_sent[t], err));
+    LR_TRY(p->backend->event_sync(p->device, p->slot_sent[t], err));
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_tensor *tensor = &e->binding.tensors[i];
         const lr_plan_placement *place = &e->plan.placements[i];
         if (tensor->layer != layer || part_of(e, tensor->role) != part) continue;
         lr_cpu_copy(&e->cpu, pinned + at, lr_engine_tensor(e, i).quants, place->bytes);
         lr_layer_set(out, tensor->role, lr_matrix_at(place->format, tensor->rows, tensor->cols, slot + at));
-        at += aligned(place->bytes);
+        at += lr_aligned(place->bytes);
     }
-    TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[part], err));
+    LR_TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[part], err));
     if (part == LR_STREAM_GATE && bytes > p->up_start) /* layers differ */
-        TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[LR_STREAM_UP], err));
+        LR_TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[LR_STREAM_UP], err));
     if (part == LR_STREAM_UP) p->up_start = start;
-    TRY(send_weights(p, slot, pinned, bytes, err));
-    if (kv) TRY(send_kv(p, kv->turn, &kv->layer, kv->position, err));
-    TRY(p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[t], err));
+    LR_TRY(send_weights(p, slot, pinned, bytes, err));
+    if (kv) LR_TRY(send_kv(p, kv->turn, &kv->layer, kv->position, err));
+    LR_TRY(p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[t], err));
     return p->backend->event_wait(p->device, LR_QUEUE_COMPUTE, p->slot_sent[t], err);
 }
 

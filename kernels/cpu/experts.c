@@ -16,7 +16,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 /* Takes count elements of size bytes off the end; returns where they are.                                             */
 static size_t take(layout *l, int64_t count, size_t size) {
     size_t at = l->bytes;
-    l->bytes += ((size_t)count * size + LR_ALIGN - 1) & ~(size_t)(LR_ALIGN - 1);
+    l->bytes += lr_aligned((size_t)count * size);
     return at;
 }
 
