@@ -145,6 +145,12 @@ bool lr_config_has(const lr_config *c, const char *key) {
     return v && v->type != LR_VALUE_NULL;
 }
 
+const char *lr_config_first(const lr_config *c, const char *const *keys, size_t n) {
+    for (size_t i = 0; i < n && keys[i]; i++)
+        if (lr_config_has(c, keys[i])) return keys[i];
+    return keys[0];
+}
+
 /* What a message says that it found.                                                                                 */
 static const char *describe(char *buf, size_t size, const lr_value *v) {
     char text[64];

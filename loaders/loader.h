@@ -59,6 +59,8 @@ typedef struct lr_config {
 
 const lr_value *lr_config_find(const lr_config *c, const char *key); /* NULL if absent */
 bool lr_config_has(const lr_config *c, const char *key); /* there, and not null */
+/* The first of n keys that lr_config_has; none: keys[0].  A NULL ends the list early.                                */
+const char *lr_config_first(const lr_config *c, const char *const *keys, size_t n);
 /* Integer in [lo, hi]; absent or null: fallback, or FORMAT when fallback < lo.  Wrong type or range: FORMAT.         */
 llmrun_status lr_config_int(const lr_config *c, const char *key, int64_t lo, int64_t hi, int64_t fallback, int64_t *out,
                             llmrun_error *err);

@@ -30,12 +30,7 @@ static llmrun_status find_family(const lr_family **family, const lr_config *c, l
 static llmrun_status read_integers(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err) {
     for (size_t i = 0; i < lr_n_hparam_rows; i++) {
         const lr_hparam_row *row = &lr_hparam_rows[i];
-        const char *key = row->keys[0];
-        for (size_t k = 0; k < LR_COUNT(row->keys) && row->keys[k]; k++)
-            if (lr_config_has(c, row->keys[k])) {
-                key = row->keys[k];
-                break;
-            }
+        const char *key = lr_config_first(c, row->keys, LR_COUNT(row->keys));
         int64_t value, fallback = lr_family_fallback(family, row, h);
         if (row->fallback == LR_FROM_DIM && !lr_config_has(c, key) && fallback == h->dim / h->n_heads &&
             h->dim % h->n_heads != 0)
@@ -51,12 +46,7 @@ static llmrun_status read_integers(lr_hparams *h, const lr_family *family, const
 static llmrun_status read_numbers(lr_hparams *h, const lr_config *c, llmrun_error *err) {
     for (size_t i = 0; i < lr_n_number_rows; i++) {
         const lr_number_row *row = &lr_number_rows[i];
-        const char *key = row->keys[0];
-        for (size_t k = 0; k < LR_COUNT(row->keys) && row->keys[k]; k++)
-            if (lr_config_has(c, row->keys[k])) {
-                key = row->keys[k];
-                break;
-            }
+        const char *key = lr_config_first(c, row->keys, LR_COUNT(row->keys));
         double value = row->fallback;
         llmrun_status status = LLMRUN_OK;
         if (lr_config_has(c, key)) status = lr_config_number(c, key, 1, &value, err);

@@ -123,11 +123,8 @@ llmrun_status lr_hparams_read_rope(lr_hparams *h, const lr_family *family, const
     bool newer = lr_config_find(c, "rope_parameters.rope_type") || lr_config_find(c, "rope_parameters.rope_theta");
     double partial = family->rotary > 0 ? (double)family->rotary : 1;
     llmrun_status status = LLMRUN_OK;
-    for (size_t i = 0; i < LR_COUNT(partial_keys) && !status; i++)
-        if (lr_config_has(c, partial_keys[i])) {
-            status = lr_config_number(c, partial_keys[i], 1, &partial, err);
-            break;
-        }
+    const char *partial_key = lr_config_first(c, partial_keys, LR_COUNT(partial_keys));
+    if (lr_config_has(c, partial_key)) status = lr_config_number(c, partial_key, 1, &partial, err);
     if (status) return status;
     h->n_rot = partial <= 1 ? (int32_t)(h->head_dim * partial) : 0;
     h->n_ropes = by_layer || family->local_theta > 0 ? 2 : 1;
