@@ -16,7 +16,7 @@
 extern "C" {
 #endif
 
-#define LR_BACKEND_ABI 3
+#define LR_BACKEND_ABI 4
 
 typedef struct lr_device lr_device; /* an open device; its content is the backend's own */
 typedef struct lr_event lr_event;   /* a point in a queue */
@@ -70,6 +70,29 @@ typedef struct lr_qkv_args {
     const lr_seq *seqs;            /* in the device's memory, like every pointer here */
 } lr_qkv_args;
 
+/* Latent attention: new rows of the cache, norm of their first kv_rank values and rope of the others, into the cache; and
+ * the rotated values of queries to where those of the cache will meet them.  Pairs (2i, 2i + 1) rotate.               */
+typedef struct lr_latent_args {
+    float *k;                      /* (n, kv_rank + n_rot), perhaps changed in place */
+    const float *k_norm;           /* (kv_rank) */
+    float norm_eps;
+    float *x;                      /* (n, n_heads * (n_nope + n_rot)), perhaps changed in place */
+    float *q;                      /* (n, n_heads * (kv_rank + n_rot)), of which the last n_rot of each head are written */
+    const float *cos_sin;          /* (n, n_rot), see lr_rope_args */
+    int32_t n_heads, n_nope, n_rot, kv_rank;
+    const lr_seq *seqs;
+} lr_latent_args;
+
+/* A product for each head: y[t][h] = w_h x[t][h], w_h being the h-th of n_heads equal parts of the rows of w.         */
+typedef struct lr_heads_args {
+    float *y;
+    int64_t y_stride, y_head;      /* floats from row to row of the pass, from head to head */
+    lr_act x;                      /* rows with all heads: floats on the CPU, else in the format that lr_device_ops.act */
+    int64_t x_head;                /* has for one row; values from head to head, w.cols of which count */
+    lr_matrix w;
+    int32_t n_heads;
+} lr_heads_args;
+
 /* Ops of a forward pass.  Pointers in argument structs are of the device; `out` itself is of the host.  An activation
  * `out` gets the op's rows packed (LR_ACT_F32: plain floats); NULL: not wanted.                                       */
 typedef struct lr_device_ops {
@@ -95,6 +118,8 @@ typedef struct lr_device_ops {
     llmrun_status (*gate_rows)(lr_device *d, const lr_gate_rows_args *a, int64_t rows, llmrun_error *err);
     llmrun_status (*route)(lr_device *d, const lr_route_args *a, int64_t rows, llmrun_error *err);
     llmrun_status (*experts)(lr_device *d, const lr_experts_args *a, llmrun_error *err);
+    llmrun_status (*latent)(lr_device *d, const lr_latent_args *a, const lr_pass_shape *s, llmrun_error *err);
+    llmrun_status (*heads)(lr_device *d, const lr_heads_args *a, llmrun_error *err);
 } lr_device_ops;
 
 typedef struct lr_backend {
@@ -170,6 +195,8 @@ size_t lr_gpu_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_h
                                       int32_t head_dim);
 /* KV formats that attention reads on a GPU, and head_dim up to 256 that it can take.                                  */
 bool lr_gpu_attention_takes(lr_format kv, int32_t head_dim);
+/* The same of latent attention.                                                                                       */
+bool lr_gpu_latent_takes(lr_format kv, int32_t kv_rank, int32_t n_nope, int32_t n_rot);
 
 #ifdef __cplusplus
 }

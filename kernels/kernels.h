@@ -135,9 +135,10 @@ typedef struct lr_kv_write_args {
  * Where the context is split, items write partial results to `partial` and lr_ops.attention_merge (item: row x head)
  * joins them.                                                                                                        */
 typedef struct lr_attention_args {
-    float *out;            /* (rows, out_stride): n_heads x head_dim */
+    float *out;            /* (rows, out_stride): n_heads x v_dim */
     const float *q;        /* (rows, q_stride): n_heads x head_dim */
     int64_t out_stride, q_stride;
+    int32_t v_dim;         /* of caches whose V is K: the values of a row that are V.  0: head_dim */
     const lr_seq *seqs;
     int32_t n_seqs, n_heads, head_dim, window;
     float scale;           /* of the scores, head_dim^-0.5 */

@@ -178,8 +178,21 @@ static llmrun_status attention(lr_device *d, const lr_attention_args *a, const l
                                llmrun_error *err) {
     cudaError_t e = cudaSetDevice(d->index);
     bool few = s->n <= LR_GPU_FEW; /* then the partial results of all rows have room */
-    if (e == cudaSuccess) e = few ? gpu_attention_few(d, a, s, out) : gpu_attention_many(d, a, s, out);
+    if (e == cudaSuccess && a->v_dim) e = gpu_attention_latent(d, a, s, out);
+    else if (e == cudaSuccess) e = few ? gpu_attention_few(d, a, s, out) : gpu_attention_many(d, a, s, out);
     return gpu_status(d, e, "attention", err);
+}
+
+static llmrun_status latent(lr_device *d, const lr_latent_args *a, const lr_pass_shape *s, llmrun_error *err) {
+    cudaError_t e = cudaSetDevice(d->index);
+    if (e == cudaSuccess) e = gpu_latent(d, a, s);
+    return gpu_status(d, e, "latent rows", err);
+}
+
+static llmrun_status heads(lr_device *d, const lr_heads_args *a, llmrun_error *err) {
+    cudaError_t e = cudaSetDevice(d->index);
+    if (e == cudaSuccess) e = gpu_heads(d, a);
+    return gpu_status(d, e, "products of heads", err);
 }
 
 /* ---- the table ---- */
@@ -189,7 +202,7 @@ static lr_backend backend; /* filled once below: C++17 has no designators */
 static void fill_table(lr_backend *b) {
     b->abi = LR_BACKEND_ABI;
     b->name = platform_name;
-    b->ops = { act, embed, norm, pack, matmul, matmul_glu, glu, qkv, attention, nullptr, nullptr, nullptr };
+    b->ops = { act, embed, norm, pack, matmul, matmul_glu, glu, qkv, attention, nullptr, nullptr, nullptr, latent, heads };
     b->count = count;
     b->info = info;
     b->open = open_device;

@@ -41,5 +41,9 @@ cudaError_t gpu_qkv(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s);
 /* Few rows of each sequence: the context is split (attention_few.cu).  Many: flash attention (attention_many.cu).     */
 cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out);
 cudaError_t gpu_attention_many(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out);
+/* Of caches whose V is K (attention_latent.cu), and what stands before and after it (latent.cu).                      */
+cudaError_t gpu_attention_latent(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out);
+cudaError_t gpu_latent(lr_device *d, const lr_latent_args *a, const lr_pass_shape *s);
+cudaError_t gpu_heads(lr_device *d, const lr_heads_args *a);
 
 #endif
