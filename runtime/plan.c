@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "runtime/plan_layout.h"
+#include "runtime/plan_mix.h"
 
 /* ---- checking ---- */
 
@@ -62,6 +62,8 @@ static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
                        in->model->n_layers, in->n_gpus);
     if (in->quant_bits && in->quant_bits != 8 && in->quant_bits != 4)
         return lr_fail(err, LLMRUN_ARG, "plan: quant: expected 8bit or 4bit, got %dbit", in->quant_bits);
+    if (in->mixed && !in->costs)
+        return lr_fail(err, LLMRUN_ARG, "plan: quant: expected measured costs of each tensor for mixed precisions, got none");
     if (in->kv != LR_FORMAT_NONE && in->kv != LR_F32 && in->kv != LR_F16 && in->kv != LR_Q8_0)
         return lr_fail(err, LLMRUN_ARG, "plan: kv: expected f32, f16 or q8_0, got %s",
                        in->kv > 0 && in->kv < LR_N_FORMATS ? lr_formats[in->kv].name : "an unknown format");
@@ -71,9 +73,18 @@ static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
     return LLMRUN_OK;
 }
 
+static llmrun_status check_costs(const lr_plan_input *in, llmrun_error *err) {
+    for (size_t i = 0; i < in->n_tensors && in->costs; i++)
+        if (!(in->costs[i].q8_0 >= 0 && in->costs[i].q8_0 < 1e9 && in->costs[i].q4_k >= 0 && in->costs[i].q4_k < 1e9))
+            return lr_fail(err, LLMRUN_ARG, "plan: tensor %zu: expected costs of 0 to 1e9, got %g and %g", i,
+                           in->costs[i].q8_0, in->costs[i].q4_k);
+    return LLMRUN_OK;
+}
+
 llmrun_status lr_plan_check(const lr_plan_input *in, llmrun_error *err) {
     llmrun_status status = check_model(in, err);
-    return status == LLMRUN_OK ? check_wishes(in, err) : status;
+    if (!status) status = check_wishes(in, err);
+    return status ? status : check_costs(in, err);
 }
 
 /* ---- explaining ---- */
@@ -90,10 +101,27 @@ static const char *file_name(lr_format f) { return f == LR_FORMAT_NONE ? "anothe
 
 #define SAY(...) lr_plan_say(plan->why, sizeof plan->why, __VA_ARGS__)
 
+/* "weights mixed, 5.9 bits each, KL 0.004 by measured costs: 14 q8_0, 35 q4_k".                                       */
+static void explain_mix(lr_plan *plan, const lr_plan_input *in) {
+    int counts[LR_N_FORMATS] = { 0 };
+    for (size_t i = 0; i < in->n_tensors; i++)
+        if (in->tensors[i].cols > 1) counts[plan->placements[i].format]++;
+    SAY("weights mixed, %.2f bits each", 8 * (double)plan->weight_bytes / (double)plan->n_params);
+    if (plan->kl > 0) SAY(", KL %.2g by measured costs", plan->kl);
+    const char *next = ": ";
+    for (int bits = 32; bits > 0; bits--) /* widest first */
+        for (int f = 0; f < LR_N_FORMATS; f++) {
+            if (!counts[f] || lr_formats[f].bits != bits) continue;
+            SAY("%s%d %s", next, counts[f], lr_formats[f].name);
+            next = ", ";
+        }
+}
+
 static void explain_quant(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
     char need[32];
-    SAY("weights %s", lr_formats[plan->quant].name);
-    if (in->quant != LR_FORMAT_NONE || in->quant_bits) {
+    if (plan->formats) explain_mix(plan, in);
+    else SAY("weights %s", lr_formats[plan->quant].name);
+    if (in->mixed || in->quant != LR_FORMAT_NONE || in->quant_bits) {
         SAY(" as asked");
     } else if (plan->quant_kept) {
         const lr_plan_tensor *t = in->tensors, *end = t + in->n_tensors;
@@ -201,18 +229,54 @@ uint64_t lr_plan_hash(const lr_plan *plan) {
 
 /* ---- making ---- */
 
+llmrun_status lr_plan_keep_formats(lr_plan *plan, const lr_plan_input *in, llmrun_error *err) {
+    if (!in->formats) return LLMRUN_OK;
+    plan->formats = lr_alloc(in->n_tensors * sizeof *plan->formats);
+    if (!plan->formats) return lr_fail_nomem(err, "plan", in->n_tensors * sizeof *plan->formats);
+    memcpy(plan->formats, in->formats, in->n_tensors * sizeof *plan->formats);
+    plan->quant_kept = false;
+    return LLMRUN_OK;
+}
+
+/* Chooses: formats for a number of bits before all else; or what fits, then bits for the room that is left.  *use is the
+ * input and *scale what the choice was made with.                                                                    */
+static llmrun_status choose(lr_plan_mix *mix, lr_plan_scale *scale, const lr_plan_input *in, const lr_plan_input **use,
+                            lr_plan_scale **used, lr_plan_found *found, llmrun_error *err) {
+    bool open = in->costs && !in->formats;
+    bool mixes = open && (in->mixed || (in->quant == LR_FORMAT_NONE && !in->quant_bits && in->prefer != LR_PREFER_SPEED));
+    llmrun_status status = mixes ? lr_plan_mix_open(mix, in, err) : LLMRUN_OK;
+    *use = in;
+    *used = scale;
+    if (status) return status;
+    bool pinned = mixes && in->mixed && in->mixed_bits > 0;
+    if (pinned && !lr_plan_mix_fill(mix, in->mixed_bits))
+        return lr_fail(err, LLMRUN_ARG, "plan: quant: expected at least %.3f bits a weight for this model, got %g",
+                       8 * (double)mix->bytes / (double)mix->n_params + 0.0005, in->mixed_bits);
+    if (pinned) {
+        *use = &mix->in;
+        *used = &mix->scale;
+    }
+    lr_plan_choose(*used, *use, found);
+    if (mixes && !pinned && found->fits && found->choice.quant != LR_FORMAT_NONE && lr_plan_mix_raise(mix, found)) {
+        *use = &mix->in;
+        *used = &mix->scale;
+    }
+    if (scale->no_memory || mix->scale.no_memory)
+        return lr_fail_nomem(err, "plan", (size_t)in->model->n_layers * LR_N_GROUPS * sizeof(lr_plan_part));
+    return LLMRUN_OK;
+}
+
 llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error *err) {
     memset(plan, 0, sizeof *plan);
     llmrun_status status = lr_plan_check(in, err);
     if (status != LLMRUN_OK) return status;
 
-    lr_plan_scale scale = { 0 };
+    lr_plan_scale own = { 0 }, *scale;
+    lr_plan_mix mix = { 0 };
     lr_plan_found found;
-    lr_plan_choose(&scale, in, &found);
-    if (scale.no_memory) {
-        status = lr_fail_nomem(err, "plan", (size_t)in->model->n_layers * LR_N_GROUPS * sizeof(lr_plan_part));
-        goto done;
-    }
+    const lr_plan_input *use;
+    status = choose(&mix, &own, in, &use, &scale, &found, err);
+    if (status != LLMRUN_OK) goto done;
     if (found.overflows) {
         status = lr_fail(err, LLMRUN_ARG,
                          "plan: sizes: expected a total below 2^60 bytes, got more for %d layers and a "
@@ -221,28 +285,34 @@ llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error 
         goto done;
     }
     if (!found.fits) {
-        status = lr_plan_refuse(&scale, in, &found, err);
+        status = lr_plan_refuse(scale, use, &found, err);
         goto done;
     }
 
-    const lr_plan_weights *w = lr_plan_weighed(&scale, in, found.choice.quant);
+    const lr_plan_weights *w = lr_plan_weighed(scale, use, found.choice.quant);
     lr_plan_sizes sizes;
-    status = lr_plan_lay_out(plan, in, w, &found.choice, NULL, &sizes, err);
+    status = w ? lr_plan_lay_out(plan, use, w, &found.choice, NULL, &sizes, err)
+               : lr_fail_nomem(err, "plan", sizeof(lr_plan_part));
+    if (!status) status = lr_plan_keep_formats(plan, use, err);
     if (status != LLMRUN_OK) {
         lr_plan_close(plan);
         goto done;
     }
+    plan->mixed_bits = use == &mix.in ? mix.bits : 0;
+    plan->kl = use == &mix.in ? mix.kl : 0;
     plan->n_ctx_lowered = in->n_ctx == 0 && plan->n_ctx < found.n_ctx_full;
-    lr_plan_predict(plan, in, w, &found.choice, &sizes);
+    lr_plan_predict(plan, use, w, &found.choice, &sizes);
     lr_plan_explain(plan, in, &found);
     plan->hash = lr_plan_hash(plan);
 done:
-    lr_plan_scale_close(&scale);
+    lr_plan_mix_close(&mix);
+    lr_plan_scale_close(&own);
     return status;
 }
 
 void lr_plan_close(lr_plan *plan) {
     if (!plan) return;
+    lr_free(plan->formats);
     lr_free(plan->placements);
     lr_free(plan->regions);
     lr_free(plan->kv_offset);

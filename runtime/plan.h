@@ -46,6 +46,12 @@ typedef struct lr_plan_tensor {
     bool permuted;          /* in the file's precision its columns are in another order, which GPUs do not take */
 } lr_plan_tensor;
 
+/* What it costs to run one tensor in that format instead of the file's own, all else unchanged: how far the logits go,
+ * as KL divergence in nats a token, measured (sensitivity.h).  Costs of tensors add up, nearly.                      */
+typedef struct lr_plan_cost {
+    double q8_0, q4_k;
+} lr_plan_cost;
+
 typedef struct lr_plan_device {
     char name[64];          /* "cpu", "GPU 0" */
     uint64_t budget_bytes;  /* all that may be added there */
@@ -63,6 +69,10 @@ typedef struct lr_plan_input {
     size_t n_tensors;
     lr_format quant;        /* LR_FORMAT_NONE: auto (file precision, then 8-bit, then 4-bit) */
     int32_t quant_bits;     /* 0, or 8 / 4 from "8bit" / "4bit": best format of that width; goes before quant */
+    const lr_plan_cost *costs; /* (n_tensors) or NULL: not measured.  Precisions that are not pinned are mixed by them */
+    bool mixed;             /* mixed without trying the file's precision first; needs costs */
+    double mixed_bits;      /* mixed: bits of a weight on average, at most; 0: as many as fit */
+    const lr_format *formats; /* (n_tensors) asked for of each, LR_FORMAT_NONE: the file's; goes before quant.  Or NULL */
     lr_format kv;           /* LR_FORMAT_NONE: auto (f16, never changed silently) */
     int32_t n_ctx;          /* 0: auto (model's own, lowered only when it does not fit) */
     int32_t n_ctx_most;     /* upper limit for auto, 0: n_ctx_train */
@@ -148,8 +158,11 @@ typedef struct lr_plan_gpu {
 
 typedef struct lr_plan {
     int32_t n_ctx, n_batch, n_sessions, n_threads, logit_rows;
-    lr_format quant;        /* asked for or chosen; as in the file: the format of most matrix bytes */
+    lr_format quant;        /* asked for or chosen; as in the file, mixed: the format of most matrix bytes */
     bool quant_kept;        /* each matrix runs in its file's own precision (f32 files: f16) */
+    lr_format *formats;     /* (n_tensors) asked for of each, where precisions are mixed; else NULL */
+    double mixed_bits;      /* that they were chosen for; 0: unknown */
+    double kl;              /* mixed: estimated of the costs; 0: unknown */
     lr_format kv;
     bool n_ctx_lowered;     /* auto context had to shrink below the model's own */
     lr_plan_placement *placements; /* (n_tensors), same order as the input */
@@ -193,7 +206,9 @@ typedef struct lr_plan {
 /* Makes the plan.  Order in auto mode, first that fits: (1) precision as in the file with the full context, then with a
  * context lowered to what fits but not below 4096; (2) the same in 8-bit; (3) in 4-bit; (4) 4-bit with a context down
  * to 512.  At each step the chunk goes from 512 down to 32 before anything else gives way; beside a lowered context it
- * starts from 128.  What the caller pinned is kept.  in->model etc. must outlive the call only.
+ * starts from 128.  What the caller pinned is kept.
+ * Where costs are known and not the file's precision was chosen, what the budget has left then buys bits where they count
+ * most (plan_mix.h), unless layers are left to the CPU beside GPUs.  in->model etc. must outlive the call only.
  * NOMEM when nothing fits: needed, available and the remedies below.  ARG, UNSUPPORTED, FORMAT: impossible input.
  * Cost: <= 1 ms for 100 layers.                                                                                      */
 llmrun_status lr_plan_make(lr_plan *plan, const lr_plan_input *in, llmrun_error *err);

@@ -21,6 +21,15 @@ typedef struct stage {
 enum { MOST_STAGES = 10 };
 
 static int precisions(const lr_plan_input *in, lr_format quants[3]) {
+    if (in->formats) {
+        quants[0] = LR_FORMAT_NONE;
+        return 1;
+    }
+    if (in->mixed) {
+        quants[0] = LR_Q8_0;
+        quants[1] = LR_Q4_K;
+        return 2;
+    }
     if (in->quant_bits == 8 || in->quant_bits == 4) {
         quants[0] = in->quant_bits == 8 ? LR_Q8_0 : LR_Q4_K;
         return 1;

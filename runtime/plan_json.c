@@ -2,7 +2,7 @@
  * it needs all 64 bits.  Places are "cpu", "GPU 0", "GPU 1", ...                                                     */
 #include <stdio.h>
 
-#include "runtime/plan_layout.h"
+#include "runtime/plan_mix.h"
 
 static const char *tier_name(lr_tier tier) {
     static const char *const names[] = { "resident", "mapped", "streamed", "disk" };
@@ -43,6 +43,8 @@ static void string(lr_text *out, const char *name, const char *value) {
     lr_text_add(out, ",\n");
 }
 
+const char *lr_plan_asked_name(lr_format f) { return f == LR_FORMAT_NONE ? "file" : lr_formats[f].name; }
+
 /* A rate that is unknown is null.                                                                                    */
 static void rate(lr_text *out, const char *name, double value) {
     if (value > 0)
@@ -65,6 +67,9 @@ static void add_model(lr_text *out, const lr_plan *plan, const lr_plan_input *in
 static void add_choices(lr_text *out, const lr_plan *plan, const lr_plan_input *in) {
     string(out, "quant", lr_formats[plan->quant].name);
     lr_text_add(out, "  \"quant_kept\": %s,\n", plan->quant_kept ? "true" : "false");
+    lr_text_add(out, "  \"mixed\": %s,\n", plan->formats ? "true" : "false");
+    rate(out, "mixed_bits", plan->mixed_bits);
+    rate(out, "kl", plan->kl);
     string(out, "kv", lr_formats[plan->kv].name);
     number(out, "n_ctx", (uint64_t)plan->n_ctx);
     lr_text_add(out, "  \"n_ctx_lowered\": %s,\n", plan->n_ctx_lowered ? "true" : "false");
@@ -211,10 +216,12 @@ static void add_tensors(lr_text *out, const lr_plan *plan, const lr_plan_input *
         const lr_plan_tensor *t = &in->tensors[i];
         lr_text_add(out, "    {\"role\": \"%s\", \"layer\": %d, \"rows\": %lld, \"cols\": %lld, \"format\": \"%s\", "
                     "\"place\": \"%s\", \"tier\": \"%s\", \"converted\": %s, \"fell_back\": %s, \"offset\": %llu, "
-                    "\"bytes\": %llu}%s\n", lr_plan_role_name(t->role), t->layer, (long long)t->rows, (long long)t->cols,
+                    "\"bytes\": %llu", lr_plan_role_name(t->role), t->layer, (long long)t->rows, (long long)t->cols,
                     lr_formats[p->format].name, lr_plan_place_name(buf, p->place), tier_name(p->tier),
                     p->converted ? "true" : "false", p->fell_back ? "true" : "false", (unsigned long long)p->offset,
-                    (unsigned long long)p->bytes, i + 1 < plan->n_tensors ? "," : "");
+                    (unsigned long long)p->bytes);
+        if (plan->formats) lr_text_add(out, ", \"asked\": \"%s\"", lr_plan_asked_name(plan->formats[i]));
+        lr_text_add(out, "}%s\n", i + 1 < plan->n_tensors ? "," : "");
     }
     lr_text_add(out, "  ],\n");
 }

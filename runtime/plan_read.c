@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "loaders/json.h"
-#include "runtime/plan_layout.h"
+#include "runtime/plan_mix.h"
 
 enum { MAX_VALUES = 1 << 21 };
 
@@ -52,7 +52,7 @@ static llmrun_status read_place(const cJSON *json, const char *key, const lr_pla
 
 /* ---- choices ---- */
 
-static llmrun_status read_choice(lr_plan_choice *c, const cJSON *json, llmrun_error *err) {
+static llmrun_status read_choice(lr_plan_choice *c, bool mixed, const cJSON *json, llmrun_error *err) {
     bool kept = false;
     const cJSON *disk = lr_json_get(json, "disk_bytes");
     *c = (lr_plan_choice){ .stream = LR_PLACE_HOST };
@@ -63,7 +63,7 @@ static llmrun_status read_choice(lr_plan_choice *c, const cJSON *json, llmrun_er
     if (!status) status = read_format(json, "kv", &c->kv, err);
     if (!status) status = read_bool(json, "quant_kept", &kept, err);
     if (status) return status;
-    if (kept) c->quant = LR_FORMAT_NONE;
+    if (kept || mixed) c->quant = LR_FORMAT_NONE;
     else if (!lr_formats[c->quant].encode)
         return bad(err, "quant", "a format to convert to", lr_json_get(json, "quant"));
     if (c->kv != LR_F32 && c->kv != LR_F16 && c->kv != LR_Q8_0)
@@ -101,6 +101,25 @@ static llmrun_status read_places(lr_plan_places *p, const lr_plan_input *in, con
     if (!status && p->embed != (w->tied ? p->head : LR_PLACE_HOST))
         return bad(err, "embed_place", w->tied ? "the place of the head" : "cpu", lr_json_get(json, "embed_place"));
     return status;
+}
+
+/* Of a plan that mixes precisions: what each tensor was asked to run in.  n: of the model.                            */
+static llmrun_status read_formats(lr_format *formats, size_t n, const cJSON *json, llmrun_error *err) {
+    const cJSON *tensors = lr_json_get(json, "tensors"), *tensor;
+    size_t i = 0;
+    if (!cJSON_IsArray(tensors) || (size_t)cJSON_GetArraySize(tensors) != n)
+        return lr_fail(err, LLMRUN_FORMAT, "--plan: tensors: expected the %zu of this model, got %d", n,
+                       cJSON_GetArraySize(tensors));
+    cJSON_ArrayForEach(tensor, tensors) {
+        const cJSON *asked = lr_json_get(tensor, "asked");
+        int rung = 0;
+        while (rung < LR_N_RUNGS && !(cJSON_IsString(asked) &&
+                                      strcmp(asked->valuestring, lr_plan_asked_name(lr_plan_rungs[rung])) == 0))
+            rung++;
+        if (rung == LR_N_RUNGS) return bad(err, "asked", "q4_k, q8_0 or file", asked);
+        formats[i++] = lr_plan_rungs[rung];
+    }
+    return LLMRUN_OK;
 }
 
 /* ---- the result ---- */
@@ -162,7 +181,7 @@ static llmrun_status lay_out(lr_plan *plan, lr_plan_scale *scale, const lr_plan_
                              llmrun_error *err) {
     lr_plan_choice c;
     lr_plan_sizes sizes;
-    const cJSON *why = lr_json_get(json, "why");
+    const cJSON *why = lr_json_get(json, "why"), *bits = lr_json_get(json, "mixed_bits"), *kl = lr_json_get(json, "kl");
     int n_gpus = cJSON_GetArraySize(lr_json_get(json, "devices")) - 1;
     if (n_gpus != in->n_gpus)
         return lr_fail(err, LLMRUN_FORMAT,
@@ -170,7 +189,7 @@ static llmrun_status lay_out(lr_plan *plan, lr_plan_scale *scale, const lr_plan_
                        "output of llmrun plan --json for these devices?",
                        n_gpus < 0 ? 0 : n_gpus, in->n_gpus);
     bool lowered = false;
-    llmrun_status status = read_choice(&c, json, err);
+    llmrun_status status = read_choice(&c, in->formats != NULL, json, err);
     if (!status) status = read_bool(json, "n_ctx_lowered", &lowered, err);
     if (status) return status;
     if (c.kv == LR_Q8_0 && in->model->head_dim % lr_formats[LR_Q8_0].block)
@@ -181,6 +200,10 @@ static llmrun_status lay_out(lr_plan *plan, lr_plan_scale *scale, const lr_plan_
     if (in->n_gpus) status = read_places(&scale->places, in, w, c.kv, json, err);
     if (!status) status = lr_plan_lay_out(plan, in, w, &c, in->n_gpus ? &scale->places : NULL, &sizes, err);
     if (status) return status;
+    status = lr_plan_keep_formats(plan, in, err);
+    if (status) return status;
+    if (cJSON_IsNumber(bits) && plan->formats) plan->mixed_bits = bits->valuedouble;
+    if (cJSON_IsNumber(kl) && plan->formats) plan->kl = kl->valuedouble;
     plan->n_ctx_lowered = lowered;
     lr_plan_predict(plan, in, w, &c, &sizes);
     if (cJSON_IsString(why)) lr_plan_say(plan->why, sizeof plan->why, "%s", why->valuestring);
@@ -189,15 +212,30 @@ static llmrun_status lay_out(lr_plan *plan, lr_plan_scale *scale, const lr_plan_
     return status ? status : check_budgets(plan, in, err);
 }
 
+/* The input with the formats of a plan that mixes precisions, in memory that *formats gets.                           */
+static llmrun_status open_formats(lr_plan_input *in, lr_format **formats, const cJSON *json, llmrun_error *err) {
+    in->costs = NULL;
+    in->mixed = false;
+    if (!cJSON_IsTrue(lr_json_get(json, "mixed"))) return LLMRUN_OK;
+    *formats = lr_alloc(in->n_tensors * sizeof **formats);
+    if (!*formats) return lr_fail_nomem(err, "plan", in->n_tensors * sizeof **formats);
+    in->formats = *formats;
+    return read_formats(*formats, in->n_tensors, json, err);
+}
+
 llmrun_status lr_plan_replay(lr_plan *plan, const lr_plan_input *in, const char *text, llmrun_error *err) {
     cJSON *json = NULL;
     lr_plan_scale scale = { 0 };
+    lr_plan_input as = *in;
+    lr_format *formats = NULL;
     memset(plan, 0, sizeof *plan);
     llmrun_status status = lr_plan_check(in, err);
     if (!status) status = lr_json_parse(&json, text, strlen(text), MAX_VALUES, "--plan", err);
-    if (!status) status = lay_out(plan, &scale, in, json, err);
+    if (!status) status = open_formats(&as, &formats, json, err);
+    if (!status) status = lay_out(plan, &scale, &as, json, err);
     if (status) lr_plan_close(plan);
     lr_plan_scale_close(&scale);
+    lr_free(formats);
     lr_json_close(json);
     return status;
 }

@@ -9,6 +9,7 @@ enum { CTX_REMEDY_LEAST = 64 }; /* a shorter context helps nobody */
 
 static int bits_of(const lr_plan_input *in) {
     if (in->quant_bits) return in->quant_bits;
+    if (in->formats) return 5; /* mixed: 4-bit is fewer */
     return in->quant == LR_FORMAT_NONE ? 4 : lr_formats[in->quant].bits; /* auto has tried 4-bit already */
 }
 
@@ -64,6 +65,7 @@ static bool add(remedies *r, int bits, unsigned changes) {
     if (bits) {
         x->input.quant_bits = bits;
         x->input.quant = LR_FORMAT_NONE;
+        x->input.formats = NULL;
         snprintf(quant, sizeof quant, " --quant %dbit", bits);
     }
     if (changes & CHANGE_KV) {

@@ -195,7 +195,10 @@ double lr_plan_marginal(const lr_plan *plan, const lr_plan_input *in) {
     }
     more.gpus = gpus;
     more.n_ctx = plan->n_ctx;
-    if (!plan->quant_kept) {
+    if (plan->formats) {
+        more.formats = plan->formats;
+        more.mixed = false;
+    } else if (!plan->quant_kept) {
         more.quant = plan->quant;
         more.quant_bits = 0;
     } else {
@@ -243,7 +246,8 @@ void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out)
         lr_text_add(out, "%s%llu", i ? "," : " --vram ", (unsigned long long)in->gpus[i].budget_bytes);
     if (plan->disk_bytes) lr_text_add(out, " --disk");
     if (plan->quant_kept && in->prefer == LR_PREFER_QUALITY) lr_text_add(out, " --prefer quality");
-    if (!plan->quant_kept) lr_text_add(out, " --quant %s", lr_formats[plan->quant].name);
+    if (plan->formats) lr_text_add(out, " --quant mixed:%.6g", plan->mixed_bits);
+    else if (!plan->quant_kept) lr_text_add(out, " --quant %s", lr_formats[plan->quant].name);
     lr_text_add(out, " --kv %s -c %d -t %d%s", lr_formats[plan->kv].name, plan->n_ctx, plan->n_threads,
                 in->use_mmap ? "" : " --no-mmap");
 }

@@ -97,6 +97,7 @@ static lr_format gpu_format(lr_format f, int64_t cols, bool permuted) {
 bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t, bool on_gpu,
                    lr_plan_placement *out) {
     memset(out, 0, sizeof *out);
+    if (in->formats) quant = in->formats[t - in->tensors];
     lr_format want = wanted_format(in, tied, quant, t);
     out->format = lr_format_fallback(want, t->cols);
     out->fell_back = out->format != want;
