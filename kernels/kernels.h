@@ -102,9 +102,17 @@ typedef struct lr_kv_layer {
     uint64_t page_bytes;
     int32_t page_slots, n_slots;
     int32_t n_kv_heads, head_dim;
-    lr_format format;      /* f32, f16, q8_0 */
+    lr_format format;      /* f32, f16, q8_0, LR_KV_ROTATED */
     bool v_in_k;           /* pages hold K alone, and V is K: latent attention */
 } lr_kv_layer;
+
+/* The 4-bit format of caches, "q4_rot" in words: iq4_nl of rows that kv_write has rotated (kernels/cpu/rotate.h), in
+ * blocks of at most LR_KV_ROTATED_MOST values.  Attention rotates the queries instead of the rows, and its result back. */
+enum { LR_KV_ROTATED = LR_IQ4_NL, LR_KV_ROTATED_MOST = 512 };
+/* Name of a cache's format; NULL: caches do not have it.                                                              */
+const char *lr_kv_name(lr_format format);
+/* LR_FORMAT_NONE: no format of a cache.                                                                               */
+lr_format lr_kv_by_name(const char *name);
 
 /* Bytes of one page; false on overflow or where head_dim does not divide by the format's block.                       */
 LR_MUST_CHECK bool lr_kv_page_bytes(lr_format format, int32_t n_kv_heads, int32_t head_dim, int32_t page_slots,
