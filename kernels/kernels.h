@@ -108,7 +108,8 @@ typedef struct lr_kv_layer {
 
 /* The 4-bit format of caches, "q4_rot" in words: iq4_nl of rows that kv_write has rotated (kernels/cpu/rotate.h), in
  * blocks of at most LR_KV_ROTATED_MOST values.  Attention rotates the queries instead of the rows, and its result back. */
-enum { LR_KV_ROTATED = LR_IQ4_NL, LR_KV_ROTATED_MOST = 512 };
+#define LR_KV_ROTATED LR_IQ4_NL
+enum { LR_KV_ROTATED_MOST = 512 };
 /* Name of a cache's format; NULL: caches do not have it.                                                              */
 const char *lr_kv_name(lr_format format);
 /* LR_FORMAT_NONE: no format of a cache.                                                                               */
