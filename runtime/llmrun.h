@@ -203,6 +203,18 @@ typedef struct llmrun_memory {
 /* [errors: ARG] */
 LLMRUN_API llmrun_status llmrun_engine_memory(const llmrun_engine *e, int32_t gpu, llmrun_memory *memory);
 
+/* A named part of the memory of GPU `gpu`, or of the host (-1): the regions of its arena in their order, then what lies
+ * outside of it ("overhead"; host: "pinned", "mapped weights" too).                                                   */
+typedef struct llmrun_region {
+    size_t struct_size;      /* set by the caller to sizeof(llmrun_region) */
+    char name[48];           /* "layers.3.weights", "kv.3", "activations.x" */
+    uint64_t offset, bytes;  /* in the arena; as planned */
+    uint64_t peak_bytes;     /* host: touched so far.  GPU: all of a region, which opening takes; overhead: measured */
+} llmrun_region;
+
+/* ARG: there is no region of that index, so counting up to it visits all.                              [errors: ARG] */
+LLMRUN_API llmrun_status llmrun_engine_region(const llmrun_engine *e, int32_t gpu, size_t index, llmrun_region *region);
+
 /* One weight tensor, numbered from 0 in the order of the layers.                                                       */
 typedef struct llmrun_tensor_info {
     size_t struct_size; /* set by the caller to sizeof(llmrun_tensor_info) */

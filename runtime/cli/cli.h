@@ -177,6 +177,7 @@ uint64_t random_seed(void);
 const char *finish_text(llmrun_finish finish);
 /* One line of figures on stderr.                                                                                      */
 void print_stats(const llmrun_engine *e, const llmrun_model_info *info, const llmrun_generate_result *r);
+void print_memory(const llmrun_engine *e); /* planned, peak and budget, region by region (memory.c) */
 
 /* ---- messages from the terminal: prompt on stderr, line editing and history where readline is present ---- */
 

@@ -87,7 +87,7 @@ static const option options[] = {
     { "--no-bos", OPT_ON, NULL, AT(no_bos), 0, 0, CMD_TOKENIZE, TEXT_GROUP, "add no begin or end tokens" },
     { "--logits", OPT_TEXT, "FILE", AT(logits), 0, 0, CMD_RUN, TEXT_GROUP,
       "write the prompt's logits, float32 (n_tokens, n_vocab), as .npy; generates only if -n is given" },
-    { "--stats", OPT_ON, NULL, AT(stats), 0, 0, CMD_RUN, TEXT_GROUP, "end with one line of figures on stderr" },
+    { "--stats", OPT_ON, NULL, AT(stats), 0, 0, CMD_RUN, TEXT_GROUP, "end with one line of figures on stderr; with -v memory by region" },
     { "--json", OPT_ON, NULL, AT(json), 0, 0, CMD_ALL, TEXT_GROUP, "one JSON document on stdout" },
     { "-q --quiet", OPT_ON, NULL, AT(quiet), 0, 0, CMD_ALL, TEXT_GROUP, "only errors on stderr" },
     { "-v --verbose", OPT_ON, NULL, AT(verbose), 0, 0, CMD_MODEL, TEXT_GROUP, "more on stderr" },

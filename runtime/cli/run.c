@@ -106,6 +106,7 @@ static int answer_once(cli_options *o, const llmrun_engine *e, llmrun_session *s
         if (r.finish == LLMRUN_FINISH_CONTEXT)
             cli_note(o, "the context of %d tokens is full; -c gives more", info->n_ctx);
         if (o->stats) print_stats(e, info, &r);
+        if (o->stats && o->verbose) print_memory(e);
         if (interrupt_seen()) code = EXIT_INTERRUPTED;
     }
     text_close(&a.all);
