@@ -1,5 +1,6 @@
 /* Memory after a run, region by region: planned, peak and budget of each GPU and of the host.                         */
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "runtime/cli/cli.h"
