@@ -356,7 +356,7 @@ static void pin(const llmrun_engine *e) {
 /* The first plan.  GPUs that nobody asked for and that cannot hold a layer are left alone.                             */
 static llmrun_status plan(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     llmrun_error why = { 0 };
-    bool asked = o->n_vram > 0 || (o->device && strcmp(o->device, "auto") != 0);
+    bool asked = o->n_vram > 0 || o->n_cards > 0 || (o->device && strcmp(o->device, "auto") != 0);
     llmrun_status status = lr_plan_make(&e->plan, &e->plan_input, &why);
     if (status == LLMRUN_VRAM && !asked) {
         lr_log(&e->report, LLMRUN_LOG_INFO, "too little GPU memory is free; running on the CPU");

@@ -26,7 +26,11 @@ static void add_model(lr_text *out, const lr_plan *plan, const lr_plan_input *in
     if (h->n_experts)
         lr_text_add(out, "experts  %d of %d values a layer, %d for a token%s\n", h->n_experts, h->expert_dim,
                     h->n_experts_used, h->shared_dim ? ", and a shared one" : "");
-    lr_text_add(out, "why      %s\n\n", plan->why);
+    /* A decision a line. */
+    const char *why = plan->why, *title = "why", *end;
+    for (; (end = strstr(why, "; ")); why = end + 2, title = "")
+        lr_text_add(out, "%-9s%.*s\n", title, (int)(end - why), why);
+    lr_text_add(out, "%-9s%s\n\n", title, why);
 }
 
 /* "q4_k 3.4 GB, f32 1.1 MB", largest first.                                                                          */
@@ -168,16 +172,26 @@ static void add_work(lr_text *out, const lr_plan *plan, const lr_plan_input *in)
                     lr_size_gib(gib, plan->disk_bytes));
 }
 
-/* Rates of cards that are not there.                                                                                 */
+static bool same_rates(const lr_plan_device *a, const lr_plan_device *b) {
+    return a->rates_stated == b->rates_stated && a->read_bytes_per_s == b->read_bytes_per_s &&
+           a->flops_per_s == b->flops_per_s && a->link_bytes_per_s == b->link_bytes_per_s;
+}
+
+/* Rates of cards that are not there; cards alike share a line.                                                       */
 static void add_stated(lr_text *out, const lr_plan_input *in) {
     char name[16];
-    for (int i = 0; i < in->n_gpus; i++) {
+    bool any = false;
+    for (int i = 0, next; i < in->n_gpus; i = next) {
         const lr_plan_device *d = &in->gpus[i];
+        for (next = i + 1; next < in->n_gpus && same_rates(d, &in->gpus[next]);) next++;
         if (!d->rates_stated) continue;
-        lr_text_add(out, "  stated, not measured: %s reads %.0f GB/s, computes %.1f TFLOP/s, link %.1f GB/s\n",
-                    lr_plan_place_name(name, i), d->read_bytes_per_s / 1e9, d->flops_per_s / 1e12,
-                    d->link_bytes_per_s / 1e9);
+        lr_text_add(out, "  stated, not measured: %s", lr_plan_place_name(name, i));
+        if (next - 1 > i) lr_text_add(out, " to %d each", next - 1);
+        lr_text_add(out, ": memory %.0f GB/s, f16 %.1f TFLOP/s, link %.1f GB/s\n", d->read_bytes_per_s / 1e9,
+                    d->flops_per_s / 1e12, d->link_bytes_per_s / 1e9);
+        any = true;
     }
+    if (any) lr_text_add(out, "  (a card's own rates: --gpu SIZE:GB/s:TFLOP/s, as in --gpu 8G:448:80)\n");
 }
 
 /* ---- the rest ---- */
