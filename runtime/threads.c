@@ -1,6 +1,9 @@
-/* Thread pool.  A run opens a gate; workers that see it open enter, take ranges by an atomic counter and leave.  The
- * caller works too, closes the gate when no range is left, and waits only for workers that are inside: a worker that
- * the system has put aside never holds a run up.  Waiting spins about 50 us, then sleeps.                            */
+/* Thread pool.  A run opens a gate; workers that see it open enter, take ranges of items and leave.  The caller works
+ * too, closes the gate when no range is left, and waits only for workers that are inside: a worker that the system has
+ * put aside never holds a run up.  Waiting spins about 50 us, then sleeps.
+ *
+ * Each thread has its share of the items and takes it from front to back, so that it reads memory as one stream, in
+ * ranges that get shorter; then it helps the others with theirs.                                                     */
 #include "runtime/threads.h"
 
 #include <pthread.h>
@@ -13,7 +16,7 @@
 #define OPEN ((uint64_t)1 << 32)  /* the gate: run number above, this bit, workers inside below */
 #define INSIDE (OPEN - 1)
 #define NEXT_RUN (OPEN << 1)
-#define RANGES_PER_THREAD 16      /* ranges of a run, if it has the items: evens out threads of unequal speed */
+#define LEAST_PART 16             /* no range is shorter than this part of a share, if a step is not longer */
 
 typedef struct worker {
     lr_threads *pool;
@@ -21,19 +24,25 @@ typedef struct worker {
     int32_t index;
 } worker;
 
+/* Items [next, end) of a thread's share are not taken.                                                               */
+typedef struct share {
+    _Alignas(LR_ALIGN) atomic_int_fast64_t next;
+    int64_t end;
+} share;
+
 struct lr_threads {
     int32_t n;                    /* threads, the caller of run among them */
     int32_t n_started;
     worker *workers;              /* (n - 1) */
+    share *shares;                /* (n) */
     uint8_t *scratch;
     size_t scratch_stride;
 
     /* the run: written by the caller while the gate is closed and nobody is inside */
     lr_kernel kernel;
     const void *args;
-    int64_t n_items, range;
+    int64_t step, least;          /* ranges are multiples of step, and at least `least`, except where a share ends */
 
-    _Alignas(LR_ALIGN) atomic_int_fast64_t next; /* first item not taken */
     _Alignas(LR_ALIGN) atomic_uint_fast64_t gate;
     _Alignas(LR_ALIGN) atomic_int n_asleep;      /* workers that wait for a run */
     atomic_bool caller_asleep, stop;
@@ -49,13 +58,20 @@ static inline void pause_cpu(void) {
 #endif
 }
 
+/* Runs the items of a share, half of what is left at a time.                                                         */
+static void work_on(lr_threads *t, share *s, void *scratch) {
+    int64_t i = atomic_load(&s->next);
+    while (i < s->end) {
+        const int64_t range = lr_max((s->end - i) / 2 / t->step * t->step, t->least), end = lr_min(i + range, s->end);
+        if (!atomic_compare_exchange_weak(&s->next, &i, end)) continue;
+        t->kernel(t->args, i, end, scratch);
+        i = atomic_load(&s->next);
+    }
+}
+
 static void work(lr_threads *t, int32_t index) {
     void *scratch = t->scratch ? t->scratch + (size_t)index * t->scratch_stride : NULL;
-    for (;;) {
-        int64_t i = atomic_fetch_add(&t->next, t->range);
-        if (i >= t->n_items) return;
-        t->kernel(t->args, i, lr_min(i + t->range, t->n_items), scratch);
-    }
+    for (int32_t k = 0; k < t->n; k++) work_on(t, &t->shares[(index + k) % t->n], scratch);
 }
 
 /* True once something newer than run `seen` has happened: a run opened, or the pool stops.                           */
@@ -128,12 +144,15 @@ void lr_threads_run(lr_threads *t, lr_kernel kernel, const void *args, int64_t n
         kernel(args, 0, n, t->scratch);
         return;
     }
-    int64_t range = n / ((int64_t)t->n * RANGES_PER_THREAD) / step * step;
+    const int64_t steps = (n + step - 1) / step;
     t->kernel = kernel;
     t->args = args;
-    t->n_items = n;
-    t->range = lr_max(range, step);
-    atomic_store(&t->next, 0);
+    t->step = step;
+    t->least = lr_max(steps / t->n / LEAST_PART, 1) * step;
+    for (int32_t i = 0; i < t->n; i++) {
+        atomic_store(&t->shares[i].next, steps * i / t->n * step);
+        t->shares[i].end = lr_min(steps * (i + 1) / t->n * step, n);
+    }
     atomic_fetch_add(&t->gate, NEXT_RUN | OPEN);
     if (atomic_load(&t->n_asleep) > 0) {
         pthread_mutex_lock(&t->lock);
@@ -163,6 +182,7 @@ void lr_threads_close(lr_threads *t) {
     pthread_cond_destroy(&t->opened);
     pthread_mutex_destroy(&t->lock);
     lr_free(t->workers);
+    lr_free_aligned(t->shares);
     lr_free_aligned(t);
 }
 
@@ -178,7 +198,8 @@ llmrun_status lr_threads_open(lr_threads **out, int32_t n, llmrun_error *err) {
     pthread_cond_init(&t->opened, NULL);
     pthread_cond_init(&t->emptied, NULL);
     t->workers = lr_zalloc((size_t)n, sizeof *t->workers);
-    if (!t->workers) {
+    t->shares = lr_alloc_aligned((size_t)n * sizeof *t->shares);
+    if (!t->workers || !t->shares) {
         lr_threads_close(t);
         return lr_fail_nomem(err, "thread pool", (size_t)n * sizeof *t->workers);
     }
