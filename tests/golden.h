@@ -2,11 +2,14 @@
 #ifndef GOLDEN_H
 #define GOLDEN_H
 
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "runtime/llmrun.h"
+
+#define GOLDEN_MODELS "tests/golden/models/"
 
 enum { N_TOKENS = 40, N_VOCAB = 96 };
 
@@ -30,6 +33,20 @@ static inline void read_file(const char *head, const char *tail, void *out, size
 static inline void read_golden(golden *g, const char *head) {
     read_file(head, "tokens.i32", g->tokens, sizeof g->tokens);
     read_file(head, "logits.f32", g->logits, sizeof g->logits);
+}
+
+/* Calls check with the name of each model in a directory; returns their number.                                       */
+static inline int each_golden(const char *directory, void (*check)(const char *name)) {
+    DIR *d = opendir(directory);
+    int n = 0;
+    if (!d) fail_msg("%s: cannot be opened", directory);
+    for (struct dirent *f; (f = readdir(d));) {
+        if (f->d_name[0] == '.') continue;
+        check(f->d_name);
+        n++;
+    }
+    closedir(d);
+    return n;
 }
 
 /* Error of a run as the design defines it: max |d| / max |ref|; NaN counts as infinite.                               */

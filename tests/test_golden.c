@@ -1,6 +1,5 @@
 /* Every family against Hugging Face transformers: tiny seeded checkpoints (tests/golden/make_model_golden.py), logits of
  * all tokens, for one token at a time and for chunks of any size, at every instruction set of this CPU.               */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,11 +10,9 @@
 #include "kernels/kernels.h"
 #include "tests/golden.h"
 
-#define ROOT "tests/golden/models/"
-
 static double run(const golden *g, const char *name, const char *quant, const char *kv, const char *isa, int chunk) {
     char path[512];
-    snprintf(path, sizeof path, "%s%s", ROOT, name);
+    snprintf(path, sizeof path, "%s%s", GOLDEN_MODELS, name);
     llmrun_options o = golden_options(path);
     o.quant = quant;
     o.kv = kv;
@@ -31,7 +28,7 @@ static void check_model(const char *name) {
     static const int chunks[] = {1, 2, 7, 16, 40};
     static golden g;
     char head[512];
-    snprintf(head, sizeof head, "%s%s/", ROOT, name);
+    snprintf(head, sizeof head, "%s%s/", GOLDEN_MODELS, name);
     read_golden(&g, head);
     const char *isa[3];
     int n_isa = lr_cpu_isa_list(isa);
@@ -47,24 +44,15 @@ static void check_model(const char *name) {
 
 static void golden_logits(void **state) {
     (void)state;
-    DIR *d = opendir(ROOT);
-    assert_non_null(d);
-    int n = 0;
-    for (struct dirent *f; (f = readdir(d));)
-        if (f->d_name[0] != '.') {
-            check_model(f->d_name);
-            n++;
-        }
-    closedir(d);
-    assert_true(n >= 36);
+    assert_true(each_golden(GOLDEN_MODELS, check_model) >= 36);
 }
 
 /* A wrong model must not pass: the logits of one family are far from those of another.                               */
 static void goldens_differ(void **state) {
     (void)state;
     static golden g;
-    read_file(ROOT "llama-mha/", "tokens.i32", g.tokens, sizeof g.tokens);
-    read_file(ROOT "qwen3/", "logits.f32", g.logits, sizeof g.logits);
+    read_file(GOLDEN_MODELS "llama-mha/", "tokens.i32", g.tokens, sizeof g.tokens);
+    read_file(GOLDEN_MODELS "qwen3/", "logits.f32", g.logits, sizeof g.logits);
     assert_true(run(&g, "llama-mha", "f32", "f32", "auto", 40) > 0.1);
 }
 

@@ -1,6 +1,5 @@
 /* Every family on simulated GPUs against Hugging Face transformers: whole models on one GPU, on two, and with layers that
  * stay on the CPU.                                                                                                    */
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,11 +10,9 @@
 #include "runtime/base.h"
 #include "tests/golden.h"
 
-#define ROOT "tests/golden/models/"
-
 static double run(const golden *g, const char *name, const char *quant, const char *gpus, int chunk) {
     char path[512];
-    snprintf(path, sizeof path, "%s%s", ROOT, name);
+    snprintf(path, sizeof path, "%s%s", GOLDEN_MODELS, name);
     llmrun_options o = golden_options(path);
     o.quant = quant;
     o.kv = strcmp(quant, "f32") == 0 ? "f32" : "f16";
@@ -31,7 +28,7 @@ static void check_model(const char *name) {
     };
     static golden g;
     char head[512];
-    snprintf(head, sizeof head, "%s%s/", ROOT, name);
+    snprintf(head, sizeof head, "%s%s/", GOLDEN_MODELS, name);
     read_golden(&g, head);
     for (size_t i = 0; i < LR_COUNT(runs); i++) {
         double error = run(&g, name, runs[i].quant, runs[i].gpus, runs[i].chunk);
@@ -42,16 +39,7 @@ static void check_model(const char *name) {
 
 static void golden_logits(void **state) {
     (void)state;
-    DIR *d = opendir(ROOT);
-    assert_non_null(d);
-    int n = 0;
-    for (struct dirent *f; (f = readdir(d));)
-        if (f->d_name[0] != '.') {
-            check_model(f->d_name);
-            n++;
-        }
-    closedir(d);
-    assert_true(n >= 36);
+    assert_true(each_golden(GOLDEN_MODELS, check_model) >= 36);
 }
 
 int main(void) {
