@@ -129,6 +129,8 @@ static inline uint64_t lr_latent_width(const lr_hparams *h) {
     int32_t head = h->n_nope + h->n_rot > h->v_dim ? h->n_nope + h->n_rot : h->v_dim;
     return (uint64_t)h->q_rank + (uint64_t)h->n_heads * (uint64_t)head;
 }
+/* Values of a head of V, and of what attention makes of it.                                                           */
+static inline int32_t lr_v_dim(const lr_hparams *h) { return h->kv_rank ? h->kv_rank : h->head_dim; }
 static inline bool lr_layer_has_experts(const lr_hparams *h, int32_t layer) {
     return h->layer_flags[layer] & LR_LAYER_EXPERTS;
 }

@@ -1,4 +1,4 @@
-/* Qwen2, Qwen2.5 and the R1 distillations of them: biases on q, k and v.                                              */
+/* Qwen2, Qwen2.5, the R1 distillations of them, the language models of Qwen2-VL and Qwen2.5-VL: biases on q, k and v. */
 #include "models/model.h"
 
 static const lr_tensor_row tensors[] = {
@@ -10,9 +10,9 @@ static const lr_tensor_row tensors[] = {
 
 const lr_family lr_family_qwen2 = {
     .name = "qwen2",
-    .model_types = { "qwen2" },
-    .gguf_architectures = { "qwen2" },
-    .architectures = { "Qwen2ForCausalLM" },
+    .model_types = { "qwen2", "qwen2_vl", "qwen2_5_vl" },
+    .gguf_architectures = { "qwen2", "qwen2vl" },
+    .architectures = { "Qwen2ForCausalLM", "Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration" },
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
     .window_needs_flag = true,

@@ -1,4 +1,5 @@
-/* Qwen3 dense: RMSNorm on each query and key head before rope, own head_dim, optional biases.                          */
+/* Qwen3 dense, also the language model of Qwen3-VL: RMSNorm on each query and key head before rope, own head_dim,
+ * optional biases.                                                                                                    */
 #include "models/model.h"
 
 static const lr_tensor_row tensors[] = {
@@ -7,9 +8,9 @@ static const lr_tensor_row tensors[] = {
 
 const lr_family lr_family_qwen3 = {
     .name = "qwen3",
-    .model_types = { "qwen3" },
-    .gguf_architectures = { "qwen3" },
-    .architectures = { "Qwen3ForCausalLM" },
+    .model_types = { "qwen3", "qwen3_vl", "qwen3_vl_text" },
+    .gguf_architectures = { "qwen3", "qwen3vl" },
+    .architectures = { "Qwen3ForCausalLM", "Qwen3VLForConditionalGeneration" },
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
     .window_needs_flag = true,

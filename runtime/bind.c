@@ -10,7 +10,7 @@ static bool is_foreign(const char *name) {
     static const char *const ends[] = { ".rotary_emb.inv_freq", ".attn.bias", ".self_attn.bias", ".masked_bias",
                                         ".attention.bias", ".k_scale", ".v_scale" };
     static const char *const starts[] = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
-                                          "model.multi_modal_projector." };
+                                          "model.multi_modal_projector.", "visual.", "model.visual." };
     size_t n = strlen(name);
     for (size_t i = 0; i < LR_COUNT(ends); i++) {
         size_t k = strlen(ends[i]);

@@ -12,7 +12,8 @@ static llmrun_status read_scaling(lr_rope *r, const lr_config *c, const char *gr
         const char *name;
         lr_rope_scaling scaling;
     } types[] = { { "default", LR_ROPE_NONE }, { "linear", LR_ROPE_LINEAR }, { "llama3", LR_ROPE_LLAMA3 },
-                  { "yarn", LR_ROPE_YARN },    { "longrope", LR_ROPE_LONG }, { "su", LR_ROPE_LONG } };
+                  { "yarn", LR_ROPE_YARN },    { "longrope", LR_ROPE_LONG }, { "su", LR_ROPE_LONG },
+                  { "mrope", LR_ROPE_NONE } /* of pictures; where all is text, its three positions are one */ };
     char key[96];
     const char *type = NULL;
     for (int i = 0; i < 2 && !type; i++) {

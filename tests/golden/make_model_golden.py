@@ -16,11 +16,13 @@ import pathlib
 import shutil
 
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 from transformers import (DeepseekV2Config, Gemma2Config, Gemma3Config, Gemma3TextConfig, GemmaConfig, GPT2Config,
                           GPTNeoXConfig, GptOssConfig, GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig,
-                          Olmo2Config, Phi3Config, PhiConfig, Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig,
+                          Mistral3Config, Olmo2Config, PixtralVisionConfig, Phi3Config, PhiConfig, Qwen2_5_VLConfig,
+                          Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, Qwen3VLConfig, Qwen3VLMoeConfig,
                           SiglipVisionConfig, SmolLM3Config, StableLmConfig)
 
 N_TOKENS = 40
@@ -46,6 +48,9 @@ MLA = {**EXPERTS, "intermediate_size": 64, "num_attention_heads": 2, "moe_interm
        "n_shared_experts": 2, "first_k_dense_replace": 1, "kv_lora_rank": 32, "qk_nope_head_dim": 16,
        "qk_rope_head_dim": 16, "v_head_dim": 16}
 del MLA["head_dim"]
+MROPE = dict(rope_type="default", rope_theta=1e4, mrope_section=[4, 2, 2])  # of time, height, width
+VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=4, spatial_merge_size=1,
+              temporal_patch_size=1, out_hidden_size=32, deepstack_visual_indexes=[], num_position_embeddings=4)
 YARN = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)
 MODELS = {
     "llama-mha": LlamaConfig(**{**BASE, "num_key_value_heads": 4}),
@@ -102,6 +107,16 @@ MODELS = {
                                            topk_method="group_limited_greedy", routed_scaling_factor=2.5),
     "gpt-oss": GptOssConfig(**EXPERTS, num_local_experts=4, sliding_window=8,
                             rope_parameters={**YARN, "rope_theta": 20.0, "truncate": False}),
+    "qwen3-vl": Qwen3VLConfig(text_config={**BASE, "head_dim": 16, "rope_parameters": MROPE}, vision_config=VISION,
+                              torch_dtype="float16"),
+    "qwen3-vl-moe": Qwen3VLMoeConfig(text_config={**QWEN_MOE, "num_experts": 4, "moe_intermediate_size": 40,
+                                                  "rope_parameters": MROPE}, vision_config=VISION, torch_dtype="float16"),
+    "qwen2.5-vl": Qwen2_5_VLConfig(text_config={**BASE, "rope_parameters": {**MROPE, "mrope_section": [1, 1, 2]}},
+                                   vision_config={**VISION, "out_hidden_size": 32}, torch_dtype="float16"),
+    "mistral3": Mistral3Config(text_config=MistralConfig(**BASE, head_dim=16, sliding_window=None),
+                               vision_config=PixtralVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                                                                 num_attention_heads=2, image_size=8, patch_size=4),
+                               tie_word_embeddings=False, torch_dtype="float16"),
 }
 BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_proj")
 
@@ -146,6 +161,13 @@ def older(c):
     return c
 
 
+def transpose_experts(path):
+    """As the published files have them; transformers 5 loads both forms and saves the other."""
+    tensors = safetensors.torch.load_file(path)
+    safetensors.torch.save_file({k: v.transpose(1, 2).contiguous() if ".experts." in k else v for k, v in tensors.items()},
+                                path, metadata={"format": "pt"})
+
+
 def closest_choice(model, ids):
     """Smallest distance between router logits of an expert that was chosen and one that was not: rounding must not
     change the choice.  Group-limited routing also counts the groups."""
@@ -174,18 +196,23 @@ def closest_choice(model, ids):
 def make(name, number, out):
     config = MODELS[name]
     torch.manual_seed(1000 + number)
-    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
+    # Models that also see pictures are another class, whose text alone is asked here.
+    auto = (transformers.AutoModelForCausalLM if type(config) in transformers.AutoModelForCausalLM._model_mapping
+            else transformers.AutoModelForImageTextToText)
+    model = auto.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
     with torch.no_grad():
         draw(model, config)
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
     model.half().save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    if name == "qwen3-vl-moe":
+        transpose_experts(folder / "model.safetensors")
     if name.endswith("-v4"):
         path = folder / "config.json"
         path.write_text(json.dumps(older(json.loads(path.read_text())), indent=2, sort_keys=True) + "\n")
     # Loaded again: half() also rounds the rope frequencies, which are no part of the file.
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager", torch_dtype=torch.float32).eval()
+    model = auto.from_pretrained(folder, attn_implementation="eager", torch_dtype=torch.float32).eval()
     best, n_vocab = -1.0, config.get_text_config().vocab_size
     for attempt in range(200):
         ids = np.random.default_rng(number + 1000 * attempt).integers(3, n_vocab, N_TOKENS).astype(np.int32)
