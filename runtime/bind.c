@@ -5,19 +5,24 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Tensors that hold no weights of the language model: what older converters left in files, and the vision part.       */
-static bool is_foreign(const char *name) {
-    static const char *const ends[] = { ".rotary_emb.inv_freq", ".attn.bias", ".self_attn.bias", ".masked_bias",
-                                        ".attention.bias", ".k_scale", ".v_scale" };
+/* Tensors of the part that sees pictures, beside the language model.                                                  */
+static bool is_vision(const char *name) {
     static const char *const starts[] = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
                                           "model.multi_modal_projector.", "visual.", "model.visual." };
+    for (size_t i = 0; i < LR_COUNT(starts); i++)
+        if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
+    return false;
+}
+
+/* Tensors that hold no weights: what older converters left in files.                                                  */
+static bool is_leftover(const char *name) {
+    static const char *const ends[] = { ".rotary_emb.inv_freq", ".attn.bias", ".self_attn.bias", ".masked_bias",
+                                        ".attention.bias", ".k_scale", ".v_scale" };
     size_t n = strlen(name);
     for (size_t i = 0; i < LR_COUNT(ends); i++) {
         size_t k = strlen(ends[i]);
         if (n >= k && strcmp(name + n - k, ends[i]) == 0) return true;
     }
-    for (size_t i = 0; i < LR_COUNT(starts); i++)
-        if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
     return false;
 }
 
@@ -347,7 +352,9 @@ static llmrun_status check_unused(const binder *k) {
     for (size_t i = 0; i < k->c->n_tensors && !k->c->config_only; i++) {
         const lr_tensor *t = &k->c->tensors[i];
         char shown[120];
-        if (!k->used[i] && !is_foreign(t->name) && !(k->tied && strcmp(t->name, "lm_head.weight") == 0))
+        if (!k->used[i] && is_vision(t->name))
+            k->b->n_vision++;
+        else if (!k->used[i] && !is_leftover(t->name) && !(k->tied && strcmp(t->name, "lm_head.weight") == 0))
             return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: tensor \"%s\" is not part of %s with %d layers",
                            k->c->files[t->file].path, lr_printable(shown, sizeof shown, t->name, strlen(t->name)),
                            k->b->family->name, k->b->hparams.n_layers);

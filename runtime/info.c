@@ -83,7 +83,9 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
                     e->has_chat_template ? ", chat template" : ", no chat template");
     else
         lr_text_add(out, "none\n");
-    lr_text_add(out, "supported   yes\n");
+    lr_text_add(out, "supported   yes");
+    if (e->binding.n_vision) lr_text_add(out, ", text only: %zu tensors for pictures are not used", e->binding.n_vision);
+    lr_text_add(out, "\n");
 }
 
 void lr_info_json(const llmrun_engine *e, lr_text *out) {

@@ -373,6 +373,8 @@ if [ -f $model/model.safetensors ]; then
             bad "$command --json" "$(cat "$work/err")"
         fi
     done
+    same "info of a model that also sees pictures" 'supported   yes, text only: 21 tensors for pictures are not used' \
+        "$("$llmrun" info --model tests/golden/models/qwen3-vl </dev/null | tail -n 1)"
     "$llmrun" plan --model $model --ram 100K >"$work/out" 2>"$work/err"
     same "refusal: exit 3" 3 $?
     same "refusal: nothing on stdout" 0 "$(wc -c <"$work/out")"
