@@ -26,7 +26,7 @@ static lr_format likely_format(const char *method, const lr_config *c) {
     }
     if (lr_config_int(c, bits_key, 1, 16, 4, &bits, NULL) || lr_config_int(c, group_key, -1, 1 << 20, -1, &group, NULL))
         return LR_FORMAT_NONE;
-    if (bits != 4) return bits == 8 ? LR_I8 : LR_FORMAT_NONE;
+    if (bits > 4) return bits == 8 ? LR_I8 : LR_FORMAT_NONE;
     return group <= 0 || group % 128 == 0 ? LR_U4 : LR_U4_32;
 }
 
@@ -44,11 +44,10 @@ llmrun_status lr_packing_read(lr_packing *p, const lr_config *config, llmrun_err
           { "pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense" } },
     };
     static const struct {
-        const char *method, *key;
-        double known[2];
+        const char *method, *key, *known; /* of one digit each */
     } numbers[] = {
-        { "gptq", "bits", { 4, 8 } },
-        { "awq", "bits", { 4, 4 } },
+        { "gptq", "bits", "2, 3, 4, 8" },
+        { "awq", "bits", "4" },
     };
     char key[80], shown[80];
     *p = (lr_packing){ .path = config->path, .format = LR_FORMAT_NONE };
@@ -71,10 +70,12 @@ llmrun_status lr_packing_read(lr_packing *p, const lr_config *config, llmrun_err
         if (!p->method || strcmp(p->method, numbers[i].method) != 0) continue;
         snprintf(key, sizeof key, "quantization_config.%s", numbers[i].key);
         const lr_value *v = lr_config_find(config, key);
-        if (!v || v->type != LR_VALUE_NUMBER || v->number == numbers[i].known[0] || v->number == numbers[i].known[1])
-            continue;
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %g is not supported; known: %g%s", config->path, key, v->number,
-                       numbers[i].known[0], numbers[i].known[1] != numbers[i].known[0] ? ", 8" : "");
+        if (!v || v->type != LR_VALUE_NUMBER) continue;
+        bool known = false;
+        for (const char *digit = numbers[i].known; *digit; digit++) known |= *digit >= '0' && v->number == *digit - '0';
+        if (known) continue;
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %g is not supported; known: %s", config->path, key,
+                       v->number, numbers[i].known);
     }
     if (p->method) p->format = likely_format(p->method, config);
     return LLMRUN_OK;
@@ -146,6 +147,7 @@ lr_format lr_packed_format_of(const lr_packed *p) {
     lr_dtype scales = p->t[LR_PACKED_SCALES]->dtype;
     switch (p->kind->coding) {
         case LR_CODING_UNSIGNED:
+            if (p->bits == 8) return by_64 ? LR_I8 : LR_FORMAT_NONE;
             if (scales == LR_DT_F32) return LR_FORMAT_NONE; /* lr_u4_scale would round them */
             if (p->cols % 128 == 0 && (whole || p->group % 128 == 0)) return LR_U4;
             return p->cols % 32 == 0 && (whole || p->group % 32 == 0) ? LR_U4_32 : LR_FORMAT_NONE;
@@ -183,6 +185,13 @@ llmrun_status lr_packed_sort(lr_packed *p, const lr_packed_opener *o) {
     }
     lr_free(next);
     return status;
+}
+
+void lr_packed_bytes(const lr_packed *p, uint8_t *q, int64_t row, int64_t n_rows, const int32_t *perm, int64_t col,
+                     int64_t n_cols) {
+    (void)perm;
+    for (int64_t r = 0; r < n_rows; r++)
+        memcpy(q + r * n_cols, p->t[LR_PACKED_CODES]->data + (row + r) * p->cols + col, (size_t)n_cols);
 }
 
 float lr_packed_float_at(const lr_tensor *t, int64_t i) {
@@ -247,11 +256,14 @@ static int64_t bad_code(lr_coding coding, const uint8_t *q, int64_t n, float d) 
 int64_t lr_packed_planes(const lr_packed *p, void *quants, void *scales, int64_t row, int64_t n_rows) {
     uint8_t q[LR_PACKED_TILE_ROWS * LR_PACKED_TILE_COLS];
     const lr_format_traits *f = &lr_formats[p->format];
+    bool has_zeros = f->bits == 4 && p->kind->coding == LR_CODING_UNSIGNED;
+    uint8_t flip = f->bits == 8 && p->kind->coding == LR_CODING_UNSIGNED ? 128 : 0; /* around 128 to int8 */
     int64_t blocks = p->cols / f->block, bad = -1;
     for (int64_t r = 0; r < n_rows; r += LR_PACKED_TILE_ROWS)
         for (int64_t c = 0; c < p->cols; c += LR_PACKED_TILE_COLS) {
             int64_t rows = lr_min(LR_PACKED_TILE_ROWS, n_rows - r), cols = lr_min(LR_PACKED_TILE_COLS, p->cols - c);
             p->kind->codes(p, q, row + r, rows, p->perm, c, cols);
+            for (int64_t i = 0; i < rows * cols; i++) q[i] ^= flip;
             for (int64_t i = 0; i < rows; i++)
                 for (int64_t k = 0; k < cols; k += f->block) {
                     int64_t at = c + k, block = (r + i) * blocks + at / f->block;
@@ -259,7 +271,7 @@ int64_t lr_packed_planes(const lr_packed *p, void *quants, void *scales, int64_t
                     int64_t wrong = bad_code(p->kind->coding, q + i * cols + k, f->block, s.d);
                     uint32_t word = lr_u4_scale(s.d, s.zero & 255);
                     put_block(p->format, (uint8_t *)quants + block * f->quant_bytes, q + i * cols + k);
-                    memcpy((char *)scales + 4 * block, p->kind->coding == LR_CODING_UNSIGNED ? (void *)&word : &s.d, 4);
+                    memcpy((char *)scales + 4 * block, has_zeros ? (void *)&word : &s.d, 4);
                     if (wrong < 0 || bad >= 0) continue;
                     bad = (row + r + i) * p->cols + (p->perm ? p->perm[at + wrong] : at + wrong);
                 }

@@ -4,8 +4,6 @@
  * each row, which is code 127.                                                                                       */
 #include "loaders/packed_parts.h"
 
-#include <string.h>
-
 #include "loaders/json.h"
 
 /* ---- 4 bits ---- */
@@ -57,7 +55,7 @@ static llmrun_status read_state(lr_packed *p, const lr_packed_opener *o, const l
         status = fail_state(o, t, "nested_blocksize");
     p->group = group;
     p->nested_group = nested;
-    p->nested_offset = nested ? (float)offset->valuedouble : 0;
+    p->nested_offset = nested && !status ? (float)offset->valuedouble : 0;
     lr_json_close(json);
     return status;
 }
@@ -114,18 +112,11 @@ llmrun_status lr_packed_open_bnb4(lr_packed *p, bool *found, const lr_packed_ope
 
 /* ---- int8 ---- */
 
-static void codes_8(const lr_packed *p, uint8_t *q, int64_t row, int64_t n_rows, const int32_t *perm, int64_t col,
-                    int64_t n_cols) {
-    (void)perm;
-    for (int64_t r = 0; r < n_rows; r++)
-        memcpy(q + r * n_cols, p->t[LR_PACKED_CODES]->data + (row + r) * p->cols + col, (size_t)n_cols);
-}
-
 static lr_packed_scale scale_8(const lr_packed *p, int64_t row, int64_t col) {
     return (lr_packed_scale){ .d = lr_packed_float_at(p->t[LR_PACKED_SCALES], row) / 127, .n = p->cols - col };
 }
 
-static const lr_packed_kind int8 = { LR_CODING_SIGNED, codes_8, scale_8 };
+static const lr_packed_kind int8 = { LR_CODING_SIGNED, lr_packed_bytes, scale_8 };
 
 llmrun_status lr_packed_open_bnb8(lr_packed *p, bool *found, const lr_packed_opener *o) {
     static const lr_dtype i8[3] = { LR_DT_I8, LR_DT_UNKNOWN, LR_DT_UNKNOWN },

@@ -4,8 +4,6 @@
  * X.weight_shape (2).                                                                                                */
 #include "loaders/packed_parts.h"
 
-#include <string.h>
-
 static void codes(const lr_packed *p, uint8_t *q, int64_t row, int64_t n_rows, const int32_t *perm, int64_t col,
                   int64_t n_cols) {
     const lr_tensor *words = p->t[LR_PACKED_CODES];
@@ -31,19 +29,7 @@ static lr_packed_scale scale(const lr_packed *p, int64_t row, int64_t col) {
     return s;
 }
 
-static const lr_packed_kind four = { LR_CODING_UNSIGNED, codes, scale };
-
-static void codes_8(const lr_packed *p, uint8_t *q, int64_t row, int64_t n_rows, const int32_t *perm, int64_t col,
-                    int64_t n_cols) {
-    codes(p, q, row, n_rows, perm, col, n_cols);
-    for (int64_t i = 0; i < n_rows * n_cols; i++) q[i] ^= 128;
-}
-static lr_packed_scale scale_8(const lr_packed *p, int64_t row, int64_t col) {
-    lr_packed_scale s = scale(p, row, col);
-    s.zero -= 128;
-    return s;
-}
-static const lr_packed_kind eight = { LR_CODING_SIGNED, codes_8, scale_8 };
+static const lr_packed_kind integers = { LR_CODING_UNSIGNED, codes, scale };
 
 llmrun_status lr_packed_open_words(lr_packed *p, bool *found, const lr_packed_opener *o) {
     uint64_t rows = (uint64_t)p->rows, cols = (uint64_t)p->cols;
@@ -76,7 +62,7 @@ llmrun_status lr_packed_open_words(lr_packed *p, bool *found, const lr_packed_op
         return lr_fail(o->err, LLMRUN_FORMAT, "%s: %s: %llu groups of %llu columns", o->c->files[scales->file].path,
                        scales->name, (unsigned long long)n_groups, (unsigned long long)cols);
     p->group = (int64_t)(cols / n_groups);
-    p->kind = p->bits == 4 ? &four : &eight;
+    p->kind = &integers;
     if (p->t[LR_PACKED_ZEROS])
         status = lr_packed_check(o, p->t[LR_PACKED_ZEROS], ".weight_zero_point", lr_packed_words, 2,
                                  (uint64_t[]){ (rows + per_word - 1) / per_word, n_groups });

@@ -3,15 +3,6 @@
  * have it.  X.input_scale concerns activations, which stay as they are here.                                         */
 #include "loaders/packed_parts.h"
 
-#include <string.h>
-
-static void codes(const lr_packed *p, uint8_t *q, int64_t row, int64_t n_rows, const int32_t *perm, int64_t col,
-                  int64_t n_cols) {
-    (void)perm;
-    for (int64_t r = 0; r < n_rows; r++)
-        memcpy(q + r * n_cols, p->t[LR_PACKED_CODES]->data + (row + r) * p->cols + col, (size_t)n_cols);
-}
-
 static lr_packed_scale scale(const lr_packed *p, int64_t row, int64_t col) {
     int64_t per_row = (p->cols + p->group - 1) / p->group;
     return (lr_packed_scale){ .d = lr_packed_float_at(p->t[LR_PACKED_SCALES],
@@ -19,7 +10,8 @@ static lr_packed_scale scale(const lr_packed *p, int64_t row, int64_t col) {
                               .n = (col / p->group + 1) * p->group - col };
 }
 
-static const lr_packed_kind e4m3 = { LR_CODING_E4M3, codes, scale }, int8 = { LR_CODING_SIGNED, codes, scale };
+static const lr_packed_kind e4m3 = { LR_CODING_E4M3, lr_packed_bytes, scale },
+                            int8 = { LR_CODING_SIGNED, lr_packed_bytes, scale };
 
 /* Rows and columns of a block from the scales' shape.  Blocks of the last row or column may be cut.                  */
 static bool block_of(int64_t *size, int64_t n, uint64_t n_blocks) {

@@ -8,7 +8,7 @@
 typedef enum lr_coding {
     LR_CODING_NF4,
     LR_CODING_FP4,
-    LR_CODING_UNSIGNED, /* code - zero */
+    LR_CODING_UNSIGNED, /* code - zero; 8 bits as a run format only with zeros of 128 */
     LR_CODING_SIGNED,   /* int8 */
     LR_CODING_E4M3
 } lr_coding;
@@ -55,6 +55,10 @@ lr_format lr_packed_format_of(const lr_packed *p);
 /* Order of columns that brings groups together, p->perm, from a group for each column; none where they are in order.
  * FORMAT: a group that is not there or of another size.                                                               */
 llmrun_status lr_packed_sort(lr_packed *p, const lr_packed_opener *o);
+
+/* Codes of a byte each, row after row.                                                                                */
+void lr_packed_bytes(const lr_packed *p, uint8_t *q, int64_t row, int64_t n_rows, const int32_t *perm, int64_t col,
+                     int64_t n_cols);
 
 float lr_packed_float_at(const lr_tensor *t, int64_t i); /* f32 f16 bf16 */
 static inline uint32_t lr_packed_word_at(const lr_tensor *t, int64_t i) {

@@ -1,5 +1,6 @@
 /* Pre-quantized checkpoints (tests/golden/make_packed_golden.py): every value exact, in the format that keeps codes and
- * scales, logits within the bounds of their kernels, on the CPU and on the simulated GPU; files that are wrong.        */
+ * scales, logits within the bounds of their kernels, on the CPU and on the simulated GPU; mixtures of experts; files that
+ * are wrong.                                                                                                           */
 #include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,6 +40,9 @@ static const struct model {
     { "ct-int4-order", 256, 4, LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
     { "ct-int8-packed", 192, 2, LR_I8, LR_I8, 3e-2, 3e-2 },
     { "ct-int8", 192, 2, LR_I8, LR_I8, 3e-2, 3e-2 },
+    { "gptq-3", 256, 4, LR_U4, LR_U4, 3e-2, 3e-2 },
+    { "gptq-3-order", 256, 4, LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
+    { "gptq-2", 256, 4, LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
 };
 
 static const char *path_of(const char *name) {
@@ -208,6 +212,67 @@ static void logits_on_gpus(void **state) {
     }
 }
 
+/* ---- mixtures of experts ---- */
+
+/* keeps: the format of every matrix, and experts: that of the experts.  GPTQ's act-order has another order of columns for
+ * each expert, which no run format has.                                                                               */
+static const struct mixture {
+    const char *name;
+    lr_format keeps, experts;
+    double few, many;
+} mixtures[] = {
+    { "mixtral-gptq", LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
+    { "mixtral-gptq-order", LR_U4_32, LR_FORMAT_NONE, 3e-2, 3e-2 },
+    { "mixtral-nf4", LR_NF4, LR_NF4, 3e-2, 3e-2 },
+    { "qwen2-moe-awq", LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
+    { "qwen3-moe-fp8", LR_FP8, LR_FP8, 1e-4, 3e-2 },
+    { "qwen3-moe-ct8", LR_I8, LR_I8, 3e-2, 3e-2 },
+};
+
+static void check_mixture(const struct mixture *m, const llmrun_options *o) {
+    llmrun_engine *e;
+    llmrun_error err;
+    if (llmrun_engine_open(&e, o, &err)) fail_msg("%s: %s", m->name, err.message);
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *t = &e->binding.tensors[i];
+        lr_format want = t->experts ? m->experts : m->keeps, got = e->plan.placements[i].format;
+        bool linear = t->layer >= 0 && t->cols > 1 && t->role != LR_ROUTER && t->role != LR_SHARED_GATE;
+        if (linear && t->file_format != want)
+            fail_msg("%s: %s is %d, not %d", m->name, lr_plan_role_name(t->role), t->file_format, want);
+        if (linear && want != LR_FORMAT_NONE && got != want)
+            fail_msg("%s: %s runs as %s, not %s", m->name, lr_plan_role_name(t->role), lr_formats[got].name,
+                     lr_formats[want].name);
+    }
+    llmrun_engine_close(e);
+}
+
+static void experts(void **state) {
+    (void)state;
+    static golden g;
+    const char *isa[3];
+    int n_isa = lr_cpu_isa_list(isa);
+    for (size_t i = 0; i < LR_COUNT(mixtures); i++) {
+        const struct mixture *m = &mixtures[i];
+        char head[200];
+        snprintf(head, sizeof head, "%s%s/", ROOT, m->name);
+        read_golden(&g, head);
+        llmrun_options o = golden_options(path_of(m->name));
+        o.kv = "f32";
+        check_mixture(m, &o);
+        for (int k = 0; k < n_isa; k++)
+            for (int chunk = 1; chunk <= 40; chunk += 39) {
+                o.cpu_isa = isa[k];
+                double error = run_golden(&g, o, chunk), bound = chunk == 1 ? m->few : m->many;
+                print_message("%-18s %-7s chunk %2d  error %.1e\n", m->name, isa[k], chunk, error);
+                if (strcmp(isa[k], "c") == 0 && m->experts != LR_FORMAT_NONE) bound = 1e-5;
+                if (!(error <= bound)) fail_msg("%s %s chunk %d: error %g above %g", m->name, isa[k], chunk, error, bound);
+            }
+        o.quant = "f32"; /* every value of every expert, by floats */
+        double error = run_golden(&g, o, 40);
+        if (!(error <= 1e-5)) fail_msg("%s as f32: error %g", m->name, error);
+    }
+}
+
 /* ---- nf4 as llmrun_quantize writes it ---- */
 
 static char work[] = "/tmp/test_packed_XXXXXX";
@@ -310,7 +375,7 @@ static void wrong_files(void **state) {
     static const struct { const char *model, *file, *from, *to; llmrun_status status; const char *says; } cases[] = {
         /* what this version does not know */
         { "gptq-4", "config.json", "\"gptq\"", "\"gqtp\"", LLMRUN_UNSUPPORTED, "quantization_config.quant_method \"gqtp\"" },
-        { "gptq-4", "config.json", "\"bits\": 4", "\"bits\": 3", LLMRUN_UNSUPPORTED, "quantization_config.bits 3" },
+        { "gptq-4", "config.json", "\"bits\": 4", "\"bits\": 5", LLMRUN_UNSUPPORTED, "quantization_config.bits 5" },
         { "gptq-4-v2", "config.json", "gptq_v2", "marlin2", LLMRUN_UNSUPPORTED, "checkpoint_format \"marlin2\"" },
         { "awq", "config.json", "gemm", "gemv", LLMRUN_UNSUPPORTED, "quantization_config.version \"gemv\"" },
         { "ct-int4", "config.json", "pack-quantized", "nvfp4-quantize", LLMRUN_UNSUPPORTED, "format \"nvfp4-quantize\"" },
@@ -403,7 +468,7 @@ static int remove_work(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_exact), cmocka_unit_test(bare_configs), cmocka_unit_test(logits_on_the_cpu),
-        cmocka_unit_test(logits_on_gpus),   cmocka_unit_test(nf4_of_our_own), cmocka_unit_test(mxfp4_blocks),
+        cmocka_unit_test(logits_on_gpus),   cmocka_unit_test(experts), cmocka_unit_test(nf4_of_our_own), cmocka_unit_test(mxfp4_blocks),
         cmocka_unit_test(wrong_files),      cmocka_unit_test(wrong_values),
     };
     return cmocka_run_group_tests(tests, make_work, remove_work);

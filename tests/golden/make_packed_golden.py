@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Tiny seeded Llama checkpoints, packed as quantizers pack them, and the logits of their exact weights.
+"""Tiny seeded checkpoints, packed as quantizers pack them, and the logits of their exact weights.
 
     pip install torch transformers safetensors bitsandbytes compressed-tensors
     python3 tests/golden/make_packed_golden.py [--out DIR] [NAME ...]
@@ -7,17 +7,19 @@
 Writes tests/golden/packed/NAME/{config.json,model.safetensors,tokens.i32,logits.f32,weights.u64}: the last holds a hash of
 each linear layer's dequantized values (FNV-1a of float32, rows of in_features), in the order of LINEAR; logits are
 computed by transformers in float32 from these values.  bitsandbytes and compressed-tensors dequantize what they packed
-themselves; for GPTQ, AWQ and FP8 blocks the formulas of their papers and loaders are written out here.
+themselves; for GPTQ, AWQ and FP8 blocks the formulas of their papers and loaders are written out here.  Mixtures of
+experts (MIXTURES) have no weights.u64.
 """
 import argparse
 import json
 import pathlib
 import shutil
+import tempfile
 
 import numpy as np
 import torch
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from make_model_golden import IDS, N_TOKENS, draw
 
 ROOT = pathlib.Path(__file__).parent / "packed"
@@ -70,11 +72,10 @@ def integers(w, bits, group, symmetric, groups_of=None):
 
 
 def words(q, bits, dim):
-    """Packs integers into int32 along a dimension, the first in the lowest bits."""
+    """Packs integers into int32 along a dimension, the first in the lowest bits, 3 bits over the ends of words."""
     q = q.movedim(dim, -1).numpy().astype(np.uint64)
-    per = 32 // bits
-    q = q.reshape(*q.shape[:-1], q.shape[-1] // per, per)
-    packed = sum(q[..., i] << np.uint64(bits * i) for i in range(per)).astype(np.uint32).view(np.int32)
+    stream = (q[..., None] >> np.arange(bits, dtype=np.uint64) & np.uint64(1)).reshape(*q.shape[:-1], -1, 32)
+    packed = (stream << np.arange(32, dtype=np.uint64)).sum(-1).astype(np.uint32).view(np.int32)
     return torch.from_numpy(packed.copy()).movedim(-1, dim).contiguous()
 
 
@@ -175,6 +176,27 @@ MODELS = {
                       ct_config("pack-quantized", 4, type="int", group_size=32, symmetric=False, actorder="group")),
     "ct-int8-packed": (EIGHT, lambda w: compressed(w, 8, w.shape[1]), ct_config("pack-quantized", 8, type="int")),
     "ct-int8": (EIGHT, int8, ct_config("int-quantized", 8, type="int", strategy="channel")),
+    "gptq-3": (FOUR, lambda w: gptq(w, 3, 128, False), gptq_config(3, 128)),
+    "gptq-3-order": (FOUR, lambda w: gptq(w, 3, 32, True, 2, True), {**gptq_config(3, 32, checkpoint_format="gptq_v2"),
+                                                                     "desc_act": True}),
+    "gptq-2": (FOUR, lambda w: gptq(w, 2, 32, False), gptq_config(2, 32)),
+}
+
+
+EXPERTS = {**FOUR, "hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 2, "num_experts_per_tok": 2}
+MIXTRAL = transformers.MixtralConfig(**EXPERTS, num_local_experts=4)
+QWEN2 = transformers.Qwen2MoeConfig(**EXPERTS, num_experts=4, moe_intermediate_size=64, shared_expert_intermediate_size=96)
+SMALL = transformers.Qwen3MoeConfig(**EXPERTS, num_experts=3, moe_intermediate_size=64)
+QWEN3 = transformers.Qwen3MoeConfig(**{**EXPERTS, "hidden_size": 192}, num_experts=3, moe_intermediate_size=64)
+MIXTURES = {
+    "mixtral-gptq": (MIXTRAL, lambda w: gptq(w, 4, 32, False), gptq_config(4, 32)),
+    "mixtral-gptq-order": (MIXTRAL, lambda w: gptq(w, 4, 32, True, 1, True), {**gptq_config(4, 32), "desc_act": True}),
+    "mixtral-nf4": (MIXTRAL, lambda w: bnb4(w, "nf4", 64, True), {**BNB4, "bnb_4bit_quant_type": "nf4"}),
+    "qwen2-moe-awq": (QWEN2, lambda w: awq(w, 32), dict(quant_method="awq", bits=4, group_size=32, zero_point=True,
+                                                        version="gemm", modules_to_not_convert=["gate"])),
+    "qwen3-moe-fp8": (QWEN3, lambda w: fp8(w, "block"), dict(quant_method="fp8", activation_scheme="dynamic",
+                                                             weight_block_size=[128, 128])),
+    "qwen3-moe-ct8": (SMALL, int8, ct_config("int-quantized", 8, type="int", strategy="channel")),
 }
 
 
@@ -200,22 +222,50 @@ def make(name, number, out):
         for key, p in model.named_parameters():
             if key.removesuffix(".weight") not in packed:
                 tensors[key] = p.half()
-    folder = out / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     text = json.loads(config.to_json_string())
-    text |= dict(architectures=["LlamaForCausalLM"], quantization_config=quantization)
-    (folder / "config.json").write_text(json.dumps(text, indent=2, sort_keys=True) + "\n")
+    text |= dict(architectures=["LlamaForCausalLM"])
     again = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32).eval()
     again.load_state_dict(model.state_dict())
     ids = np.random.default_rng(number).integers(3, shape["vocab_size"], N_TOKENS).astype(np.int32)
     with torch.no_grad():
         logits = again(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
+    save(out / name, tensors, text, quantization, ids, logits)
+    np.array(hashes, np.uint64).tofile(out / name / "weights.u64")
+
+
+def save(folder, tensors, config, quantization, ids, logits):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps(config | dict(quantization_config=quantization), indent=2, sort_keys=True) + "\n")
     ids.tofile(folder / "tokens.i32")
     logits.astype(np.float32).tofile(folder / "logits.f32")
-    np.array(hashes, np.uint64).tofile(folder / "weights.u64")
-    print(f"{name:16} {(folder / 'model.safetensors').stat().st_size:7} bytes  max |logit| {np.abs(logits).max():.2f}")
+    print(f"{folder.name:20} {(folder / 'model.safetensors').stat().st_size:7} bytes  max |logit| {np.abs(logits).max():.2f}")
+
+
+def make_mixture(name, number, out):
+    """Through files: what save_pretrained writes has a tensor for each expert, whatever the module has."""
+    config, pack, quantization = MIXTURES[name]
+    torch.manual_seed(3000 + number)
+    model = transformers.AutoModelForCausalLM.from_config(config, torch_dtype=torch.float32)
+    ids = np.random.default_rng(number).integers(3, config.vocab_size, N_TOKENS).astype(np.int32)
+    packed, plain = {}, {}
+    with torch.no_grad(), tempfile.TemporaryDirectory() as work:
+        draw(model, config)
+        model.half().save_pretrained(work)
+        text = json.loads((pathlib.Path(work) / "config.json").read_text())
+        for key, w in load_file(f"{work}/model.safetensors").items():
+            stem = key.removesuffix(".weight")
+            if w.dim() != 2 or "layers" not in key or stem.endswith(("gate", "router")):
+                packed[key], plain[key] = w, w.float()
+                continue
+            parts, values = pack(w.float())
+            packed |= {f"{stem}.{k}": v.contiguous() for k, v in parts.items()}
+            plain[key] = values.float()
+        save_file(plain, f"{work}/model.safetensors", metadata={"format": "pt"})
+        again = transformers.AutoModelForCausalLM.from_pretrained(work, attn_implementation="eager", dtype=torch.float32).eval()
+        logits = again(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
+    save(out / name, packed, text, quantization, ids, logits)
 
 
 def main():
@@ -223,9 +273,10 @@ def main():
     parser.add_argument("--out", type=pathlib.Path, default=ROOT)
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
-    for number, name in enumerate(MODELS):
-        if not args.names or name in args.names:
-            make(name, number, args.out)
+    for models, function in (MODELS, make), (MIXTURES, make_mixture):
+        for number, name in enumerate(models):
+            if not args.names or name in args.names:
+                function(name, number, args.out)
 
 
 if __name__ == "__main__":
