@@ -8,7 +8,8 @@ FUZZ_CC      ?= clang
 FUZZ_SAN     := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 FUZZ_CFLAGS  := -std=c17 -D_GNU_SOURCE -I. -O1 -g $(WARN) $(FUZZ_SAN) -ffp-contract=off -MMD -MP
 # What the readers need, and no more: kernels and the engine would only slow the build down.
-FUZZ_SRC     := runtime/base.c $(wildcard quant/*.c loaders/*.c runtime/tokenizer*.c runtime/jinja*.c)
+FUZZ_SRC     := runtime/base.c runtime/bind.c \
+                $(wildcard quant/*.c loaders/*.c models/*.c runtime/hparams*.c runtime/tokenizer*.c runtime/jinja*.c)
 FUZZ_OBJ     := $(FUZZ_SRC:%.c=$(BUILD)/fuzz/%.o)
 FUZZ_BIN     := $(FUZZ:%=$(BUILD)/fuzz/%)
 

@@ -1,14 +1,11 @@
 /* Any bytes as config.json: first through the JSON reader from a heap block of exactly its size, then as a file, with
- * every key and value read and asked for in every type.                                                              */
-#include <math.h>
+ * every key and value read and asked for in every type; then as a model without weights, its text_config hoisted.     */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "loaders/json.h"
-#include "loaders/loader.h"
+#include "tests/fuzz/fuzz_bind.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
@@ -39,6 +36,18 @@ static void read_values(const lr_config *c) {
     }
 }
 
+/* As checkpoint.c opens a bare config.json.                                                                           */
+static void read_model(lr_config *config) {
+    char dir[] = "fuzz";
+    llmrun_error err;
+    lr_checkpoint c = { .dir = dir, .config_only = true };
+    if (lr_config_hoist(config, "text_config.", &err)) return;
+    for (size_t i = 1; i < config->n_values; i++)
+        if (strcmp(config->values[i - 1].key, config->values[i].key) >= 0) abort();
+    c.config = *config;
+    bind_and_read(&c);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     char path[64];
     uint8_t *file = malloc(n ? n : 1);
@@ -59,6 +68,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         if (again != LLMRUN_OK && again != LLMRUN_FORMAT) abort();
         if (!again && (status || !cJSON_IsObject(json))) abort();
         if (!again) read_values(&c);
+        if (!again) read_model(&c);
         lr_config_close(&c);
     }
     if (fd >= 0) close(fd);

@@ -1,9 +1,8 @@
 /* Any bytes as a GGUF file.  The file is a heap block of exactly its size; every value and every byte of every tensor of
- * an accepted file is read, so that one wrong range is a sanitizer report.                                           */
-#include <stdlib.h>
-#include <string.h>
-
+ * an accepted file is read, so that one wrong range is a sanitizer report.  A file that is a model is bound and decoded. */
 #include "loaders/gguf.h"
+#include "loaders/weights.h"
+#include "tests/fuzz/fuzz_bind.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
@@ -49,9 +48,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         for (uint64_t k = 0; k < most; k++) sink ^= t->data[k] ^ t->data[t->bytes - 1 - k];
     }
     read_values(&g);
-    if (status == LLMRUN_OK && lr_gguf_config(&c, &g, path, &err) == LLMRUN_OK)
+    if (status == LLMRUN_OK && lr_gguf_config(&c, &g, path, &err) == LLMRUN_OK) {
         for (size_t i = 0; i < c.n_values; i++)
             if (!lr_config_find(&c, c.values[i].key)) abort();
+        lr_checkpoint model = { .gguf = g, .config = c, .tensors = tensors, .n_tensors = n_tensors, .files = &m, .n_files = 1,
+                                .dir = path };
+        if (g.n_values && !lr_weights_sort(&model, &err)) bind_and_read(&model);
+    }
     lr_config_close(&c);
     lr_gguf_close(&g);
     lr_tensors_free(tensors, n_tensors);
