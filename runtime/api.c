@@ -5,6 +5,7 @@
 
 #include "runtime/engine.h"
 #include "runtime/info.h"
+#include "runtime/sensitivity.h"
 
 #define TEXT_OF(x) #x
 #define VERSION_TEXT(major, minor, patch) TEXT_OF(major) "." TEXT_OF(minor) "." TEXT_OF(patch)
@@ -75,6 +76,40 @@ llmrun_status llmrun_model_hash(const llmrun_options *o, uint64_t *hash, llmrun_
     return status;
 }
 
+/* With a text it is measured and kept, else read.                                                                     */
+static llmrun_status find_sensitivity(lr_sensitivity *s, llmrun_engine *e, const llmrun_options *o, const char *text,
+                                      llmrun_error *err) {
+    char *dir = lr_engine_cache_dir(o);
+    llmrun_status status = lr_engine_prepare(e, o, err);
+    if (!status && text && (!dir || !*dir))
+        status = lr_fail(err, LLMRUN_ARG, "sensitivity: there is no cache directory to keep it in");
+    if (!status && text) status = lr_sensitivity_measure(s, o, text, err);
+    if (!status && text && s->n != e->binding.n)
+        status = lr_fail(err, LLMRUN_IO, "%s: changed while it was read", o->model);
+    if (!status && text) status = lr_sensitivity_write(s, dir, e, err);
+    if (!status && !text && dir && *dir && !lr_sensitivity_read(s, dir, e)) *s = (lr_sensitivity){ 0 };
+    lr_free(dir);
+    return status;
+}
+
+llmrun_status llmrun_sensitivity(const llmrun_options *o, const char *sample, char **json, char **text, llmrun_error *err) {
+    lr_sensitivity s = { 0 };
+    lr_text j = { 0 }, t = { 0 };
+    if (json) *json = NULL;
+    if (text) *text = NULL;
+    llmrun_engine *e = lr_zalloc(1, sizeof *e);
+    if (!e) return lr_fail_nomem(err, "sensitivity", sizeof *e);
+    llmrun_status status = find_sensitivity(&s, e, o, sample, err);
+    if (!status && s.costs) {
+        if (json) lr_sensitivity_json(&s, e, &j);
+        if (text) lr_sensitivity_text(&s, e, &t);
+        status = hand_over(&j, &t, json, text, err);
+    }
+    lr_sensitivity_close(&s);
+    lr_engine_free(e);
+    return status;
+}
+
 char *llmrun_cache_dir(const llmrun_options *o) {
     char *dir = o ? lr_engine_cache_dir(o) : NULL;
     int fd = dir && *dir ? lr_cache_open_dir(dir) : -1;
@@ -94,7 +129,7 @@ llmrun_status llmrun_engine_info(const llmrun_engine *e, llmrun_model_info *info
     const lr_plan *p = &e->plan;
     *info = (llmrun_model_info){ .struct_size = sizeof *info,
                                  .family = e->binding.family->name,
-                                 .quant = lr_formats[p->quant].name,
+                                 .quant = p->formats ? "mixed" : lr_formats[p->quant].name,
                                  .kv = lr_formats[p->kv].name,
                                  .n_layers = h->n_layers,
                                  .dim = h->dim,

@@ -1,6 +1,7 @@
 /* Opening and closing an engine: read the headers, bind, plan, allocate the one arena, load.                          */
 #include "runtime/engine.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "loaders/gguf.h"
@@ -8,15 +9,27 @@
 #include "runtime/forward_layer.h"
 #include "runtime/host.h"
 #include "runtime/rates.h"
+#include "runtime/sensitivity.h"
 #include "runtime/upload.h"
 
 /* ---- options to plan input ---- */
 
-/* "auto", a width, or a format's name.                                                                                */
+/* "mixed", or "mixed:5.5".  False: neither.                                                                            */
+static bool parse_mixed(lr_plan_input *in, const char *text) {
+    size_t n = strlen("mixed");
+    char *end;
+    if (strncmp(text, "mixed", n) != 0 || (text[n] && text[n] != ':')) return false;
+    in->mixed = true;
+    if (!text[n]) return true;
+    in->mixed_bits = strtod(text + n + 1, &end);
+    return end > text + n + 1 && !*end && in->mixed_bits >= 1 && in->mixed_bits <= 64;
+}
+
+/* "auto", a width, a mix, or a format's name.                                                                         */
 static llmrun_status parse_quant(lr_plan_input *in, const char *text, llmrun_error *err) {
     in->quant = LR_FORMAT_NONE;
     in->quant_bits = 0;
-    if (!text || strcmp(text, "auto") == 0) return LLMRUN_OK;
+    if (!text || strcmp(text, "auto") == 0 || parse_mixed(in, text)) return LLMRUN_OK;
     if (strcmp(text, "8bit") == 0 || strcmp(text, "4bit") == 0) {
         in->quant_bits = text[0] - '0';
         return LLMRUN_OK;
@@ -27,7 +40,7 @@ static llmrun_status parse_quant(lr_plan_input *in, const char *text, llmrun_err
     for (int i = 0; i < LR_N_FORMATS; i++)
         if (lr_formats[i].encode) lr_text_add(&names, ", %s", lr_formats[i].name);
     char shown[40];
-    lr_fail(err, LLMRUN_ARG, "--quant \"%s\"%s: expected auto, 8bit, 4bit%s",
+    lr_fail(err, LLMRUN_ARG, "--quant \"%s\"%s: expected auto, 8bit, 4bit, mixed, mixed:BITS%s",
             lr_printable(shown, sizeof shown, text, strlen(text)),
             in->quant != LR_FORMAT_NONE ? " is only read from files" : "", names.text ? names.text : "");
     lr_free(names.text);
@@ -154,12 +167,27 @@ llmrun_status lr_engine_prepare(llmrun_engine *e, const llmrun_options *o, llmru
     return status;
 }
 
+/* What fewer bits cost each tensor, where precisions may be mixed and that was measured once.                          */
+static llmrun_status find_costs(llmrun_engine *e, const char *dir, llmrun_error *err) {
+    lr_plan_input *in = &e->plan_input;
+    lr_sensitivity s = { 0 };
+    char shown[160];
+    const char *model = in->model_path;
+    if (in->quant != LR_FORMAT_NONE || in->quant_bits) return LLMRUN_OK;
+    if (!e->checkpoint.config_only && dir && *dir && lr_sensitivity_read(&s, dir, e)) in->costs = e->costs = s.costs;
+    if (in->costs || !in->mixed) return LLMRUN_OK;
+    return lr_fail(err, LLMRUN_UNSUPPORTED, "--quant mixed: what fewer bits cost each tensor of this model was not measured; "
+                   "do that once: llmrun compare --sensitivity --model %s",
+                   lr_printable(shown, sizeof shown, model, strlen(model)));
+}
+
 llmrun_status lr_engine_find_devices(llmrun_engine *e, const llmrun_options *o, llmrun_error *err) {
     char *dir = lr_engine_cache_dir(o);
     lr_rates rates = lr_rates_cpu(&e->ops, e->plan_input.n_threads, dir, &e->report);
     e->plan_input.host.read_bytes_per_s = rates.read_bytes_per_s;
     e->plan_input.host.flops_per_s = rates.flops_per_s;
     llmrun_status status = lr_gpus_find(e, o, dir, err);
+    if (!status) status = find_costs(e, dir, err);
     lr_free(dir);
     return status;
 }
@@ -201,6 +229,7 @@ void lr_engine_free(llmrun_engine *e) {
     lr_free_aligned(e->arena);
     lr_cache_close(&e->cache);
     lr_plan_close(&e->plan);
+    lr_free(e->costs);
     llmrun_tokenizer_close(e->tokenizer);
     lr_free(e->chat_template);
     lr_binding_close(&e->binding);

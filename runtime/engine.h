@@ -46,6 +46,7 @@ struct llmrun_engine {
     lr_checkpoint checkpoint;
     lr_binding binding;
     lr_plan_input plan_input;
+    lr_plan_cost *costs;           /* of plan_input, NULL: not measured, or precisions are pinned */
     lr_plan plan;
     lr_ops ops;
     lr_threads *threads;

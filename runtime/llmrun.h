@@ -81,7 +81,9 @@ typedef struct llmrun_options {
     size_t struct_size; /* sizeof(llmrun_options): set by llmrun_options_default, lets later versions grow the struct */
 
     const char *model; /* directory, .safetensors or .gguf file, config.json (plan only), or org/name in the HF cache */
-    const char *quant; /* "auto" "f16" "8bit" "4bit" "f32" "bf16" "q8_0" "q4_k" "iq4_nl" "nf4"; default "auto" */
+    const char *quant; /* "auto" "f16" "8bit" "4bit" "f32" "bf16" "q8_0" "q4_k" "iq4_nl" "nf4"; default "auto".  "mixed":
+                        * tensors of 4, 8 and the file's bits, as many as fit; "mixed:5.5": so many a weight at most; both
+                        * need llmrun_sensitivity once, and with it "auto" mixes too where the file's precision does not fit */
     const char *kv;    /* "auto" "f32" "f16" "q8_0"; default "auto" (f16) */
     uint64_t ram_bytes;   /* budget for host memory, 0: what is available now less a margin */
     int32_t n_ctx;        /* tokens a session can hold, 0: the model's own length, or what the budget allows */
@@ -142,6 +144,17 @@ LLMRUN_API llmrun_status llmrun_devices(const llmrun_options *o, char **json, ch
 /* A number that stands for the files of o->model: it changes when one of them does.  [errors: ARG IO FORMAT UNSUPPORTED
  * NOMEM]   Cost: the headers.                                                                                         */
 LLMRUN_API llmrun_status llmrun_model_hash(const llmrun_options *o, uint64_t *hash, llmrun_error *err);
+
+/* What fewer bits cost each tensor of o->model, for o->quant "mixed" and "auto": measured on a sample of text (on the CPU,
+ * against f32 where that fits o->ram_bytes) and kept in the cache directory.  sample NULL: what is kept there; *json and
+ * *text are NULL if there is nothing.
+ * json    receives a JSON document, release with llmrun_free: KL divergence in nats a token that each tensor alone adds in
+ *         q8_0 and in q4_k (gate and up together, at gate).
+ * text    receives a table for people, release with llmrun_free.  Either may be NULL.
+ * UNSUPPORTED: no tokenizer, or weights that are quantized already.   [errors: ARG IO FORMAT UNSUPPORTED NOMEM CANCELLED]
+ * Cost: runs up to 2048 tokens once for each matrix; a 7 million parameter model half a minute, 1 billion half an hour. */
+LLMRUN_API llmrun_status llmrun_sensitivity(const llmrun_options *o, const char *sample, char **json, char **text,
+                                            llmrun_error *err);
 
 /* The directory for what is kept between runs, made where it is missing: o->cache_dir, else the user's.  NULL: there is
  * none, or none is wanted.  Release it with llmrun_free.                                              [errors: none] */

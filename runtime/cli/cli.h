@@ -41,7 +41,7 @@ typedef struct cli_options {
     const char *modes, *reference, *text, *html; /* compare */
     uint64_t keep_bytes;
     int32_t window;
-    bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose;
+    bool chat, raw, parse_special, ids, no_bos, no_cache, stats, json, quiet, verbose, sensitivity;
     cli_list bench_prompt, bench_generate, bench_depth, bench_threads;
     int32_t bench_repeat;
 } cli_options;

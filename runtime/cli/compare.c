@@ -18,6 +18,7 @@ typedef struct work {
     double shown;         /* when progress was printed last */
     char path[4096];      /* of the state, empty: nothing is kept */
     uint64_t key;
+    uint64_t measured;    /* hash of what fewer bits cost each tensor, 0: no mode needs to know */
     bool resumed;
 } work;
 
@@ -225,7 +226,8 @@ static void describe_weights(const llmrun_engine *e, const llmrun_model_info *in
         list_add(row->fell_back, sizeof row->fell_back, item);
     }
     row->bits_per_weight = info->n_params ? 8 * (double)row->weight_bytes / (double)info->n_params : 0;
-    if (!row->file[0]) snprintf(row->quant, sizeof row->quant, "%s", info->quant);
+    bool named = row->file[0] || compare_is_mixed(row->quant);
+    if (!named) snprintf(row->quant, sizeof row->quant, "%s", info->quant);
     snprintf(row->kv, sizeof row->kv, "%s", info->kv);
 }
 
@@ -363,7 +365,7 @@ static bool next_item(const char **list, char *item, size_t size) {
 /* A mode is a word of --quant, or a file: then its name, of letters that every report can hold, is what the row is called. */
 static void name_row(compare_row *row, const char *mode) {
     const char *slash = strrchr(mode, '/'), *name = slash && slash[1] ? slash + 1 : mode;
-    bool is_file = slash || strchr(mode, '.');
+    bool is_file = !compare_is_mixed(mode) && (slash || strchr(mode, '.'));
     if (is_file) snprintf(row->file, sizeof row->file, "%s", mode);
     snprintf(row->quant, sizeof row->quant, "%.*s", (int)sizeof row->quant - 1, is_file ? name : mode);
     for (char *c = row->quant; *c && is_file; c++)
@@ -438,7 +440,7 @@ static uint64_t work_key(const work *w, const cli_text *text, uint64_t model) {
     const compare_report *r = &w->state.report;
     const uint64_t numbers[] = { model, sizeof *r, o->keep_bytes, (uint64_t)o->window, o->max_tokens_given,
                                  (uint64_t)o->max_tokens, e->ram_bytes, (uint64_t)e->n_vram, (uint64_t)e->n_batch,
-                                 (uint64_t)e->n_threads, e->use_mmap, e->mlock, e->disk, (uint64_t)r->n_rows };
+                                 (uint64_t)e->n_threads, e->use_mmap, e->mlock, e->disk, (uint64_t)r->n_rows, w->measured };
     const char *const words[] = { llmrun_version(), e->model, r->reference.quant, r->reference.kv, e->cpu_isa, e->device,
                                   e->sim_gpus, e->prefer };
     uint64_t h = compare_hash(COMPARE_HASH_START, numbers, sizeof numbers);
@@ -500,8 +502,14 @@ int compare_main(cli_options *o) {
     cli_text text = { 0 };
     int code = cli_prepare(o);
     s->report.model = o->engine.model;
-    if (!code) code = list_rows(&w);
     if (!code) code = read_text(&w, &text);
+    if (!code && o->sensitivity) {
+        code = compare_sensitivity(o, &text);
+        text_close(&text);
+        return code;
+    }
+    if (!code) code = compare_measure_mixed(o, &text, &w.measured);
+    if (!code) code = list_rows(&w);
     if (!code) {
         choose_reference(&w);
         interrupt_arm(NULL);

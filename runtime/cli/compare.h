@@ -75,6 +75,14 @@ compare_found compare_state_load(compare_state *s, const char *path, uint64_t ke
 uint64_t compare_hash(uint64_t h, const void *bytes, size_t n); /* FNV-1a; start with COMPARE_HASH_START */
 #define COMPARE_HASH_START 0xcbf29ce484222325u
 
+/* ---- compare_mixed.c ---- */
+
+bool compare_is_mixed(const char *mode); /* "mixed", "mixed:5" */
+/* Where a mode mixes precisions: measures what fewer bits cost each tensor, unless that was done before.  *hash gets a
+ * number that stands for the result, 0 if no mode needs it.  0 or an exit code.                                      */
+int compare_measure_mixed(cli_options *o, const cli_text *text, uint64_t *hash);
+int compare_sensitivity(cli_options *o, const cli_text *text); /* --sensitivity: measures anew, prints */
+
 /* compare_layers.c: what each layer of a row makes of what the reference had before it.  reference: its streams are kept
  * (no memory, or too many layers: then nothing is measured).  logits (n_vocab).                                       */
 llmrun_status compare_layers(compare_state *s, llmrun_session *session, const llmrun_model_info *info, bool reference,

@@ -54,7 +54,7 @@ static const option options[] = {
     { "-c --ctx --ctx-size --max-model-len", OPT_INT, "N", AT(engine.n_ctx), 1, INT_MAX, CMD_ONE_MODE, MODEL_GROUP,
       "tokens that fit at once (auto: the model's own length, or what the budget allows)" },
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_ONE_MODE, MODEL_GROUP,
-      "weights: auto f16 8bit 4bit f32 bf16 q8_0 q4_k iq4_nl nf4" },
+      "weights: auto f16 8bit 4bit f32 bf16 q8_0 q4_k iq4_nl nf4; mixed: bits where they count, as many as fit; mixed:5.5" },
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
       "format to write: f16 bf16 f32; as GGUF also q8_0 (8bit) q4_k (4bit) q4_0 iq4_nl; as a directory also nf4 (4bit)" },
     { "-o --out --output --outfile", OPT_TEXT, "OUT", AT(out), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
@@ -118,6 +118,8 @@ static const option options[] = {
 
     { "--modes", OPT_TEXT, "Q[,Q..]", AT(modes), 0, 0, CMD_COMPARE, TEXT_GROUP,
       "weights to compare: words of --quant, or other files of the same model (default f16,q8_0,q4_k,iq4_nl,nf4)" },
+    { "--sensitivity", OPT_ON, NULL, AT(sensitivity), 0, 0, CMD_COMPARE, TEXT_GROUP,
+      "measure what fewer bits cost each matrix, which --quant mixed goes by, and keep that; nothing is compared" },
     { "--kv", OPT_TEXT, "T[,T..]", AT(engine.kv), 0, 0, CMD_COMPARE, TEXT_GROUP,
       "KV caches to compare, with each of the modes (default f16)" },
     { "--reference", OPT_TEXT, "Q", AT(reference), 0, 0, CMD_COMPARE, TEXT_GROUP,
