@@ -1,8 +1,9 @@
-"""Prefill and decode speed of a shape with random f16 weights in transformers + accelerate under a memory budget.
+"""Prefill and decode speed of a shape with random weights in transformers: what a user would have run instead.
 
-usage: peer_transformers.py CONFIG_JSON GIB      prints tokens/s and the peak of device memory
-
-Weights that do not fit go to host memory by device_map "auto" with max_memory, as a user would do.
+usage: peer_transformers.py CONFIG_JSON GIB [nf4|static]      prints tokens/s and the peak of device memory
+  f16 by default: weights that do not fit GIB go to host memory by accelerate's device_map "auto" with max_memory
+  nf4     bitsandbytes' 4-bit linear layers, all on the GPU
+  static  f16, all on the GPU, a static cache and torch.compile for decoding
 """
 import os
 import sys
@@ -10,45 +11,84 @@ import tempfile
 import time
 
 import torch
-from accelerate import dispatch_model, infer_auto_device_map
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, StaticCache
 
 PROMPT, MORE = 512, 32
 
 
-def seconds(model, tokens, **more):
+def seconds(run, *args, **more):
     torch.cuda.synchronize()
     start = time.perf_counter()
     with torch.inference_mode():
-        out = model(tokens, use_cache=True, **more)
+        out = run(*args, **more)
     torch.cuda.synchronize()
     return time.perf_counter() - start, out
 
 
+def on_budget(model, budget, directory):
+    from accelerate import dispatch_model, infer_auto_device_map
+
+    # Activations, context and cache come on top of the weights: a user has to guess what to leave for them.
+    room = {0: f"{budget - 1.5:.2f}GiB", "cpu": "100GiB"}
+    where = infer_auto_device_map(model, max_memory=room, no_split_module_classes=model._no_split_modules)
+    on_host = sum(1 for place in where.values() if place in ("cpu", "disk"))
+    return dispatch_model(model, where, offload_dir=directory), f"{on_host} of {len(where)} modules on the host"
+
+
+def in_nf4(model):
+    import bitsandbytes as bnb
+
+    for parent in list(model.modules()):
+        for name, linear in list(parent.named_children()):
+            if not isinstance(linear, torch.nn.Linear) or name == "lm_head":
+                continue
+            short = bnb.nn.Linear4bit(linear.in_features, linear.out_features, bias=False, quant_type="nf4",
+                                      compute_dtype=torch.float16)
+            short.weight = bnb.nn.Params4bit(linear.weight.data, requires_grad=False, quant_type="nf4")
+            setattr(parent, name, short)
+    return model.cuda(), f"bitsandbytes {bnb.__version__} nf4"
+
+
+def static_decode(model, config, tokens):
+    cache = StaticCache(config=config, max_batch_size=1, max_cache_len=PROMPT + MORE + 8, device="cuda",
+                        dtype=torch.float16)
+    at = torch.arange(PROMPT, device="cuda")
+    prefill, _ = seconds(model, tokens, past_key_values=cache, cache_position=at, use_cache=True)
+    step = torch.compile(model, mode="reduce-overhead", fullgraph=True)
+    for i in range(MORE + 4):
+        took, _ = seconds(step, tokens[:, :1], past_key_values=cache, cache_position=at[:1] + PROMPT + i, use_cache=True)
+        if i >= 4:  # the first ones compile
+            yield prefill, took
+
+
+def plain_decode(model, tokens):
+    seconds(model, tokens, use_cache=True)
+    prefill, out = seconds(model, tokens, use_cache=True)
+    for _ in range(MORE):
+        took, out = seconds(model, tokens[:, :1], past_key_values=out.past_key_values, use_cache=True)
+        yield prefill, took
+
+
 def main():
     config = AutoConfig.from_pretrained(os.path.dirname(sys.argv[1]))
-    budget = float(sys.argv[2])
+    budget, mode = float(sys.argv[2]), sys.argv[3] if len(sys.argv) > 3 else "f16"
     torch.manual_seed(0)
     torch.set_default_dtype(torch.float16)
     with torch.device("cpu"):
         model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
     model.eval()
-    # Activations, context and cache come on top of the weights: a user has to guess what to leave for them.
-    room = {0: f"{budget - 1.5:.2f}GiB", "cpu": "100GiB"}
-    where = infer_auto_device_map(model, max_memory=room, no_split_module_classes=model._no_split_modules)
     with tempfile.TemporaryDirectory() as directory:
-        model = dispatch_model(model, where, offload_dir=directory)
+        if mode == "nf4":
+            model, note = in_nf4(model)
+        elif mode == "static":
+            model, note = model.cuda(), "static cache, compiled"
+        else:
+            model, note = on_budget(model, budget, directory)
         tokens = torch.randint(0, config.vocab_size, (1, PROMPT), device="cuda")
-        seconds(model, tokens)
-        prefill, out = seconds(model, tokens)
-        decode = []
-        for _ in range(MORE):
-            took, out = seconds(model, tokens[:, :1], past_key_values=out.past_key_values)
-            decode.append(took)
-    on_host = sum(1 for place in where.values() if place in ("cpu", "disk"))
-    decode.sort()
-    print(f"prefill {PROMPT / prefill:.1f} tokens/s, decode {1 / decode[len(decode) // 2]:.2f} tokens/s, "
-          f"{on_host} of {len(where)} modules on the host, peak {torch.cuda.max_memory_reserved() / 2**30:.2f} GiB beside the context")
+        taken = list(static_decode(model, config, tokens) if mode == "static" else plain_decode(model, tokens))
+    decode = sorted(took for _, took in taken)
+    print(f"transformers {mode}: prefill {PROMPT / taken[0][0]:.1f} tokens/s, decode {1 / decode[len(decode) // 2]:.2f} "
+          f"tokens/s, {note}, peak {torch.cuda.max_memory_reserved() / 2**30:.2f} GiB beside the context")
 
 
 main()
