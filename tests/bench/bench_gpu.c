@@ -174,18 +174,27 @@ static double cublas_seconds(const products *p) {
     return best;
 }
 
-static void bench_prefill(void) {
+static void bench_long(lr_format f, int64_t rows, int64_t cols, int64_t n) {
     static products p;
-    const int64_t rows = 11008, cols = 4096, n = 4096;
-    printf("long products, %lld x %lld, %lld tokens: TFLOP/s\n", (long long)rows, (long long)cols, (long long)n);
-    for (int f = 0; f < LR_N_FORMATS; f++) {
-        if (!make_products(&p, (lr_format)f, rows, cols, n, (uint64_t)1 << 29)) continue;
-        p.n = (int)lr_min(p.n, 4);
-        double flops = 2.0 * (double)rows * (double)cols * (double)n * p.n, seconds = seconds_of(queue_products, &p);
-        printf("  %-7s %8.1f", lr_formats[f].name, seconds > 0 ? flops / seconds * 1e-12 : 0);
-        double theirs = f == LR_F16 && strcmp(gpu.b->name, "cuda") == 0 ? cublas_seconds(&p) : 0;
-        if (theirs > 0) printf("   cuBLAS %.1f", flops / theirs * 1e-12);
-        printf("\n");
+    if (!make_products(&p, f, rows, cols, n, (uint64_t)1 << 29)) return;
+    p.n = (int)lr_min(p.n, 4);
+    double flops = 2.0 * (double)rows * (double)cols * (double)n * p.n, seconds = seconds_of(queue_products, &p);
+    printf("  %-9s %8.1f", lr_formats[f].name, seconds > 0 ? flops / seconds * 1e-12 : 0);
+    double theirs = f == LR_F16 && strcmp(gpu.b->name, "cuda") == 0 ? cublas_seconds(&p) : 0;
+    if (theirs > 0) printf("   cuBLAS %.1f", flops / theirs * 1e-12);
+    printf("\n");
+}
+
+static void bench_prefill(void) {
+    static const struct {
+        int64_t rows, cols, n;
+        bool all;
+    } shapes[] = {{11008, 4096, 4096, true}, {8192, 8192, 8192, false}};
+    for (size_t i = 0; i < LR_COUNT(shapes); i++) {
+        printf("long products, %lld x %lld, %lld tokens: TFLOP/s\n", (long long)shapes[i].rows,
+               (long long)shapes[i].cols, (long long)shapes[i].n);
+        for (int f = 0; f < LR_N_FORMATS; f++)
+            if (shapes[i].all || f == LR_F16) bench_long((lr_format)f, shapes[i].rows, shapes[i].cols, shapes[i].n);
     }
 }
 
