@@ -48,11 +48,11 @@ static llmrun_status parse_quant(lr_plan_input *in, const char *text, llmrun_err
 }
 
 static llmrun_status parse_kv(lr_plan_input *in, const char *text, llmrun_error *err) {
-    in->kv = text && strcmp(text, "auto") != 0 ? lr_format_by_name(text) : LR_FORMAT_NONE;
-    bool known = !text || strcmp(text, "auto") == 0 || in->kv == LR_F32 || in->kv == LR_F16 || in->kv == LR_Q8_0;
+    bool is_auto = !text || strcmp(text, "auto") == 0;
+    in->kv = is_auto ? LR_FORMAT_NONE : lr_kv_by_name(text);
     char shown[40];
-    if (known) return LLMRUN_OK;
-    return lr_fail(err, LLMRUN_ARG, "--kv \"%s\": expected auto, f32, f16, q8_0",
+    if (is_auto || in->kv != LR_FORMAT_NONE) return LLMRUN_OK;
+    return lr_fail(err, LLMRUN_ARG, "--kv \"%s\": expected auto, f32, f16, q8_0, q4_rot",
                    lr_printable(shown, sizeof shown, text, strlen(text)));
 }
 

@@ -3,6 +3,7 @@
 #ifndef CHECKKERNELS_ATTENTION_H
 #define CHECKKERNELS_ATTENTION_H
 
+#include "kernels/cpu/rotate.h"
 #include "tests/checkkernels.h"
 
 enum { MAX_SEQS = 5, MAX_HEAD_DIM = 576 };
@@ -52,6 +53,39 @@ static lr_kv_layer make_cache(const pass *p, int32_t n_slots) {
     return kv;
 }
 
+/* Value i of a row of n as a rotated cache has it, exactly: row i of the Walsh-Hadamard matrix of its block times x.   */
+static double rotated(const float *x, int32_t n, int32_t i) {
+    int32_t size = LR_KV_ROTATED_MOST;
+    double sum = 0;
+    while (size > n) size /= 2;
+    if (i >= size) return rotated(x + size, n - size, i - size);
+    for (int32_t j = 0; j < size; j++) sum += __builtin_parity((unsigned)(i & j)) ? -(double)x[j] : (double)x[j];
+    return sum / sqrt(size);
+}
+
+/* The bytes of a row in a cache.  A rotated row is that of the kernel: here it must only be close to the exact one.   */
+static void encode_row(lr_format format, void *quants, void *scales, const float *x, int32_t n) {
+    float row[MAX_HEAD_DIM], most = 0;
+    if (format == LR_KV_ROTATED) {
+        memcpy(row, x, (size_t)n * sizeof *x);
+        lr_rotate(row, n);
+        for (int32_t i = 0; i < n; i++) most = fmaxf(most, fabsf(x[i]));
+        for (int32_t i = 0; i < n; i++)
+            if (!(fabs(row[i] - rotated(x, n, i)) <= 16 * ROUNDING * sqrt(n) * most)) fail("value %d is not rotated well", i);
+        x = row;
+    }
+    lr_formats[format].encode(quants, scales, x, n);
+}
+
+/* What attention sees in a row of a cache, as if it was never rotated.                                               */
+static void decode_row(lr_format format, float *x, const void *quants, const void *scales, int32_t n) {
+    float row[MAX_HEAD_DIM];
+    lr_formats[format].decode(x, quants, scales, n);
+    if (format != LR_KV_ROTATED) return;
+    for (int32_t i = 0; i < n; i++) row[i] = (float)rotated(x, n, i);
+    memcpy(x, row, (size_t)n * sizeof *x);
+}
+
 /* Fills the caches position by position through the portable kv_write, as a run would, and remembers what they hold. */
 static void fill_cache(const lr_ops *c, pass *p, int32_t s, pattern shape) {
     lr_seq *seq = &p->seqs[s];
@@ -68,7 +102,7 @@ static void fill_cache(const lr_ops *c, pass *p, int32_t s, pattern shape) {
                 void *quants, *scales;
                 float *x = (which ? p->v : p->k)[s] + i * width + (int64_t)h * p->head_dim;
                 lr_kv_row(&seq->kv, (int32_t)(i % seq->kv.n_slots), h, which, &quants, &scales);
-                lr_formats[p->format].decode(x, quants, scales, p->head_dim);
+                decode_row(p->format, x, quants, scales, p->head_dim);
             }
 }
 
@@ -80,12 +114,13 @@ static float *make_sinks(int32_t n_heads) {
 }
 
 static pass make_pass(const lr_ops *c, int round, bool want_long) {
-    pass p = {.format = (const lr_format[]){LR_F32, LR_F16, LR_Q8_0}[round % 3], .n_kv_heads = (int32_t)PICK(1, 2, 3)};
+    pass p = {.format = (const lr_format[]){LR_F32, LR_F16, LR_Q8_0, LR_KV_ROTATED}[(round + round / 4) % 4],
+              .n_kv_heads = (int32_t)PICK(1, 2, 3)};
     int64_t group = PICK(1, 2, 3, 4, 7, 8);
     p.n_heads = p.n_kv_heads * (int32_t)group;
-    p.head_dim = (int32_t)(p.format == LR_Q8_0 ? PICK(32, 64, 96, 128, 192, 256)
+    p.head_dim = (int32_t)(lr_formats[p.format].block > 1 ? PICK(32, 64, 96, 128, 192, 256)
                                                    : PICK(4, 5, 8, 16, 20, 24, 33, 64, 80, 96, 100, 128, 192, 256));
-    if (random_below(8) == 0) { /* latent attention */
+    if (random_below(8) == 0 && p.format != LR_KV_ROTATED) { /* latent attention */
         p.v_in_k = true;
         p.n_kv_heads = 1;
         p.n_heads = (int32_t)PICK(1, 4, 16);
@@ -109,6 +144,18 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
     return p;
 }
 
+/* Bounds for sums over a rotated row: of the absolute terms of a product, and of what is added for a value, to which
+ * every value of the row has come.                                                                                   */
+static double length(const float *x, int32_t n) {
+    double sum = 0;
+    for (int32_t i = 0; i < n; i++) sum += (double)x[i] * (double)x[i];
+    return sqrt(sum);
+}
+static void make_even(double *x, int32_t n) {
+    for (int32_t i = 1; i < n; i++) x[0] = fmax(x[0], x[i]);
+    for (int32_t i = 1; i < n; i++) x[i] = x[0];
+}
+
 /* Row r of sequence s, query head h, exactly (double) or plainly (float, two passes over all scores).  Returns the
  * largest sum of the absolute terms of a score.                                                                      */
 #define DEFINE_ATTEND(name, real, real_exp, real_tanh)                                                                         \
@@ -129,6 +176,8 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
                 dot += term;                                                                                          \
                 terms += fabs((double)term);                                                                          \
             }                                                                                                         \
+            if (p->format == LR_KV_ROTATED)                                                                           \
+                terms = length(q, p->head_dim) * length(p->k[s] + i * width + at, p->head_dim);                       \
             steepest = fmax(steepest, terms * (double)scale);                                                         \
             weight[i - first] = dot * (real)scale;                                                                    \
             if (p->softcap > 0)                                                                                       \
@@ -147,6 +196,7 @@ static pass make_pass(const lr_ops *c, int round, bool want_long) {
             }                                                                                                         \
             out[d] /= sum;                                                                                            \
         }                                                                                                             \
+        if (p->format == LR_KV_ROTATED) make_even(magnitude, p->head_dim);                                            \
         return steepest;                                                                                              \
     }
 DEFINE_ATTEND(attend_exactly, double, exp, tanh)
@@ -242,7 +292,7 @@ static void check_kv_write(const lr_ops *ops, const lr_ops *c) {
                         void *quants, *scales;
                         const float *x = (which ? v : k) + (p.seqs[s].row + r) * width + (int64_t)h * p.head_dim;
                         lr_kv_row(&kv, (int32_t)((p.seqs[s].position + r) % kv.n_slots), h, which, &quants, &scales);
-                        lr_formats[p.format].encode(quants, scales, x, p.head_dim);
+                        encode_row(p.format, quants, scales, x, p.head_dim);
                     }
             if (memcmp(before[s], p.seqs[s].kv.base, bytes[s]))
                 fail("cache of sequence %d differs from its format's encoder", s);

@@ -4,6 +4,7 @@
 #include "kernels/cpu/attention.h"
 
 #include "kernels/cpu/elementwise.h"
+#include "kernels/cpu/rotate.h"
 
 /* ---- the cut: depends on shapes alone ---- */
 
@@ -171,6 +172,7 @@ static void start(const lr_attention_args *a, const lr_att_item *it, state *s) {
             s->q[i * s->dim + d] = q[d] * a->scale;
             s->out[i * s->dim + d] = 0;
         }
+        if (it->seq->kv.format == LR_KV_ROTATED) lr_rotate(s->q + i * s->dim, s->dim);
         s->most[i] = -INFINITY;
         s->sum[i] = 0;
     }
@@ -237,6 +239,7 @@ static void finish(const lr_attention_args *a, const lr_att_item *it, const stat
             factor = lr_att_factor(a, h, s->most[i], s->sum[i]);
         }
         for (int32_t d = 0; d < s->dim; d++) out[d] = s->out[i * s->dim + d] * factor;
+        if (it->seq->kv.format == LR_KV_ROTATED && !it->partial) lr_rotate(out, s->dim);
     }
 }
 
@@ -288,6 +291,7 @@ void lr_attention_merge_c(const void *args, int64_t i0, int64_t i1, void *scratc
         }
         float factor = lr_att_factor(a, head, most, sum);
         for (int32_t d = 0; d < a->head_dim; d++) out[d] *= factor;
+        if (a->seqs[0].kv.format == LR_KV_ROTATED) lr_rotate(out, a->head_dim);
     }
 }
 

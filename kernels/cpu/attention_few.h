@@ -26,6 +26,7 @@ static few few_start(const lr_attention_args *a, const lr_att_item *it, float *s
             f.q[i * f.width + d] = d < f.dim ? q[d] * a->scale : 0;
             f.out[i * f.width + d] = 0;
         }
+        if (it->seq->kv.format == LR_KV_ROTATED) lr_rotate(f.q + i * f.width, f.dim);
         f.most[i] = -INFINITY;
         f.sum[i] = 0;
     }
@@ -46,7 +47,7 @@ INLINE void few_dots(lr_format format, int queries, few *f, int32_t i, const lr_
         for (int j = 0; j < keys; j++) {
             int32_t at = (int32_t)lr_min(t + j, run->n - 1);
             k[j] = run->k + at * row_bytes;
-            s[j] = format == LR_Q8_0 ? run->k_scales + at * scale_bytes : NULL;
+            s[j] = scale_bytes ? run->k_scales + at * scale_bytes : NULL;
         }
 #pragma GCC unroll 16
         for (int j = 0; j < W; j++) sum[j] = v_zero();
@@ -119,7 +120,7 @@ INLINE void few_gather(lr_format format, int queries, int vecs, few *f, int32_t 
     int last = (int)lr_min(W, f->dim - d - (vecs - 1) * W); /* values in the last vector */
     float *out = f->out + i * f->width + d;
     const float *weight = f->score;
-    const uint8_t *v = run->v, *s = format == LR_Q8_0 ? run->v_scales : NULL;
+    const uint8_t *v = run->v, *s = run->v_scales;
     vf sum[8][4];
 #pragma GCC unroll 8
     for (int r = 0; r < queries; r++)
@@ -129,7 +130,7 @@ INLINE void few_gather(lr_format format, int queries, int vecs, few *f, int32_t 
         vf x[4];
 #pragma GCC unroll 4
         for (int j = 0; j < vecs; j++) x[j] = load_kv(format, v, s, d + j * W, j + 1 < vecs ? W : last);
-        if (format == LR_Q8_0) s += scale_bytes;
+        if (traits->scale_bytes) s += scale_bytes;
 #pragma GCC unroll 8
         for (int r = 0; r < queries; r++) {
             vf w = v_all(weight[t * queries + r]);
@@ -165,7 +166,8 @@ static void few_visit(const lr_attention_args *a, const lr_att_item *it, few *f,
     switch (it->seq->kv.format) {
     case LR_F32: few_visit_format(LR_F32, a, it, f, p, run); break;
     case LR_F16: few_visit_format(LR_F16, a, it, f, p, run); break;
-    default: few_visit_format(LR_Q8_0, a, it, f, p, run);
+    case LR_Q8_0: few_visit_format(LR_Q8_0, a, it, f, p, run); break;
+    default: few_visit_format(LR_KV_ROTATED, a, it, f, p, run);
     }
 }
 
@@ -173,6 +175,7 @@ static void few_finish(const lr_attention_args *a, const lr_att_item *it, const 
     for (int32_t i = 0; i < f->n; i++) {
         float factor, *out = result(a, it, i, f->most[i], f->sum[i], &factor);
         for (int32_t d = 0; d < f->dim; d++) out[d] = f->out[i * f->width + d] * factor;
+        if (it->seq->kv.format == LR_KV_ROTATED && !it->partial) lr_rotate(out, f->dim);
     }
 }
 

@@ -31,6 +31,10 @@ static many many_start(const lr_attention_args *a, const lr_att_item *it, float 
         for (int32_t i = 0; i < W; i++) { /* lanes beyond the queries repeat the last one; nobody reads their results */
             int32_t query = (int32_t)lr_min(l + i, m.n - 1), r = query / it->group, g = query % it->group;
             row[i] = a->q + (it->row + r) * a->q_stride + (int64_t)(it->kv_head * it->group + g) * m.dim;
+            if (it->seq->kv.format != LR_KV_ROTATED) continue;
+            float *rotated = m.out + i * m.dim; /* free until below */
+            row[i] = memcpy(rotated, row[i], (size_t)m.dim * sizeof *rotated);
+            lr_rotate(rotated, m.dim);
         }
         for (int32_t d = 0; d < m.dim; d += W) {
             int n = (int)lr_min(W, m.dim - d);
@@ -160,6 +164,8 @@ static void many_finish(const lr_attention_args *a, const lr_att_item *it, const
             v_transpose(x);
             for (int i = 0; i < n_queries; i++) v_store_n(row[i] + d, x[i] * v_all(factor[i]), n);
         }
+        if (it->seq->kv.format == LR_KV_ROTATED && !it->partial)
+            for (int i = 0; i < n_queries; i++) lr_rotate(row[i], m->dim);
     }
 }
 
