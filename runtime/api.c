@@ -130,7 +130,7 @@ llmrun_status llmrun_engine_info(const llmrun_engine *e, llmrun_model_info *info
     *info = (llmrun_model_info){ .struct_size = sizeof *info,
                                  .family = e->binding.family->name,
                                  .quant = p->formats ? "mixed" : lr_formats[p->quant].name,
-                                 .kv = lr_formats[p->kv].name,
+                                 .kv = lr_kv_name(p->kv),
                                  .n_layers = h->n_layers,
                                  .dim = h->dim,
                                  .n_heads = h->n_heads,

@@ -84,7 +84,7 @@ typedef struct llmrun_options {
     const char *quant; /* "auto" "f16" "8bit" "4bit" "f32" "bf16" "q8_0" "q4_k" "iq4_nl" "nf4"; default "auto".  "mixed":
                         * tensors of 4, 8 and the file's bits, as many as fit; "mixed:5.5": so many a weight at most; both
                         * need llmrun_sensitivity once, and with it "auto" mixes too where the file's precision does not fit */
-    const char *kv;    /* "auto" "f32" "f16" "q8_0"; default "auto" (f16) */
+    const char *kv;    /* "auto" "f32" "f16" "q8_0" "q4_rot" (4 bits of rotated rows); default "auto" (f16) */
     uint64_t ram_bytes;   /* budget for host memory, 0: what is available now less a margin */
     int32_t n_ctx;        /* tokens a session can hold, 0: the model's own length, or what the budget allows */
     int32_t n_sessions;   /* sessions open at once that the plan must hold; default 1 */

@@ -64,12 +64,15 @@ static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
         return lr_fail(err, LLMRUN_ARG, "plan: quant: expected 8bit or 4bit, got %dbit", in->quant_bits);
     if (in->mixed && !in->costs)
         return lr_fail(err, LLMRUN_ARG, "plan: quant: expected measured costs of each tensor for mixed precisions, got none");
-    if (in->kv != LR_FORMAT_NONE && in->kv != LR_F32 && in->kv != LR_F16 && in->kv != LR_Q8_0)
-        return lr_fail(err, LLMRUN_ARG, "plan: kv: expected f32, f16 or q8_0, got %s",
+    if (in->kv != LR_FORMAT_NONE && !lr_kv_name(in->kv))
+        return lr_fail(err, LLMRUN_ARG, "plan: kv: expected f32, f16, q8_0 or q4_rot, got %s",
                        in->kv > 0 && in->kv < LR_N_FORMATS ? lr_formats[in->kv].name : "an unknown format");
-    if (in->kv == LR_Q8_0 && in->model->head_dim % lr_formats[LR_Q8_0].block)
-        return lr_fail(err, LLMRUN_UNSUPPORTED, "plan: kv: expected heads of a multiple of %d values for q8_0, got %d; "
-                       "use --kv f16", lr_formats[LR_Q8_0].block, in->model->head_dim);
+    if (in->kv != LR_FORMAT_NONE && in->model->head_dim % lr_formats[in->kv].block)
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "plan: kv: expected heads of a multiple of %d values for %s, got %d; "
+                       "use --kv f16", lr_formats[in->kv].block, lr_kv_name(in->kv), in->model->head_dim);
+    if (in->kv == LR_KV_ROTATED && in->model->kv_rank)
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "plan: kv: expected f32, f16 or q8_0 for latent attention, whose rows "
+                       "are short already, got %s; use --kv q8_0", lr_kv_name(in->kv));
     return LLMRUN_OK;
 }
 
@@ -168,7 +171,7 @@ static void explain_places(lr_plan *plan, const lr_plan_input *in) {
 void lr_plan_explain(lr_plan *plan, const lr_plan_input *in, const lr_plan_found *found) {
     explain_quant(plan, in, found);
     explain_context(plan, in, found);
-    SAY("; KV %s%s", lr_formats[plan->kv].name, in->kv == LR_FORMAT_NONE ? "" : " as asked");
+    SAY("; KV %s%s", lr_kv_name(plan->kv), in->kv == LR_FORMAT_NONE ? "" : " as asked");
     if (in->n_gpus) explain_places(plan, in);
     else if (in->n_batch == 0 && plan->n_batch < lr_min(plan->n_ctx_lowered ? 128 : 512, plan->n_ctx))
         SAY("; prefill chunk lowered to %d tokens to fit", plan->n_batch);

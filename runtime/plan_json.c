@@ -70,7 +70,7 @@ static void add_choices(lr_text *out, const lr_plan *plan, const lr_plan_input *
     lr_text_add(out, "  \"mixed\": %s,\n", plan->formats ? "true" : "false");
     rate(out, "mixed_bits", plan->mixed_bits);
     rate(out, "kl", plan->kl);
-    string(out, "kv", lr_formats[plan->kv].name);
+    string(out, "kv", lr_kv_name(plan->kv));
     number(out, "n_ctx", (uint64_t)plan->n_ctx);
     lr_text_add(out, "  \"n_ctx_lowered\": %s,\n", plan->n_ctx_lowered ? "true" : "false");
     number(out, "n_batch", (uint64_t)plan->n_batch);

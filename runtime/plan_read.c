@@ -54,20 +54,19 @@ static llmrun_status read_place(const cJSON *json, const char *key, const lr_pla
 
 static llmrun_status read_choice(lr_plan_choice *c, bool mixed, const cJSON *json, llmrun_error *err) {
     bool kept = false;
-    const cJSON *disk = lr_json_get(json, "disk_bytes");
+    const cJSON *disk = lr_json_get(json, "disk_bytes"), *kv = lr_json_get(json, "kv");
     *c = (lr_plan_choice){ .stream = LR_PLACE_HOST };
     llmrun_status status = read_int(json, "n_ctx", 1, INT32_MAX, &c->n_ctx, err);
     if (!status) status = read_int(json, "n_batch", 1, INT32_MAX, &c->n_batch, err);
     if (!status) status = read_int(json, "stream_from", 0, INT32_MAX, &c->stream_from, err);
     if (!status) status = read_format(json, "quant", &c->quant, err);
-    if (!status) status = read_format(json, "kv", &c->kv, err);
     if (!status) status = read_bool(json, "quant_kept", &kept, err);
     if (status) return status;
     if (kept || mixed) c->quant = LR_FORMAT_NONE;
     else if (!lr_formats[c->quant].encode)
         return bad(err, "quant", "a format to convert to", lr_json_get(json, "quant"));
-    if (c->kv != LR_F32 && c->kv != LR_F16 && c->kv != LR_Q8_0)
-        return bad(err, "kv", "f32, f16 or q8_0", lr_json_get(json, "kv"));
+    c->kv = cJSON_IsString(kv) ? lr_kv_by_name(kv->valuestring) : LR_FORMAT_NONE;
+    if (c->kv == LR_FORMAT_NONE) return bad(err, "kv", "f32, f16, q8_0 or q4_rot", kv);
     c->disk = cJSON_IsNumber(disk) && disk->valuedouble > 0;
     return LLMRUN_OK;
 }
@@ -192,7 +191,7 @@ static llmrun_status lay_out(lr_plan *plan, lr_plan_scale *scale, const lr_plan_
     llmrun_status status = read_choice(&c, in->formats != NULL, json, err);
     if (!status) status = read_bool(json, "n_ctx_lowered", &lowered, err);
     if (status) return status;
-    if (c.kv == LR_Q8_0 && in->model->head_dim % lr_formats[LR_Q8_0].block)
+    if (in->model->head_dim % lr_formats[c.kv].block || (c.kv == LR_KV_ROTATED && in->model->kv_rank))
         return bad(err, "kv", "f16 or f32 for these heads", lr_json_get(json, "kv"));
     const lr_plan_weights *w = lr_plan_weighed(scale, in, c.quant);
     if (!w && scale->no_memory) return lr_fail_nomem(err, "plan", (size_t)in->model->n_layers * sizeof(lr_plan_part));

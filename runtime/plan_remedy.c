@@ -66,13 +66,14 @@ static bool add(remedies *r, int bits, unsigned changes) {
         x->input.quant_bits = bits;
         x->input.quant = LR_FORMAT_NONE;
         x->input.formats = NULL;
+        x->input.mixed = false;
         snprintf(quant, sizeof quant, " --quant %dbit", bits);
     }
     if (changes & CHANGE_KV) {
         lr_format now = r->in->kv == LR_FORMAT_NONE ? LR_F16 : r->in->kv;
         x->input.kv = r->in->model->head_dim % lr_formats[LR_Q8_0].block ? LR_F16 : LR_Q8_0;
         if (lr_formats[x->input.kv].bits >= lr_formats[now].bits) return false;
-        snprintf(kv, sizeof kv, " --kv %s", lr_formats[x->input.kv].name);
+        snprintf(kv, sizeof kv, " --kv %s", lr_kv_name(x->input.kv));
     }
     if (changes & CHANGE_CTX) {
         if (!shorten(r->scale, &x->input, r->n_ctx)) return false;
@@ -209,7 +210,7 @@ static void say_gpu(refusal *r, const lr_plan_input *in, const lr_plan_choice *c
     snprintf(what, sizeof what, "%.*s: one layer", 60, d->name);
     say_needs(r, what, s->short_needs, d->budget_bytes, "--vram");
     say_size(r, "weights", s->short_weights, "%s, one layer of %d", quant_words(c), in->model->n_layers);
-    say_size(r, "KV cache", s->short_kv, "%s, %d tokens, one layer", lr_formats[c->kv].name, c->n_ctx);
+    say_size(r, "KV cache", s->short_kv, "%s, %d tokens, one layer", lr_kv_name(c->kv), c->n_ctx);
     say_size(r, "activations", s->short_buffers, "chunks of %d tokens", s->n_batch);
     say_size(r, "overhead", d->overhead_bytes, "context, libraries");
 }
@@ -220,7 +221,7 @@ static void say_host(refusal *r, const lr_plan_input *in, const lr_plan_choice *
     if (in->n_sessions > 1) snprintf(sessions, sizeof sessions, " x %d sessions", in->n_sessions);
     say_needs(r, "host memory:", s->needed, in->host.budget_bytes, "--ram");
     say_size(r, "weights", weights, "%s", quant_words(c));
-    say_size(r, "KV cache", s->host.kv, "%s, %d tokens%s", lr_formats[c->kv].name, c->n_ctx, sessions);
+    say_size(r, "KV cache", s->host.kv, "%s, %d tokens%s", lr_kv_name(c->kv), c->n_ctx, sessions);
     say_size(r, "activations", s->activations, "chunks of %d tokens", s->n_batch);
     if (s->pinned) say_size(r, "pinned", s->pinned, "between the host and GPUs");
     say_size(r, "overhead", s->needed - weights - s->host.kv - s->activations - s->pinned,

@@ -68,7 +68,7 @@ static void add_table(lr_text *out, const lr_plan *plan, const lr_plan_input *in
     if (from_file) row(out, "  mapped", from_file, "used straight from the model's file, read by every token");
     if (plan->mapped_rows_bytes)
         row(out, "  embedding", plan->mapped_rows_bytes, "mapped too; a token reads one row, so not counted");
-    row(out, "KV cache", plan->kv_bytes, "%s, %d tokens%s%.0d%s, %s a token", lr_formats[plan->kv].name, plan->n_ctx,
+    row(out, "KV cache", plan->kv_bytes, "%s, %d tokens%s%.0d%s, %s a token", lr_kv_name(plan->kv), plan->n_ctx,
         plan->n_sessions > 1 ? " x " : "", plan->n_sessions > 1 ? plan->n_sessions : 0,
         plan->n_sessions > 1 ? " sessions" : "", lr_size_gib(token, plan->kv_bytes_per_token));
     if (plan->disk_bytes) row(out, "  from disk", plan->disk_bytes, "more than RAM holds: read again for every token");
@@ -262,7 +262,7 @@ void lr_plan_command(const lr_plan *plan, const lr_plan_input *in, lr_text *out)
     if (plan->quant_kept && in->prefer == LR_PREFER_QUALITY) lr_text_add(out, " --prefer quality");
     if (plan->formats) lr_text_add(out, " --quant mixed:%.6g", plan->mixed_bits);
     else if (!plan->quant_kept) lr_text_add(out, " --quant %s", lr_formats[plan->quant].name);
-    lr_text_add(out, " --kv %s -c %d -t %d%s", lr_formats[plan->kv].name, plan->n_ctx, plan->n_threads,
+    lr_text_add(out, " --kv %s -c %d -t %d%s", lr_kv_name(plan->kv), plan->n_ctx, plan->n_threads,
                 in->use_mmap ? "" : " --no-mmap");
 }
 

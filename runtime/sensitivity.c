@@ -313,7 +313,7 @@ llmrun_status lr_sensitivity_measure(lr_sensitivity *s, const llmrun_options *o,
     bench b = { .err = err, .total = 3 }; /* the reference, and twice the whole model */
     *s = (lr_sensitivity){ 0 };
     llmrun_status status = open_reference(&b, o, s);
-    const char *kv = status ? "" : lr_formats[b.e->plan.kv].name;
+    const char *kv = status ? "" : lr_kv_name(b.e->plan.kv);
     if (!status) status = take_memory(&b);
     if (!status) status = cut_text(&b, b.e, text);
     if (!status) status = take_logits(&b);

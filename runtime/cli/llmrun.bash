@@ -6,7 +6,7 @@ _llmrun() {
     esac
     case $previous in
     --quant|--modes|--reference) COMPREPLY=($(compgen -W "auto f16 8bit 4bit f32 bf16 q8_0 q4_k q4_0 iq4_nl nf4" -- "$word")) ;;
-    --kv) COMPREPLY=($(compgen -W "auto f32 f16 q8_0" -- "$word")) ;;
+    --kv) COMPREPLY=($(compgen -W "auto f32 f16 q8_0 q4_rot" -- "$word")) ;;
     --device) COMPREPLY=($(compgen -W "auto cpu cuda sim" -- "$word")) ;;
     --prefer) COMPREPLY=($(compgen -W "auto speed quality" -- "$word")) ;;
     --cpu-isa) COMPREPLY=($(compgen -W "auto c avx2 avx512" -- "$word")) ;;
