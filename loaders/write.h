@@ -9,7 +9,7 @@ typedef struct lr_out_tensor {
     char *name;
     lr_dtype dtype;
     int32_t n_dims;
-    uint64_t shape[2]; /* last dimension contiguous */
+    uint64_t shape[4]; /* last dimension contiguous */
     uint64_t bytes;
     uint64_t offset;   /* out: in the file */
 } lr_out_tensor;

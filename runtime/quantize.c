@@ -51,22 +51,28 @@ static llmrun_status find_format(lr_format *format, const char *quant, bool gguf
 
 /* ---- the list of tensors ---- */
 
-llmrun_status lr_quantize_add(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t rows, uint64_t cols, uint64_t bytes) {
+static llmrun_status add(lr_quantize *q, const char *name, lr_dtype dtype, int32_t n_dims, const uint64_t *shape,
+                         uint64_t bytes) {
     if (!lr_grow(&q->tensors, &q->cap_tensors, q->n_tensors + 1, sizeof *q->tensors))
         return lr_fail_nomem(q->err, "tensor table", (q->n_tensors + 1) * sizeof *q->tensors);
     lr_out_tensor *t = &q->tensors[q->n_tensors];
-    *t = (lr_out_tensor){.name = lr_strdup(name), .dtype = dtype, .n_dims = cols ? 2 : 1, .shape = {rows, cols}, .bytes = bytes};
+    *t = (lr_out_tensor){.name = lr_strdup(name), .dtype = dtype, .n_dims = n_dims, .bytes = bytes};
+    memcpy(t->shape, shape, (size_t)n_dims * sizeof *shape);
     if (!t->name) return lr_fail_nomem(q->err, "tensor table", strlen(name));
     q->n_tensors++;
     return LLMRUN_OK;
 }
 
-static llmrun_status add_item(lr_quantize *q, const lr_quantize_item *item) {
+llmrun_status lr_quantize_append(lr_quantize *q, const lr_quantize_item *item) {
     if (!lr_grow(&q->items, &q->cap_items, q->n_items + 1, sizeof *q->items))
         return lr_fail_nomem(q->err, "tensor table", (q->n_items + 1) * sizeof *q->items);
-    q->items[q->n_items] = *item;
-    q->items[q->n_items++].out = q->n_tensors;
+    q->items[q->n_items++] = *item;
     return LLMRUN_OK;
+}
+
+static llmrun_status add_item(lr_quantize *q, lr_quantize_item item) {
+    item.out = q->n_tensors;
+    return lr_quantize_append(q, &item);
 }
 
 static lr_dtype dtype_of(lr_format format) {
@@ -80,33 +86,26 @@ static llmrun_status add_nf4(lr_quantize *q, const char *name, uint64_t n) {
     char scales[256];
     uint64_t codes = n / 2 + n % 2, blocks = n / NF4_BLOCK + (n % NF4_BLOCK != 0);
     snprintf(scales, sizeof scales, "%s.absmax", name);
-    llmrun_status status = lr_quantize_add(q, name, LR_DT_U8, codes, 1, codes);
-    return status ? status : lr_quantize_add(q, scales, LR_DT_F32, blocks, 0, blocks * sizeof(float));
+    llmrun_status status = add(q, name, LR_DT_U8, 2, (uint64_t[]){codes, 1}, codes);
+    return status ? status : add(q, scales, LR_DT_F32, 1, &blocks, blocks * sizeof(float));
 }
 
-llmrun_status lr_quantize_check_source(const lr_quantize *q, size_t i, bool values) {
-    const lr_source *s = &q->e->binding.sources[i];
-    uint64_t rows = s->tensor->n_dims ? s->tensor->shape[0] : 0;
-    bool whole = !s->pitch && !s->packed && s->first == 0 && s->run == s->rows && rows == (uint64_t)s->rows;
-    if (whole && (!values || (s->plus == 0 && s->times == 1))) return LLMRUN_OK;
-    return lr_fail(q->err, LLMRUN_UNSUPPORTED, "tensor \"%s\": quantizing %s is not supported%s", s->tensor->name,
-                   q->e->binding.family->name, whole ? " for GGUF" : ": it is packed, fused or transposed");
-}
-
-llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item) {
+llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item, int32_t n_dims,
+                                   const uint64_t *shape) {
     lr_dtype dtype = dtype_of(item->format);
-    uint64_t rows = (uint64_t)item->rows, cols = (uint64_t)item->cols; /* bind.c has checked their product */
-    llmrun_status status = add_item(q, item);
-    if (!status && item->format == LR_NF4) return add_nf4(q, name, rows * cols);
-    return status ? status : lr_quantize_add(q, name, dtype, rows, cols > 1 ? cols : 0, lr_dtype_bytes(dtype, rows * cols));
+    uint64_t n = 1; /* bind.c has checked the product */
+    for (int32_t d = 0; d < n_dims; d++) n *= shape[d];
+    llmrun_status status = add_item(q, *item);
+    if (!status && item->format == LR_NF4) return add_nf4(q, name, n);
+    return status ? status : add(q, name, dtype, n_dims, shape, lr_dtype_bytes(dtype, n));
 }
 
 llmrun_status lr_quantize_add_ready(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t n, const void *bytes) {
-    llmrun_status status = add_item(q, &(lr_quantize_item){.ready = q->ready.n});
+    llmrun_status status = add_item(q, (lr_quantize_item){.ready = q->ready.n});
     uint64_t size = lr_dtype_bytes(dtype, n);
     lr_text_add_bytes(&q->ready, bytes, size);
     if (!status && q->ready.failed) status = lr_fail_nomem(q->err, name, size);
-    return status ? status : lr_quantize_add(q, name, dtype, n, 0, size);
+    return status ? status : add(q, name, dtype, 1, &n, size);
 }
 
 /* ---- conversion ---- */
@@ -121,9 +120,9 @@ typedef struct converter {
     llmrun_error *err;
 } converter;
 
-/* nf4 is made of runs of a block, whatever the rows are.                                                              */
+/* nf4 is made of runs of a block, whatever the rows are.  Packed matrices come by their own rows, which blocks divide.  */
 static void view(const lr_quantize_item *item, int64_t *rows, int64_t *cols) {
-    bool nf4 = item->format == LR_NF4;
+    bool nf4 = item->format == LR_NF4 && !lr_source_is_packed(&item->src);
     *rows = nf4 ? item->rows * item->cols / NF4_BLOCK : item->rows;
     *cols = nf4 ? NF4_BLOCK : item->cols;
 }
@@ -159,7 +158,7 @@ static void reorder_nibbles(uint8_t *to, const uint8_t *from, int64_t blocks) {
 
 /* Values behind the last whole block of nf4.                                                                          */
 static llmrun_status convert_rest(converter *c, const lr_quantize_item *item) {
-    const lr_tensor *src = item->src;
+    const lr_tensor *src = item->src.tensor;
     uint64_t n = (uint64_t)(item->rows * item->cols), whole = n / NF4_BLOCK;
     float x[NF4_BLOCK] = {0}, scale;
     uint8_t codes[NF4_BYTES], moved[NF4_BYTES];
@@ -177,35 +176,31 @@ static llmrun_status convert_rest(converter *c, const lr_quantize_item *item) {
 static llmrun_status write_piece(converter *c, const lr_quantize_item *item, const lr_matrix *m, int64_t first) {
     const lr_out_tensor *t = &c->q->tensors[item->out];
     uint64_t row = row_bytes(item->format, m->cols), bytes = (uint64_t)m->rows * row;
+    uint64_t at = (uint64_t)first;
     const uint8_t *from = m->quants;
     if (item->head_rows) reorder_heads(c->moved, from, m->rows, item->head_rows, row);
-    if (item->format == LR_NF4) reorder_nibbles(c->moved, from, m->rows);
+    if (item->format == LR_NF4) reorder_nibbles(c->moved, from, m->rows * m->cols / NF4_BLOCK);
     bool moved = item->head_rows || item->format == LR_NF4;
-    llmrun_status status = lr_output_write(c->out, moved ? c->moved : from, bytes, t->offset + (uint64_t)first * row, c->err);
+    llmrun_status status = lr_output_write(c->out, moved ? c->moved : from, bytes, t->offset + item->offset + at * row, c->err);
     if (status || item->format != LR_NF4) return status;
-    return lr_output_write(c->out, m->scales, (uint64_t)m->rows * sizeof(float), t[1].offset + (uint64_t)first * sizeof(float),
-                           c->err);
-}
-
-/* Importance of the columns of a tensor, NULL: all matter alike.                                                      */
-static const float *weights_of(const lr_quantize *q, const lr_tensor *src) {
-    for (size_t i = 0; i < q->importance.n; i++)
-        if (q->e->binding.sources[i].tensor == src && q->importance.columns[i]) return q->importance.columns[i];
-    return NULL;
+    return lr_output_write(c->out, m->scales, (uint64_t)m->rows * m->scales_stride, t[1].offset + at * m->scales_stride, c->err);
 }
 
 static llmrun_status convert(converter *c, const lr_quantize_item *item) {
-    const lr_tensor *src = item->src;
-    const float *weights = item->cols % lr_formats[item->format].block == 0 ? weights_of(c->q, src) : NULL;
+    const lr_source *src = &item->src;
+    const lr_tensor *t = src->tensor;
+    const uint8_t *bytes = lr_source_bytes(src);
+    bool weighted = item->weights && item->cols % lr_formats[item->format].block == 0;
     lr_report quiet = {.log = c->report->log, .user = c->report->user};
     int64_t rows, cols, step = piece_rows(item);
     view(item, &rows, &cols);
     llmrun_status status = LLMRUN_OK;
     for (int64_t first = 0; first < rows && !status; first += step) {
-        lr_upload_job job = {.name = src->name, .src = src->data + lr_dtype_bytes(src->dtype, (uint64_t)(first * cols)),
-                             .dtype = src->dtype, .rows = lr_min(step, rows - first), .cols = cols, .first_row = first,
-                             .format = item->format, .from_file = !c->q->e->checkpoint.files[src->file].heap, .dst = c->planes,
-                             .weights = weights, .n_weights = item->cols};
+        lr_upload_job job = {.name = t->name, .source = bytes ? NULL : src,
+                             .src = bytes ? bytes + lr_dtype_bytes(t->dtype, (uint64_t)(first * cols)) : NULL,
+                             .dtype = t->dtype, .rows = lr_min(step, rows - first), .cols = cols, .first_row = first,
+                             .format = item->format, .from_file = !c->q->e->checkpoint.files[t->file].heap, .dst = c->planes,
+                             .weights = weighted ? item->weights : NULL, .n_weights = item->cols};
         if (!lr_progress(c->report, "quantize", (double)c->n_done / (double)c->n_values))
             return lr_fail(c->err, LLMRUN_CANCELLED, "quantize: cancelled");
         status = lr_upload(&job, 1, c->threads, &quiet, c->err);
@@ -223,11 +218,11 @@ static llmrun_status convert_all(lr_quantize *q, const llmrun_options *o, lr_out
         const lr_quantize_item *item = &q->items[i];
         int64_t rows, cols;
         lr_format_size size;
-        if (!item->src) continue;
+        if (!item->src.tensor) continue;
         view(item, &rows, &cols);
         c.n_values += (uint64_t)(rows * cols);
         if (!lr_format_measure(item->format, (uint64_t)piece_rows(item), (uint64_t)cols, &size))
-            return lr_fail(err, LLMRUN_INTERNAL, "tensor \"%s\" does not fit its format", item->src->name);
+            return lr_fail(err, LLMRUN_INTERNAL, "tensor \"%s\" does not fit its format", item->src.tensor->name);
         if (size.bytes > most) most = size.bytes;
     }
     llmrun_status status = lr_threads_open(&c.threads, o->n_threads, err);
@@ -243,7 +238,7 @@ static llmrun_status convert_all(lr_quantize *q, const llmrun_options *o, lr_out
     for (size_t i = 0; i < q->n_items && !status; i++) {
         const lr_quantize_item *item = &q->items[i];
         const lr_out_tensor *t = &q->tensors[item->out];
-        status = item->src ? convert(&c, item) : lr_output_write(out, q->ready.text + item->ready, t->bytes, t->offset, err);
+        status = item->src.tensor ? convert(&c, item) : lr_output_write(out, q->ready.text + item->ready, t->bytes, t->offset, err);
     }
     if (!status) lr_progress(c.report, "quantize", 1);
     lr_threads_close(c.threads);

@@ -6,14 +6,16 @@
 #include "runtime/engine.h"
 #include "runtime/output.h"
 
-/* What becomes of one tensor of the model, or (src NULL) bytes that are ready.                                        */
+/* What becomes of one matrix of the model, or (src.tensor NULL) bytes that are ready.                                 */
 typedef struct lr_quantize_item {
-    const lr_tensor *src;
+    lr_source src;
     lr_format format;    /* to write; LR_NF4: in the layout of bitsandbytes, scales in the tensor after this one */
-    int64_t rows, cols;
+    int64_t rows, cols;  /* a vector: cols 1 */
+    uint64_t offset;     /* bytes of the tensor in front of it: others share a fused one */
     int32_t head_rows;   /* rows of q and k are written so that the halves of each head alternate; 0: as they are */
+    const float *weights; /* (cols) importance of columns, or NULL: all matter alike */
     size_t out;          /* in lr_quantize.tensors */
-    size_t ready;        /* src NULL: offset in lr_quantize.ready */
+    size_t ready;        /* no src: offset in lr_quantize.ready */
 } lr_quantize_item;
 
 /* What a text showed to matter: of each tensor of a binding, how large what its columns are multiplied with is.        */
@@ -33,13 +35,12 @@ typedef struct lr_quantize {
     llmrun_error *err;
 } lr_quantize;
 
-/* Appends a tensor of the file.  cols 0: a vector of rows values.                                     [errors: NOMEM] */
-llmrun_status lr_quantize_add(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t rows, uint64_t cols, uint64_t bytes);
-/* Can tensor i of the binding be written from the file's tensor alone?  values: its values, too, are what the file has.
- * [errors: UNSUPPORTED]                                                                                               */
-llmrun_status lr_quantize_check_source(const lr_quantize *q, size_t i, bool values);
-/* Appends a tensor and the item that fills it: src in a format.                                [errors: NOMEM FORMAT] */
-llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item);
+/* Appends a tensor and the item that fills it, or the first rows of it.  Dimensions: of the whole tensor, the last one
+ * contiguous.                                                                                  [errors: NOMEM FORMAT] */
+llmrun_status lr_quantize_add_item(lr_quantize *q, const char *name, const lr_quantize_item *item, int32_t n_dims,
+                                   const uint64_t *shape);
+/* Appends an item for a tensor that is listed: item->out is set.                                      [errors: NOMEM] */
+llmrun_status lr_quantize_append(lr_quantize *q, const lr_quantize_item *item);
 /* Appends a vector whose bytes are at hand.                                                                           */
 llmrun_status lr_quantize_add_ready(lr_quantize *q, const char *name, lr_dtype dtype, uint64_t n, const void *bytes);
 
@@ -50,6 +51,9 @@ void lr_importance_close(lr_importance *m);
 
 /* quantize_gguf.c: tensors and metadata of a GGUF file.                              [errors: NOMEM FORMAT UNSUPPORTED] */
 llmrun_status lr_quantize_list_gguf(lr_quantize *q, lr_gguf_meta *meta);
+/* quantize_verify.c: does a reader of this metadata come to the numbers of the model?  UNSUPPORTED names what GGUF has no
+ * word for.                                                                                 [errors: UNSUPPORTED NOMEM] */
+llmrun_status lr_quantize_verify(const lr_quantize *q, const lr_gguf_meta *meta);
 /* quantize_tokenizer.c: tokenizer.ggml.* of a model that is no GGUF.                                                  */
 llmrun_status lr_quantize_tokenizer(const llmrun_engine *e, lr_gguf_meta *meta, llmrun_error *err);
 

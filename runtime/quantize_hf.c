@@ -14,50 +14,94 @@ static const char *torch_name(lr_dtype dtype) {
     return dtype == LR_DT_F32 ? "float32" : dtype == LR_DT_BF16 ? "bfloat16" : "float16";
 }
 
-static bool is_linear(lr_role role) {
-    return (role >= LR_WQ && role <= LR_WO) || role == LR_W_GATE || role == LR_W_UP || role == LR_W_DOWN;
+/* What bitsandbytes quantizes: the linear layers, but those that config.json's llm_int8_skip_modules names (write_config). */
+static bool is_linear(const lr_plan_tensor *p) {
+    return p->layer >= 0 && p->cols > 1 && p->role != LR_ROUTER && p->role != LR_SHARED_GATE;
 }
 
-static llmrun_status add_nf4(lr_quantize *q, const lr_quantize_item *item) {
-    const lr_tensor *t = item->src;
-    char name[256], state[256];
+static llmrun_status add_nf4(lr_quantize *q, const char *tensor, const lr_quantize_item *item) {
+    const lr_tensor *t = item->src.tensor;
+    char name[300], state[256];
+    uint64_t shape[] = {(uint64_t)item->rows, (uint64_t)item->cols};
     int length = snprintf(state, sizeof state,
                           "{\"quant_type\": \"nf4\", \"blocksize\": %d, \"dtype\": \"%s\", \"shape\": [%lld, %lld]}",
                           lr_formats[LR_NF4].block, torch_name(t->dtype), (long long)item->rows, (long long)item->cols);
-    llmrun_status status = lr_quantize_add_item(q, t->name, item);
-    snprintf(name, sizeof name, "%s.quant_map", t->name);
+    if (t->n_dims != 2 || (item->src.packed && item->cols % lr_formats[LR_NF4].block))
+        return lr_fail(q->err, LLMRUN_UNSUPPORTED, "tensor \"%s\": bitsandbytes has no layout for it; f16 or GGUF has", t->name);
+    llmrun_status status = lr_quantize_add_item(q, tensor, item, 2, shape);
+    snprintf(name, sizeof name, "%s.quant_map", tensor);
     if (!status) status = lr_quantize_add_ready(q, name, LR_DT_F32, LR_COUNT(lr_nf4_values), lr_nf4_values);
-    snprintf(name, sizeof name, "%s.quant_state.bitsandbytes__nf4", t->name);
+    snprintf(name, sizeof name, "%s.quant_state.bitsandbytes__nf4", tensor);
     return status ? status : lr_quantize_add_ready(q, name, LR_DT_U8, (uint64_t)length, state);
+}
+
+/* The name without what a quantizer made of its end.                                                                  */
+static void plain_name(char *out, size_t size, const char *name) {
+    static const char *const ends[] = {".qweight", ".weight_packed"};
+    size_t n = strlen(name);
+    snprintf(out, size, "%s", name);
+    for (size_t i = 0; i < LR_COUNT(ends); i++) {
+        size_t k = strlen(ends[i]);
+        if (n > k && n < size && strcmp(name + n - k, ends[i]) == 0) snprintf(out + n - k, size - (n - k), ".weight");
+    }
+}
+
+/* A whole tensor of the model, whatever matrices it holds; packed ones by their values.                                */
+static llmrun_status add_tensor(lr_quantize *q, size_t i, const lr_source *s) {
+    const lr_plan_tensor *p = &q->e->binding.tensors[i];
+    const lr_tensor *t = s->tensor;
+    int32_t n_dims = s->packed ? 2 : t->n_dims;
+    uint64_t shape[8] = {0}, rows = 1;
+    char name[256];
+    if (s->exponents || n_dims > 3)
+        return lr_fail(q->err, LLMRUN_UNSUPPORTED, "tensor \"%s\": a directory has no other layout for it; give a name that ends "
+                       "in .gguf", t->name);
+    memcpy(shape, t->shape, sizeof shape);
+    if (s->packed) shape[0] = (uint64_t)s->packed->rows, shape[1] = (uint64_t)s->packed->cols;
+    for (int32_t d = 0; d + 1 < n_dims; d++) rows *= shape[d];
+    bool vector = n_dims < 2;
+    lr_quantize_item item = {.rows = (int64_t)(vector ? lr_max((int64_t)shape[0], 1) : (int64_t)rows),
+                             .cols = vector ? 1 : (int64_t)shape[n_dims - 1],
+                             .weights = q->importance.n && !s->pitch ? q->importance.columns[i] : NULL};
+    item.src = lr_source_of(t, item.rows, item.cols);
+    item.src.packed = s->packed;
+    item.format = vector ? lr_format_of_dtype(t->dtype) : q->format;
+    plain_name(name, sizeof name, t->name);
+    if (q->format != LR_NF4) return lr_quantize_add_item(q, name, &item, n_dims, shape);
+    item.format = LR_NF4;
+    if (is_linear(p) && !s->pitch) return add_nf4(q, name, &item);
+    if (is_linear(p))
+        return lr_fail(q->err, LLMRUN_UNSUPPORTED, "tensor \"%s\": bitsandbytes has no layout for transposed matrices; f16 or GGUF "
+                       "has", t->name);
+    item.format = lr_format_of_dtype(t->dtype);
+    return lr_quantize_add_item(q, name, &item, n_dims, shape);
 }
 
 llmrun_status lr_quantize_list_hf(lr_quantize *q) {
     const lr_binding *b = &q->e->binding;
+    const lr_checkpoint *c = &q->e->checkpoint;
     llmrun_status status = LLMRUN_OK;
-    if (q->e->checkpoint.gguf.n_values)
+    if (c->gguf.n_values)
         return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: a GGUF model is written as GGUF only; give a name that ends in .gguf",
-                       q->e->checkpoint.files[0].path);
+                       c->files[0].path);
+    bool *done = lr_zalloc(c->n_tensors + 1, sizeof *done); /* fused tensors are in several places of the binding */
+    if (!done) return lr_fail_nomem(q->err, "tensor table", c->n_tensors);
     for (size_t i = 0; i < b->n && !status; i++) {
-        const lr_tensor *t = b->sources[i].tensor;
-        const lr_plan_tensor *p = &b->tensors[i];
-        lr_quantize_item item = {.src = t, .format = lr_format_of_dtype(t->dtype), .rows = p->rows, .cols = p->cols};
-        status = lr_quantize_check_source(q, i, false);
-        if (status) return status;
-        if (q->format == LR_NF4 && is_linear(p->role)) {
-            item.format = LR_NF4;
-            status = add_nf4(q, &item);
-            continue;
+        const lr_source *parts = b->sources[i].parts ? b->sources[i].parts : &b->sources[i];
+        for (int32_t k = 0; k < lr_max(b->sources[i].n_parts, 1) && !status; k++) {
+            size_t at = (size_t)(parts[k].tensor - c->tensors);
+            if (!done[at]) status = add_tensor(q, i, &parts[k]);
+            done[at] = true;
         }
-        if (q->format != LR_NF4 && p->cols > 1) item.format = q->format;
-        status = lr_quantize_add_item(q, t->name, &item);
     }
+    lr_free(done);
     return status;
 }
 
 /* ---- beside the weights ---- */
 
-/* config.json with another type of weights (dtype NULL: unchanged) and with members added in front.  All other text stays
- * as it is: a number that is written 10000.0 must not become 10000.                                                  */
+/* config.json with another type of weights (dtype NULL: unchanged), with members added in front and without what it said
+ * of packed weights.  All other text stays as it is: a number that is written 10000.0 must not become 10000.           */
 static bool edit_config(lr_text *out, const lr_map *map, const char *dtype, const char *added) {
     const char *text = (const char *)map->data, *copied;
     lr_json_scan s = {text, text, text + map->size};
@@ -65,6 +109,7 @@ static bool edit_config(lr_text *out, const lr_map *map, const char *dtype, cons
     bool found = false, good = lr_json_scan_take(&s, '{');
     copied = s.at;
     while (good && !lr_json_scan_peek(&s, '}')) {
+        const char *member = s.at;
         key.n = 0;
         good = lr_json_scan_string(&s, &key) && lr_json_scan_take(&s, ':');
         const char *value = s.at;
@@ -76,7 +121,12 @@ static bool edit_config(lr_text *out, const lr_map *map, const char *dtype, cons
             copied = s.at;
             found = true;
         }
-        lr_json_scan_take(&s, ',');
+        bool more = lr_json_scan_take(&s, ',');
+        if (!good || !key.text || strcmp(key.text, "quantization_config")) continue;
+        lr_text_add_bytes(&body, copied, (size_t)(member - copied));
+        while (!more && body.n && body.text[body.n - 1] != ',') body.n--;
+        if (!more && body.n) body.n--; /* it was the last */
+        copied = s.at;
     }
     lr_text_add_bytes(&body, copied, (size_t)(text + map->size - copied));
     lr_text_add(out, "{%s", added);
@@ -102,11 +152,13 @@ static llmrun_status write_config(const lr_quantize *q, lr_output *out) {
     for (size_t i = 0; i < q->e->binding.n; i++)
         if (q->e->binding.tensors[i].role == LR_WQ) type = q->e->binding.sources[i].tensor->dtype;
     const char *name = q->format == LR_F32 ? "float32" : q->format == LR_BF16 ? "bfloat16" : "float16";
-    char added[300] = "";
+    char added[400] = "";
+    bool experts = q->e->binding.hparams.n_experts > 0;
     if (q->format == LR_NF4) /* what transformers must know; the rest are its defaults */
         snprintf(added, sizeof added, "\n  \"quantization_config\": {\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": true, "
                  "\"bnb_4bit_quant_type\": \"nf4\", \"bnb_4bit_use_double_quant\": false, \"bnb_4bit_quant_storage\": \"uint8\", "
-                 "\"bnb_4bit_compute_dtype\": \"%s\"},", torch_name(type));
+                 "%s\"bnb_4bit_compute_dtype\": \"%s\"},",
+                 experts ? "\"llm_int8_skip_modules\": [\"gate\", \"shared_expert_gate\", \"lm_head\"], " : "", torch_name(type));
     llmrun_status status = lr_map_open(&map, c->config.path, false, q->err);
     if (!status) status = lr_json_check(map.data, map.size, c->config.path, q->err);
     if (!status && !edit_config(&text, &map, q->format == LR_NF4 ? NULL : name, added))

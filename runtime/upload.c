@@ -96,8 +96,9 @@ static void convert_packed(lr_upload_job *j, int64_t item, float *x) {
                 int64_t block = (r * j->cols + c) / t->block;
                 uint32_t bits = look_at(j, from, (row + r) * j->cols + c, n);
                 abs_max = bits > abs_max ? bits : abs_max;
-                if (bits < INF_BITS)
-                    t->encode(quants + block * t->quant_bytes, scales ? scales + block * t->scale_bytes : NULL, from, n);
+                void *q = quants + block * t->quant_bytes, *s = scales ? scales + block * t->scale_bytes : NULL;
+                if (bits < INF_BITS && !(j->weights && lr_encode_weighted(j->format, q, s, from, j->weights + c, n)))
+                    t->encode(q, s, from, n);
             }
         }
     }
