@@ -63,6 +63,7 @@ typedef struct lr_qkv_args {
     const float *v;                /* (n, n_kv_heads * head_dim) */
     const float *q_norm, *k_norm;  /* RMSNorm of each head: (head_dim); or of the row: all its heads; or NULL */
     bool norm_rows;
+    bool norm_each;                /* LayerNorms of heads, with weights for each: (n_heads * head_dim), (n_kv_heads * .. */
     float norm_eps;
     const float *cos_sin;          /* (n, n_rot), see lr_rope_args */
     int32_t n_heads, n_kv_heads, head_dim, n_rot; /* n_rot 0: no rope */

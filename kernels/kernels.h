@@ -162,7 +162,7 @@ int64_t lr_attention_items(const lr_attention_args *a);
 /* True where attention_merge must run after attention.                                                               */
 bool lr_attention_is_split(const lr_attention_args *a);
 /* Upper bound for any pass of at most n rows over contexts of at most n_ctx.                                          */
-size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t head_dim);
+size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads, int32_t v_dim);
 
 /* y[i] = act(gate[i]) * up[i]; without up, act(gate[i]).  y may be gate or up.        item: row                       */
 typedef struct lr_glu_args {

@@ -15,8 +15,8 @@ typedef enum lr_role {
     LR_WV,        /* (n_kv_heads * head_dim, dim) */
     LR_WO,        /* (dim, n_heads * head_dim) */
     LR_BQ, LR_BK, LR_BV, LR_BO, /* biases of the above */
-    LR_Q_NORM,    /* (head_dim), on each head before rope; or on the row (norm_rows) */
-    LR_K_NORM,    /* (head_dim) */
+    LR_Q_NORM,    /* (head_dim), on each head before rope; or (n_heads * head_dim): see norm_rows, norm_each */
+    LR_K_NORM,    /* the same of KV heads */
     LR_SINKS,     /* (n_heads) a logit of each head that has no value */
     LR_ATTN_POST_NORM, /* (dim) on what attention adds to x */
     LR_FFN_NORM,  /* (dim) */
@@ -96,6 +96,7 @@ typedef struct lr_hparams {
     bool layer_norm;       /* LayerNorm; else RMSNorm */
     bool post_norms;       /* what a block adds to x is normed first */
     bool norm_rows;        /* q_norm and k_norm take all heads of a row as one */
+    bool norm_each;        /* they are LayerNorms, with weights for each head */
     bool parallel;         /* attention and feed-forward read the same x; a layer's tensors are one group then */
     lr_glu_act act;
     int32_t n_experts, n_experts_used; /* of them for each token; 0: there are none */
@@ -177,7 +178,7 @@ typedef struct lr_hparam_row {
 /* The same for numbers.                                                                                               */
 typedef struct lr_number_row {
     size_t offset;            /* of a float in lr_hparams */
-    const char *keys[4];
+    const char *keys[5];
     const char *gguf[3];
     double fallback;          /* NaN: the family's or the shape's, see lr_hparams_settle */
 } lr_number_row;
@@ -187,6 +188,7 @@ typedef struct lr_family {
     const char *model_types[4];   /* config.json model_type values, NULL-terminated */
     const char *architectures[4]; /* config.json architectures values */
     const char *gguf_architectures[4]; /* general.architecture values */
+    bool adjacent;                /* safetensors: pairs (2i, 2i + 1) rotate */
     bool gguf_adjacent;           /* GGUF: rows of q and k are permuted so that adjacent pairs rotate (rope_adjacent) */
     const lr_tensor_row *tensors;
     size_t n_tensors;
@@ -194,11 +196,13 @@ typedef struct lr_family {
     bool no_window;               /* a GGUF file with a sliding window is of another model (OLMo 3 calls itself olmo2) */
     int32_t full_every;           /* where the file does not say: layers n - 1, 2n - 1 ... have no window; 0: all have it */
     int32_t no_rope_every;        /* the same of layers without rope; 0: none */
+    bool rope_in_window;          /* where some layers have a window, the others have no rope */
     bool experts;                 /* GGUF: of two families of one architecture this is the one with experts */
     bool among_chosen;            /* where the file has no norm_topk_prob */
-    bool layer_norm, post_norms, norm_rows; /* see lr_hparams */
+    bool layer_norm, post_norms, norm_rows, norm_each; /* see lr_hparams */
     bool parallel;                /* where the file has no use_parallel_residual */
     bool tied;                    /* where the file has no tie_word_embeddings */
+    bool logits_times;            /* logit_scale multiplies logits */
     bool latent;                  /* latent attention; pairs (2i, 2i + 1) rotate then */
     bool no_rope;                 /* positions have a table */
     bool scaled_embedding;        /* by the root of dim */

@@ -11,8 +11,7 @@ static void run(const lr_device *d, lr_kernel kernel, const void *args, int64_t 
     lr_threads_run(cpu_of(d)->threads, kernel, args, n, step);
 }
 
-/* Moves the simulated GPUs' clock: an op takes as long as reading its bytes, or as its arithmetic.                     */
-static void spend(const lr_cpu_device *cpu, double bytes, double flops) {
+void lr_cpu_spend(const lr_cpu_device *cpu, double bytes, double flops) {
     if (!cpu->host_work) return;
     double reading = cpu->read_bytes_per_s > 0 ? bytes / cpu->read_bytes_per_s : 0;
     double computing = cpu->flops_per_s > 0 ? flops / cpu->flops_per_s : 0;
@@ -106,7 +105,7 @@ static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int count, ll
     }
     for (int i = 0; i < count; i++) g.start[i + 1] = g.start[i] + (m[i].w.rows + g.step - 1) / g.step * g.step;
     run(d, run_group, &g, g.start[count], g.step);
-    spend(cpu_of(d), bytes, 2 * values * (double)m->x.n);
+    lr_cpu_spend(cpu_of(d), bytes, 2 * values * (double)m->x.n);
     return LLMRUN_OK;
 }
 
@@ -124,7 +123,14 @@ static void norm_heads(lr_device *d, float *x, const float *w, int64_t n, int32_
     if (!w) return;
     int64_t dim = a->norm_rows ? (int64_t)n_heads * a->head_dim : a->head_dim, rows = a->norm_rows ? n : n * n_heads;
     lr_norm_args norm = { .y = x, .x = x, .w = w, .dim = dim, .x_stride = dim, .y_stride = dim, .eps = a->norm_eps };
-    run(d, cpu_of(d)->ops->norm, &norm, rows, 1);
+    if (!a->norm_each) {
+        run(d, cpu_of(d)->ops->norm, &norm, rows, 1);
+        return;
+    }
+    norm.center = true;
+    norm.x_stride = norm.y_stride = n_heads * dim;
+    for (int32_t h = 0; h < n_heads; h++, norm.x = norm.y += dim, norm.w += dim)
+        run(d, cpu_of(d)->ops->norm, &norm, n, 1);
 }
 
 static void rotate(lr_device *d, float *x, int32_t n_heads, int64_t n, const lr_qkv_args *a) {
@@ -156,7 +162,7 @@ static void spend_attention(const lr_cpu_device *cpu, const lr_attention_args *a
         bytes += (double)kv->page_bytes * seen / kv->page_slots;
         flops += 4 * seen * (double)a->seqs[i].n * a->n_heads * a->head_dim;
     }
-    spend(cpu, bytes, flops);
+    lr_cpu_spend(cpu, bytes, flops);
 }
 
 static llmrun_status attention(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out,
@@ -197,7 +203,7 @@ static llmrun_status experts(lr_device *d, const lr_experts_args *a, llmrun_erro
             bytes += bytes_of(&a->gate[r.rows[i].expert]) + bytes_of(&a->up[r.rows[i].expert]) +
                      bytes_of(&a->down[r.rows[i].expert]);
     }
-    spend(cpu_of(d), bytes, 6 * (double)(a->n * a->k) * (double)r.dim * (double)r.hidden);
+    lr_cpu_spend(cpu_of(d), bytes, 6 * (double)(a->n * a->k) * (double)r.dim * (double)r.hidden);
     return LLMRUN_OK;
 }
 
@@ -212,7 +218,9 @@ const lr_device_ops lr_cpu_device_ops = { .act = act,
                                           .attention = attention,
                                           .gate_rows = gate_rows,
                                           .route = route,
-                                          .experts = experts };
+                                          .experts = experts,
+                                          .latent = lr_cpu_latent,
+                                          .heads = lr_cpu_heads };
 
 /* ---- copying ---- */
 
@@ -235,5 +243,5 @@ static void copy_pieces(const void *args, int64_t i0, int64_t i1, void *scratch)
 void lr_cpu_copy(lr_cpu_device *cpu, void *dst, const void *src, size_t bytes) {
     copy_args a = { .dst = dst, .src = src, .bytes = bytes };
     lr_threads_run(cpu->threads, copy_pieces, &a, (int64_t)((bytes + COPY_PIECE - 1) / COPY_PIECE), 1);
-    spend(cpu, (double)bytes, 0);
+    lr_cpu_spend(cpu, (double)bytes, 0);
 }

@@ -16,6 +16,14 @@ typedef struct lr_cpu_device {
 
 extern const lr_device_ops lr_cpu_device_ops; /* each takes an lr_cpu_device as its lr_device */
 
+/* cpu_latent.c                                                                                                        */
+llmrun_status lr_cpu_latent(lr_device *d, const lr_latent_args *a, const lr_pass_shape *s, llmrun_error *err);
+llmrun_status lr_cpu_heads(lr_device *d, const lr_heads_args *a, llmrun_error *err);
+size_t lr_cpu_heads_scratch_bytes(const lr_ops *ops, int64_t cols); /* of a thread, for matrices of that many columns */
+
+/* Moves the simulated GPUs' clock: an op takes as long as reading its bytes, or as its arithmetic.                     */
+void lr_cpu_spend(const lr_cpu_device *cpu, double bytes, double flops);
+
 /* dst = src on all threads.                                                                                           */
 void lr_cpu_copy(lr_cpu_device *cpu, void *dst, const void *src, size_t bytes);
 

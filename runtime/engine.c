@@ -110,7 +110,8 @@ static llmrun_status fill_plan_input(llmrun_engine *e, const llmrun_options *o, 
     in->host_fixed_bytes = fixed_bytes(e);
     in->scratch_bytes = e->ops.scratch_bytes;
     in->scratch_least = LR_UPLOAD_SCRATCH_BYTES;
-    if (in->model->kv_rank) in->scratch_least = lr_latent_scratch_bytes(in->model, &e->ops);
+    if (in->model->kv_rank)
+        in->scratch_least = lr_cpu_heads_scratch_bytes(&e->ops, lr_max(in->model->n_nope, in->model->kv_rank));
     in->partial_bytes = lr_attention_partial_bytes;
     in->host = (lr_plan_device){ .name = "cpu",
                                  .budget_bytes = o->ram_bytes ? o->ram_bytes : default_budget(),

@@ -95,7 +95,7 @@ lr_input lr_layer_ffn_input(const lr_work *w, const lr_place *p, const lr_layer 
 llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs) {
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
-    if (h->kv_rank) return lr_latent_attention(w, p, layer, l, seqs);
+    if (h->kv_rank) return lr_latent_attention(w, p, l, seqs);
     int64_t n = w->p->n, q_dim = (int64_t)h->n_heads * h->head_dim;
 
     if (h->parallel) { /* one norm may serve both */
@@ -110,7 +110,7 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
                  (float *const[]){ lr_layer_floats(p, b->q), lr_layer_floats(p, b->k), lr_layer_floats(p, b->v) },
                  (const float *const[]){ l->bq, l->bk, l->bv }, 3, false));
     lr_qkv_args qkv = { .q = lr_layer_floats(p, b->q), .k = lr_layer_floats(p, b->k), .v = lr_layer_floats(p, b->v), .q_norm = l->q_norm,
-                        .k_norm = l->k_norm, .norm_rows = h->norm_rows, .norm_eps = h->norm_eps,
+                        .k_norm = l->k_norm, .norm_rows = h->norm_rows, .norm_each = h->norm_each, .norm_eps = h->norm_eps,
                         .cos_sin = lr_layer_floats(p, b->cos_sin) + (int64_t)lr_layer_rope(h, layer) * n * h->n_rot,
                         .n_heads = h->n_heads, .n_kv_heads = h->n_kv_heads, .head_dim = h->head_dim,
                         .n_rot = h->layer_flags[layer] & LR_LAYER_NO_ROPE ? 0 : h->n_rot,

@@ -38,9 +38,8 @@ llmrun_status lr_layer_add_product(const lr_work *w, lr_place *p, const lr_input
 
 /* seqs: the layer's sequences, in the place's memory.                                                                  */
 llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs);
-/* latent.c: the same for models that keep keys and values of all heads as one short row (DeepSeek-V2), on the CPU.     */
-llmrun_status lr_latent_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs);
-size_t lr_latent_scratch_bytes(const lr_hparams *h, const lr_ops *ops); /* of a thread */
+/* latent.c: the same for models that keep keys and values of all heads as one short row (DeepSeek-V2).                 */
+llmrun_status lr_latent_attention(const lr_work *w, lr_place *p, const lr_layer *l, const lr_seq *seqs);
 /* The feed-forward's input: the norm of x; where it is parallel to attention, `h`; where there are experts, `y`.      */
 lr_input lr_layer_ffn_input(const lr_work *w, const lr_place *p, const lr_layer *l);
 /* Leaves the hidden values packed as w_down wants them where that is at the same place, else as floats in `gate`.      */

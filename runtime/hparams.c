@@ -98,7 +98,7 @@ static llmrun_status read_act(lr_hparams *h, const lr_family *family, const lr_c
 static llmrun_status refuse_variants(const lr_config *c, llmrun_error *err) {
     static const struct { const char *key; bool must; } flags[] = {
         { "scale_attn_weights", true },          { "scale_attn_by_inverse_layer_idx", false },
-        { "use_bidirectional_attention", false }, { "qk_layernorm", false },
+        { "use_bidirectional_attention", false },
         { "add_cross_attention", false },
     };
     for (size_t i = 0; i < LR_COUNT(flags); i++)
@@ -147,9 +147,11 @@ void lr_hparams_settle(lr_hparams *h, const lr_family *family) {
         h->n_kv_heads = 1;
         h->head_dim = h->kv_rank + h->n_rot;
     }
+    if (family->logits_times) h->logit_scale = 1 / h->logit_scale;
     h->layer_norm = family->layer_norm;
     h->post_norms = family->post_norms;
     h->norm_rows = family->norm_rows;
+    h->norm_each = family->norm_each;
     if (family->no_rope) {
         h->n_rot = 0;
         h->n_pos = h->n_ctx_train;
@@ -170,6 +172,7 @@ llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_
     if (!status) status = refuse_variants(config, err);
     if (status) return status;
     h->parallel = lr_config_bool(config, "use_parallel_residual", (*family)->parallel);
+    h->rope_adjacent = (*family)->adjacent;
     lr_hparams_settle(h, *family);
     const char *wrong = lr_hparams_check(h);
     if (wrong) return lr_fail(err, LLMRUN_FORMAT, "%s: %s", config->path, wrong);

@@ -92,7 +92,7 @@ typedef struct lr_plan_input {
     double convert_bytes_per_s;  /* file bytes that conversion takes in, all threads; 0: unknown */
     size_t (*scratch_bytes)(int64_t max_cols, int64_t n, int32_t n_heads, int32_t head_dim); /* of lr_ops */
     size_t scratch_least;        /* what a thread needs besides, for converting weights */
-    size_t (*partial_bytes)(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t head_dim);
+    size_t (*partial_bytes)(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads, int32_t v_dim);
 } lr_plan_input;
 
 typedef struct lr_plan_region {

@@ -27,6 +27,7 @@ typedef struct lr_plan_part {
     lr_plan_widths widths, gpu_widths; /* sets of lr_plan_weights.cols */
     lr_plan_widths gpu_hidden; /* of a part that is a layer: its w_down's, not in gpu_widths */
     int64_t longest_row;     /* values */
+    int64_t heads_row;       /* values of all heads' inputs that products of heads want packed as int8 (latent attention) */
     bool gpu_takes;          /* a GPU has kernels for all its formats */
     bool streams;            /* in the formats of the host, too */
     bool is_layer;           /* LR_GROUP_ATTN that holds all of its layer */
@@ -120,7 +121,7 @@ typedef struct lr_plan_load {
     uint64_t read, params;     /* weights that one token reads, values of them; the head's are apart */
     uint64_t head_read;
     uint64_t largest[LR_N_GROUPS], largest_page; /* streamed: of a group's weights by kind, of one layer's cache */
-    int64_t longest_row;       /* values */
+    int64_t longest_row, heads_row; /* values; of heads_row, see lr_plan_part */
 } lr_plan_load;
 /* Values of a row that crosses where a feed-forward is cut: hidden ones, or the normed ones that experts read.         */
 static inline uint64_t lr_plan_cut_width(const lr_hparams *h) {

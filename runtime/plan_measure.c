@@ -105,7 +105,8 @@ static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, i
     if (has(kinds, ATTN | GATE_UP | HEAD) || ((h->post_norms || h->n_experts) && has(kinds, DOWN))) b[LR_BUFFER_y] = product(ok, row, dim);
     if (h->parallel && has(kinds, ATTN)) b[LR_BUFFER_h] = product(ok, row, dim);
     if (has(kinds, ATTN)) {
-        b[LR_BUFFER_q] = b[LR_BUFFER_att] = product(ok, row, q_dim);
+        b[LR_BUFFER_q] = product(ok, row, q_dim);
+        b[LR_BUFFER_att] = product(ok, row, (uint64_t)h->n_heads * (uint64_t)lr_v_dim(h));
         b[LR_BUFFER_k] = product(ok, row, kv_dim);
         b[LR_BUFFER_v] = h->kv_rank ? 0 : b[LR_BUFFER_k];
         b[LR_BUFFER_latent] = h->kv_rank ? product(ok, row, lr_latent_width(h)) : 0;
@@ -133,13 +134,18 @@ bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, cons
     unsigned kinds = own->kinds | streamed->kinds;
     bool ok = true;
     measure_buffers(&ok, in, kinds, n_batch, b);
+    int64_t heads_row = lr_max(own->heads_row, streamed->heads_row);
     b[LR_BUFFER_act] = act_bytes(&ok, in, w, own->widths | streamed->widths, true, n_batch);
+    if (heads_row && product(&ok, 8 * (uint64_t)n_batch, (uint64_t)heads_row)) {
+        size_t heads = lr_act_bytes(LR_ACT_Q8, n_batch, heads_row);
+        b[LR_BUFFER_act] = heads > b[LR_BUFFER_act] ? heads : b[LR_BUFFER_act];
+    }
     b[LR_BUFFER_act_hidden] = act_bytes(&ok, in, w, own->hidden_widths | streamed->hidden_widths, true, n_batch);
     if (has(kinds, ATTN)) {
         b[LR_BUFFER_seqs] = seqs_bytes(&ok, in, (int64_t)own->n_layers[0] + own->n_layers[1] + streamed->n_layers[0] +
                                                     streamed->n_layers[1]);
         b[LR_BUFFER_partial] =
-            lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, h->head_dim);
+            lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, lr_v_dim(h));
     }
     if (has(kinds, EMBED)) b[LR_BUFFER_ids] = 4 * (uint64_t)n_batch * (h->n_pos ? 2 : 1);
     *bytes = total(&ok, b);
@@ -180,7 +186,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     s->scratch_stride = 0;
     if (!attention || !widest) return;
     if (has(kinds, ATTN))
-        b[LR_BUFFER_partial] = product(ok, 1, in->partial_bytes(s->n_batch, c->n_ctx, h->n_heads, h->head_dim));
+        b[LR_BUFFER_partial] = product(ok, 1, in->partial_bytes(s->n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, lr_v_dim(h)));
     size_t scratch = kinds ? in->scratch_bytes(max_cols, s->n_batch, h->n_heads, h->head_dim) : 0;
     s->scratch_stride = lr_aligned(product(ok, 1, scratch > in->scratch_least ? scratch : in->scratch_least));
     b[LR_BUFFER_scratch] = product(ok, s->scratch_stride, (uint64_t)in->n_threads);
@@ -201,6 +207,7 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
         l->params += p->params;
     }
     l->longest_row = lr_max(l->longest_row, p->longest_row);
+    l->heads_row = lr_max(l->heads_row, p->heads_row);
     if (group < LR_N_GROUPS) {
         l->n_groups[group]++;
         l->largest[group] = (uint64_t)lr_max((int64_t)l->largest[group], (int64_t)p->gpu);

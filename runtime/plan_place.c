@@ -29,9 +29,9 @@ typedef struct placer {
     int32_t n_able;      /* layers of which a GPU takes any group */
 } placer;
 
-/* No GPU computes latent attention.                                                                                   */
 static bool attention_on_gpus(const lr_plan_input *in, lr_format kv) {
-    return !in->model->kv_rank && lr_gpu_attention_takes(kv, in->model->head_dim);
+    const lr_hparams *h = in->model;
+    return h->kv_rank ? lr_gpu_latent_takes(kv, h->kv_rank, h->n_nope, h->n_rot) : lr_gpu_attention_takes(kv, h->head_dim);
 }
 
 bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
@@ -78,7 +78,8 @@ static bool settle(const placer *k, room *r) {
 /* Takes the load if it fits.  Buffers change only with the kinds of groups and the widths.                           */
 static bool take(const placer *k, room *r, const lr_plan_load *load) {
     const lr_plan_load *old = &r->load;
-    bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths;
+    bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths &&
+                old->heads_row == load->heads_row;
     room before = *r;
     r->load = *load;
     if (same ? used(k, r) <= r->capacity : settle(k, r)) return true;

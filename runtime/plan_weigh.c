@@ -141,6 +141,9 @@ static lr_plan_widths widths_of(lr_plan_weights *w, const lr_plan_tensor *t, con
     return set && p->converted && p->format == LR_F16 ? set | width_of(w, LR_BF16, t->cols) : set;
 }
 
+/* Matrices of latent attention of which each head has rows of its own.                                                */
+static bool is_of_heads(lr_role role) { return role == LR_WK_B || role == LR_WV_B; }
+
 /* host, gpu: the tensor as it would run on either.                                                                   */
 static void add_to_part(lr_plan_weights *w, const lr_plan_input *in, lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *host,
                         const lr_plan_placement *gpu, bool matmul) {
@@ -152,7 +155,12 @@ static void add_to_part(lr_plan_weights *w, const lr_plan_input *in, lr_plan_par
     part->streams &= host->format == gpu->format;
     part->is_layer = in->model->parallel && t->layer >= 0;
     bool hidden = (part->is_layer && t->role == LR_W_DOWN) || t->role == LR_W_DOWN_SHARED;
-    if (matmul) *(hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
+    if (is_of_heads(t->role)) {
+        int64_t head = t->role == LR_WK_B ? in->model->n_nope + in->model->n_rot : in->model->kv_rank;
+        if (lr_gpu_act(gpu->format, 1) == LR_ACT_Q8) part->heads_row = lr_max(part->heads_row, in->model->n_heads * head);
+    } else if (matmul) {
+        *(hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
+    }
     part->longest_row = lr_max(part->longest_row, is_vector(t) ? t->rows : t->cols);
     if (matmul) part->params += lr_plan_token_share(in, w->tied, t, (uint64_t)t->rows * (uint64_t)t->cols);
     if (!is_vector(t)) part->gpu_takes &= gpu_takes(gpu->format);

@@ -18,7 +18,7 @@ static int pieces_of(const lr_kv_layer *kv, int32_t first, int32_t n, piece out[
     const lr_format_traits *t = &lr_formats[kv->format];
     size_t blocks = (size_t)(kv->head_dim / t->block);
     int count = 0;
-    for (int which = 0; which < 2; which++) {
+    for (int which = 0; which < (kv->v_in_k ? 1 : 2); which++) {
         void *quants, *scales;
         lr_kv_row(kv, first, 0, which, &quants, &scales);
         const struct { const uint8_t *at; size_t row; } planes[2] = {

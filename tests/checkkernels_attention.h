@@ -231,7 +231,7 @@ static void check_attention(const lr_ops *ops, const lr_ops *c) {
         lr_attention_args args = {.out = y.y, .q = q, .out_stride = y.stride, .q_stride = width, .seqs = p.seqs,
                                   .n_seqs = p.n_seqs, .n_heads = p.n_heads, .head_dim = p.head_dim, .window = p.window,
                                   .scale = scale, .softcap = p.softcap, .sinks = p.sinks};
-        size_t partial_bytes = lr_attention_partial_bytes((int32_t)p.n_rows, n_ctx, p.n_heads, p.head_dim);
+        size_t partial_bytes = lr_attention_partial_bytes((int32_t)p.n_rows, n_ctx, p.n_heads, p.n_kv_heads, p.head_dim);
         if (lr_attention_is_split(&args) && partial_bytes == 0) fail("split without room for partial results");
         args.partial = guarded(partial_bytes ? partial_bytes : 4, 4);
         memset(args.partial, 0xff, partial_bytes);
@@ -331,7 +331,7 @@ static void bench_attention(const lr_ops *ops, const lr_ops *c) {
                                .n_heads = 32,
                                .head_dim = 64,
                                .scale = 0.125f};
-        a.partial = guarded(lr_attention_partial_bytes((int32_t)p.n_rows, n_ctx, 32, 64) + 4, 4);
+        a.partial = guarded(lr_attention_partial_bytes((int32_t)p.n_rows, n_ctx, 32, 4, 64) + 4, 4);
         double s = seconds_of(ops->attention, &a, lr_attention_items(&a), make_scratch(ops, 2048, p.n_rows, 32, 64));
         double pairs = (double)p.n_rows * ((double)cases[i].position + (double)(p.n_rows + 1) / 2);
         printf("  %-26s %4s %9.2f us  %7.2f GB/s of KV  %8.1f GFLOP/s  (%lld rows, %d positions)\n",

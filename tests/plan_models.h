@@ -84,8 +84,8 @@ static size_t scratch_bytes(int64_t max_cols, int64_t n, int32_t n_heads, int32_
     return (size_t)(max_cols * 4 + lr_min(n, 16) * n_heads + head_dim + 5);
 }
 
-static size_t partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t head_dim) {
-    int64_t splits = lr_min(64, ((int64_t)n_ctx + 255) / 256);
+static size_t partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads, int32_t head_dim) {
+    int64_t splits = lr_min(64, ((int64_t)n_ctx + 255) / 256) * lr_max(1, 2 - n_kv_heads);
     return n_ctx <= 256 ? 0 : (size_t)(lr_min(n_rows, 16) * splits * n_heads * (head_dim + 2)) * 4;
 }
 

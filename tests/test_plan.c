@@ -91,7 +91,7 @@ static uint64_t region_bytes(const char *name, const lr_plan *plan, const lr_pla
         { "activations.k", 4 * n * kv }, { "activations.v", 4 * n * kv },
         { "activations.gate", 4 * n * (uint64_t)h->hidden_dim }, { "activations.up", 4 * n * (uint64_t)h->hidden_dim },
         { "activations.act", act_bytes(plan, in) }, { "activations.cos_sin", 4 * n * (uint64_t)h->n_rot },
-        { "activations.partial", partial_bytes(plan->n_batch, plan->n_ctx, h->n_heads, h->head_dim) },
+        { "activations.partial", partial_bytes(plan->n_batch, plan->n_ctx, h->n_heads, h->n_kv_heads, h->head_dim) },
         { "activations.seqs", sizeof(lr_seq) * (uint64_t)in->n_sessions },
         { "activations.tokens", 4 * (uint64_t)in->n_sessions * (uint64_t)plan->n_ctx },
         { "logits", 4 * (uint64_t)in->n_sessions * (uint64_t)h->n_vocab },

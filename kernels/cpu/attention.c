@@ -10,6 +10,7 @@
 
 typedef struct cut {
     int32_t rows;      /* of a block */
+    int32_t least;     /* positions of a split */
     bool split;
     int64_t n_rows;    /* of the pass */
     int32_t n_splits;  /* most that any block has: stride of the partial results */
@@ -22,13 +23,16 @@ static void visible(const lr_attention_args *a, const lr_seq *seq, int64_t r0, i
     *p1 = (int32_t)(first + n);
 }
 
-static int32_t split_length(int32_t n_positions) {
-    int32_t room = LR_ATT_SPLIT * LR_ATT_MAX_SPLITS;
-    return LR_ATT_SPLIT * (int32_t)((n_positions + (int64_t)room - 1) / room);
+/* Few KV heads are few items: shorter splits make up for it.                                                         */
+static int32_t least_split(int32_t n_kv_heads) { return n_kv_heads == 1 ? LR_ATT_SPLIT_ONE : LR_ATT_SPLIT; }
+
+static int32_t split_length(const cut *c, int32_t n_positions) {
+    int32_t room = c->least * LR_ATT_MAX_SPLITS;
+    return c->least * (int32_t)((n_positions + (int64_t)room - 1) / room);
 }
 
-static int32_t count_splits(int32_t n_positions) {
-    int32_t length = split_length(n_positions);
+static int32_t count_splits(const cut *c, int32_t n_positions) {
+    int32_t length = split_length(c, n_positions);
     return (n_positions + length - 1) / length;
 }
 
@@ -38,7 +42,7 @@ static int32_t block_splits(const lr_attention_args *a, const cut *c, const lr_s
     int32_t p0, p1;
     int64_t r0 = block * c->rows;
     visible(a, seq, r0, lr_min(c->rows, seq->n - r0), &p0, &p1);
-    return count_splits(p1 - p0);
+    return count_splits(c, p1 - p0);
 }
 
 static cut make_cut(const lr_attention_args *a) {
@@ -46,6 +50,7 @@ static cut make_cut(const lr_attention_args *a) {
     if (a->n_seqs < 1) return c;
     int32_t group = a->n_heads / a->seqs[0].kv.n_kv_heads;
     c.rows = (int32_t)lr_max(1, LR_ATT_QUERIES / group);
+    c.least = least_split(a->seqs[0].kv.n_kv_heads);
     const lr_seq *last = &a->seqs[a->n_seqs - 1];
     c.n_rows = last->row + last->n;
     if (c.n_rows > LR_ATT_SPLIT_ROWS) return c;
@@ -71,11 +76,12 @@ int64_t lr_attention_items(const lr_attention_args *a) {
     return n;
 }
 
-size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t head_dim) {
-    if (n_ctx <= LR_ATT_SPLIT) return 0;
+size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads, int32_t v_dim) {
+    int32_t least = least_split(n_kv_heads);
+    if (n_ctx <= least) return 0;
     size_t rows = (size_t)lr_min(n_rows, LR_ATT_SPLIT_ROWS);
-    size_t splits = (size_t)lr_min(LR_ATT_MAX_SPLITS, ((int64_t)n_ctx + LR_ATT_SPLIT - 1) / LR_ATT_SPLIT);
-    return rows * splits * (size_t)n_heads * (size_t)(head_dim + 2) * sizeof(float);
+    size_t splits = (size_t)lr_min(LR_ATT_MAX_SPLITS, ((int64_t)n_ctx + least - 1) / least);
+    return rows * splits * (size_t)n_heads * (size_t)(v_dim + 2) * sizeof(float);
 }
 
 void lr_att_item_at(const lr_attention_args *a, int64_t item, lr_att_item *out) {
@@ -111,7 +117,7 @@ void lr_att_item_at(const lr_attention_args *a, int64_t item, lr_att_item *out) 
     out->p0 = p0;
     out->p1 = p1;
     if (c.split) {
-        int32_t length = split_length(p1 - p0), width = a->head_dim + 2;
+        int32_t length = split_length(&c, p1 - p0), width = lr_att_v_dim(a) + 2;
         out->p0 = p0 + split * length;
         out->p1 = (int32_t)lr_min(p1, (int64_t)out->p0 + length);
         out->head_stride = (int64_t)c.n_splits * width;
@@ -146,7 +152,7 @@ size_t lr_attention_scratch_bytes(int64_t n, int32_t n_heads, int32_t head_dim) 
 /* ---- the portable kernel ---- */
 
 typedef struct state {
-    int32_t n_queries, dim;
+    int32_t n_queries, dim, v_dim;
     float *q, *out;     /* (n_queries, dim) scaled queries, unnormalised results */
     float *most, *sum;  /* (n_queries) running maximum and sum of exponentials */
     float *tile;        /* (LR_ATT_TILE, dim) K, then V */
@@ -155,7 +161,7 @@ typedef struct state {
 
 static state lay_out(const lr_attention_args *a, const lr_att_item *it, float *scratch) {
     int32_t n = it->n_rows * it->group, dim = a->head_dim;
-    state s = {.n_queries = n, .dim = dim, .q = scratch};
+    state s = {.n_queries = n, .dim = dim, .v_dim = lr_att_v_dim(a), .q = scratch};
     s.out = s.q + n * dim;
     s.most = s.out + n * dim;
     s.sum = s.most + n;
@@ -184,7 +190,7 @@ static void soften(state *s, int32_t i, int32_t lo, int32_t hi) {
     for (int32_t t = lo; t < hi; t++) most = fmaxf(most, score[t]);
     float shrink = expf(s->most[i] - most);
     for (int32_t t = lo; t < hi; t++) sum += score[t] = expf(score[t] - most);
-    for (int32_t d = 0; d < s->dim; d++) s->out[i * s->dim + d] *= shrink;
+    for (int32_t d = 0; d < s->v_dim; d++) s->out[i * s->dim + d] *= shrink;
     s->sum[i] = s->sum[i] * shrink + sum;
     s->most[i] = most;
 }
@@ -223,23 +229,23 @@ static void visit(const lr_attention_args *a, const lr_att_item *it, state *s, i
     for (int32_t i = 0; i < s->n_queries; i++) {
         lr_att_seen(a, it, i / it->group, p, run->n, &lo, &hi);
         for (int32_t t = lo; t < hi; t++)
-            add_scaled(s->out + i * dim, s->tile + t * dim, s->score[i * LR_ATT_TILE + t], dim);
+            add_scaled(s->out + i * dim, s->tile + t * dim, s->score[i * LR_ATT_TILE + t], s->v_dim);
     }
 }
 
 static void finish(const lr_attention_args *a, const lr_att_item *it, const state *s) {
     for (int32_t i = 0; i < s->n_queries; i++) {
         int32_t r = i / it->group, g = i % it->group, h = it->kv_head * it->group + g;
-        float *out = a->out + (it->row + r) * a->out_stride + (int64_t)h * s->dim, factor = 1.0f;
+        float *out = a->out + (it->row + r) * a->out_stride + (int64_t)h * s->v_dim, factor = 1.0f;
         if (it->partial) {
             out = it->partial + r * it->row_stride + g * it->head_stride;
-            out[s->dim] = s->most[i];
-            out[s->dim + 1] = s->sum[i];
+            out[s->v_dim] = s->most[i];
+            out[s->v_dim + 1] = s->sum[i];
         } else {
             factor = lr_att_factor(a, h, s->most[i], s->sum[i]);
         }
-        for (int32_t d = 0; d < s->dim; d++) out[d] = s->out[i * s->dim + d] * factor;
-        if (it->seq->kv.format == LR_KV_ROTATED && !it->partial) lr_rotate(out, s->dim);
+        for (int32_t d = 0; d < s->v_dim; d++) out[d] = s->out[i * s->dim + d] * factor;
+        if (it->seq->kv.format == LR_KV_ROTATED && !it->partial) lr_rotate(out, s->v_dim);
     }
 }
 
@@ -273,25 +279,25 @@ static int32_t row_splits(const lr_attention_args *a, const cut *c, int64_t row)
 void lr_attention_merge_c(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const lr_attention_args *a = args;
     cut c = make_cut(a);
-    int32_t width = a->head_dim + 2;
+    int32_t v_dim = lr_att_v_dim(a), width = v_dim + 2;
     (void)scratch;
     for (int64_t i = i0; i < i1; i++) {
         int64_t row = i / a->n_heads, head = i % a->n_heads;
         int32_t n = row_splits(a, &c, row);
         const float *from = a->partial + i * c.n_splits * width;
-        float *out = a->out + row * a->out_stride + head * a->head_dim, most = -INFINITY, sum = 0;
+        float *out = a->out + row * a->out_stride + head * v_dim, most = -INFINITY, sum = 0;
         if (n == 0) continue;
-        for (int32_t s = 0; s < n; s++) most = fmaxf(most, from[s * width + a->head_dim]);
-        for (int32_t d = 0; d < a->head_dim; d++) out[d] = 0;
+        for (int32_t s = 0; s < n; s++) most = fmaxf(most, from[s * width + v_dim]);
+        for (int32_t d = 0; d < v_dim; d++) out[d] = 0;
         for (int32_t s = 0; s < n; s++) { /* a split of which the row sees nothing has maximum -inf: weight 0 */
             const float *x = from + s * width;
-            float weight = expf(x[a->head_dim] - most);
-            sum += weight * x[a->head_dim + 1];
-            for (int32_t d = 0; d < a->head_dim; d++) out[d] += weight * x[d];
+            float weight = expf(x[v_dim] - most);
+            sum += weight * x[v_dim + 1];
+            for (int32_t d = 0; d < v_dim; d++) out[d] += weight * x[d];
         }
         float factor = lr_att_factor(a, head, most, sum);
-        for (int32_t d = 0; d < a->head_dim; d++) out[d] *= factor;
-        if (a->seqs[0].kv.format == LR_KV_ROTATED) lr_rotate(out, a->head_dim);
+        for (int32_t d = 0; d < v_dim; d++) out[d] *= factor;
+        if (a->seqs[0].kv.format == LR_KV_ROTATED) lr_rotate(out, v_dim);
     }
 }
 

@@ -13,6 +13,7 @@ enum {
     LR_ATT_QUERIES = 64,    /* rows are blocked so that rows x group stays within this (one row may exceed it) */
     LR_ATT_TILE = 64,       /* positions handled at once */
     LR_ATT_SPLIT = 512,     /* positions of a split, doubled and so on where a context has more than ... */
+    LR_ATT_SPLIT_ONE = 64,  /* the same where there is but one KV head */
     LR_ATT_MAX_SPLITS = 32, /* ... this many */
     LR_ATT_SPLIT_ROWS = 16  /* only passes of at most so many rows are split */
 };
@@ -27,6 +28,9 @@ typedef struct lr_att_item {
     float *partial;         /* split: result of query (row r, head g) at partial + lr_att_partial_offset, else NULL */
     int64_t row_stride, head_stride; /* of partial, in floats */
 } lr_att_item;
+
+/* Values of a V row and of a head of out.                                                                            */
+static inline int32_t lr_att_v_dim(const lr_attention_args *a) { return a->v_dim ? a->v_dim : a->head_dim; }
 
 /* Describes one item.                                                                                                */
 void lr_att_item_at(const lr_attention_args *a, int64_t item, lr_att_item *out);

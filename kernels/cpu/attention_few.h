@@ -6,14 +6,15 @@
 #include "kernels/cpu/attention_load.h"
 
 typedef struct few {
-    int32_t n, dim, width;   /* queries; head_dim; head_dim rounded up to 16 */
+    int32_t n, dim, v_dim, width; /* queries; head_dim; of V; head_dim rounded up to 16 */
     float *q, *out;          /* (n, width), zero beyond dim */
     float *score;            /* (TILE, queries of a block) */
     float *most, *sum, *shrink; /* (n) */
 } few;
 
 static few few_start(const lr_attention_args *a, const lr_att_item *it, float *scratch) {
-    few f = {.n = it->n_rows * it->group, .dim = a->head_dim, .width = (a->head_dim + 15) & ~15, .q = scratch};
+    few f = {.n = it->n_rows * it->group, .dim = a->head_dim, .v_dim = lr_att_v_dim(a), .q = scratch};
+    f.width = (f.dim + 15) & ~15;
     f.out = f.q + f.n * f.width;
     f.score = f.out + f.n * f.width;
     f.most = f.score + TILE * W / 2;
@@ -117,7 +118,7 @@ INLINE void few_gather(lr_format format, int queries, int vecs, few *f, int32_t 
     const lr_format_traits *traits = &lr_formats[format];
     int row_bytes = f->dim / traits->block * traits->quant_bytes,
         scale_bytes = f->dim / traits->block * traits->scale_bytes;
-    int last = (int)lr_min(W, f->dim - d - (vecs - 1) * W); /* values in the last vector */
+    int last = (int)lr_min(W, f->v_dim - d - (vecs - 1) * W); /* values in the last vector */
     float *out = f->out + i * f->width + d;
     const float *weight = f->score;
     const uint8_t *v = run->v, *s = run->v_scales;
@@ -150,8 +151,8 @@ INLINE void few_block(lr_format format, int queries, int vecs, const lr_attentio
     int d = 0;
     few_dots(format, queries, f, i, run);
     few_soften(queries, a, it, f, i, p, run->n);
-    for (; d + vecs * W <= f->dim; d += vecs * W) few_gather(format, queries, vecs, f, i, run, d);
-    for (; d < f->dim; d += W) few_gather(format, queries, 1, f, i, run, d);
+    for (; d + vecs * W <= f->v_dim; d += vecs * W) few_gather(format, queries, vecs, f, i, run, d);
+    for (; d < f->v_dim; d += W) few_gather(format, queries, 1, f, i, run, d);
 }
 
 INLINE void few_visit_format(lr_format format, const lr_attention_args *a, const lr_att_item *it, few *f, int32_t p,
@@ -174,8 +175,8 @@ static void few_visit(const lr_attention_args *a, const lr_att_item *it, few *f,
 static void few_finish(const lr_attention_args *a, const lr_att_item *it, const few *f) {
     for (int32_t i = 0; i < f->n; i++) {
         float factor, *out = result(a, it, i, f->most[i], f->sum[i], &factor);
-        for (int32_t d = 0; d < f->dim; d++) out[d] = f->out[i * f->width + d] * factor;
-        if (it->seq->kv.format == LR_KV_ROTATED && !it->partial) lr_rotate(out, f->dim);
+        for (int32_t d = 0; d < f->v_dim; d++) out[d] = f->out[i * f->width + d] * factor;
+        if (it->seq->kv.format == LR_KV_ROTATED && !it->partial) lr_rotate(out, f->v_dim);
     }
 }
 

@@ -69,13 +69,13 @@ static float *result(const lr_attention_args *a, const lr_att_item *it, int32_t 
     int32_t r = i / it->group, g = i % it->group, head = it->kv_head * it->group + g;
     if (it->partial) {
         float *at = it->partial + r * it->row_stride + g * it->head_stride;
-        at[a->head_dim] = most;
-        at[a->head_dim + 1] = sum;
+        at[lr_att_v_dim(a)] = most;
+        at[lr_att_v_dim(a) + 1] = sum;
         *factor = 1.0f;
         return at;
     }
     *factor = lr_att_factor(a, head, most, sum);
-    return a->out + (it->row + r) * a->out_stride + (int64_t)head * a->head_dim;
+    return a->out + (it->row + r) * a->out_stride + (int64_t)head * lr_att_v_dim(a);
 }
 
 #endif

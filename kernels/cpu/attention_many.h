@@ -7,7 +7,7 @@
 #include "kernels/cpu/attention_load.h"
 
 typedef struct many {
-    int32_t n, lanes, dim;   /* queries; rounded up to W; head_dim */
+    int32_t n, lanes, dim, v_dim; /* queries; rounded up to W; head_dim; of V */
     float *q, *out;          /* (dim, lanes) */
     float *score;            /* (TILE, lanes) */
     float *most, *sum, *shrink; /* (lanes) running maximum, sum, factor for what was gathered before this tile */
@@ -16,7 +16,7 @@ typedef struct many {
 } many;
 
 static many many_start(const lr_attention_args *a, const lr_att_item *it, float *scratch) {
-    many m = {.n = it->n_rows * it->group, .dim = a->head_dim, .q = scratch};
+    many m = {.n = it->n_rows * it->group, .dim = a->head_dim, .v_dim = lr_att_v_dim(a), .q = scratch};
     m.lanes = (m.n + W - 1) / W * W;
     m.out = m.q + m.dim * m.lanes;
     m.score = m.out + m.dim * m.lanes;
@@ -148,8 +148,8 @@ static void many_visit(const lr_attention_args *a, const lr_att_item *it, many *
     cap_scores(a, m->score, run->n * m->lanes);
     many_hide(a, it, m, p, run->n);
     many_soften(m, run->n);
-    const float *v = to_floats(format, m->tile, run->v, run->v_scales, run->n * m->dim);
-    product_all(m->out, m->dim, v, 1, m->dim, m->score, run->n, m->lanes, m->shrink);
+    const float *v = run->v == run->k ? k : to_floats(format, m->tile, run->v, run->v_scales, run->n * m->dim);
+    product_all(m->out, m->v_dim, v, 1, m->dim, m->score, run->n, m->lanes, m->shrink);
 }
 
 static void many_finish(const lr_attention_args *a, const lr_att_item *it, const many *m) {
@@ -157,15 +157,15 @@ static void many_finish(const lr_attention_args *a, const lr_att_item *it, const
         int n_queries = (int)lr_min(W, m->n - l);
         float factor[W], *row[W];
         for (int i = 0; i < n_queries; i++) row[i] = result(a, it, l + i, m->most[l + i], m->sum[l + i], &factor[i]);
-        for (int32_t d = 0; d < m->dim; d += W) {
-            int n = (int)lr_min(W, m->dim - d);
+        for (int32_t d = 0; d < m->v_dim; d += W) {
+            int n = (int)lr_min(W, m->v_dim - d);
             vf x[W];
             for (int i = 0; i < W; i++) x[i] = i < n ? v_load(m->out + (d + i) * m->lanes + l) : x[0];
             v_transpose(x);
             for (int i = 0; i < n_queries; i++) v_store_n(row[i] + d, x[i] * v_all(factor[i]), n);
         }
         if (it->seq->kv.format == LR_KV_ROTATED && !it->partial)
-            for (int i = 0; i < n_queries; i++) lr_rotate(row[i], m->dim);
+            for (int i = 0; i < n_queries; i++) lr_rotate(row[i], m->v_dim);
     }
 }
 

@@ -16,7 +16,7 @@ static __host__ __device__ __forceinline__ int pitch_of(int dim) { return (dim +
  * a row of the cache; p.head_dim: of them, those that are V.                                                         */
 template <int FORMAT, int PARTS, int WARPS>
 __global__ void __launch_bounds__(LANES *WARPS)
-    k_latent(split_pass a, int dim, float *y, int64_t y_stride, int stages) {
+    k_attention_latent(split_pass a, int dim, float *y, int64_t y_stride, int stages) {
     constexpr bool Q8 = FORMAT == LR_Q8_0;
     constexpr int QUERIES = 16 * PARTS, COLUMNS = V_MOST / WARPS, N = COLUMNS / 8; /* of a warp */
     constexpr int ROWS = KEYS / WARPS, TURNS = (DIM_MOST / 16 + LANES - 1) / LANES; /* q8_0: loads of a lane */
@@ -76,7 +76,8 @@ __global__ void __launch_bounds__(LANES *WARPS)
                 }
             } else {
                 __half *to = tiles + (stage * KEYS + key) * pitch;
-                for (int piece = lane; 8 * piece < dim; piece += LANES) cp_async16(to + 8 * piece, row.k + 16 * piece, true);
+                for (int piece = lane; 8 * piece < dim; piece += LANES)
+                    cp_async16(to + 8 * piece, row.k + 16 * piece, true);
             }
         }
         cp_async_commit();
@@ -204,25 +205,25 @@ __global__ void __launch_bounds__(LANES *WARPS)
 
 /* ---- host side ---- */
 
-struct shape {
+struct latent_shape {
     void (*kernel)(split_pass, int, float *, int64_t, int);
     int queries, warps, stages;
     size_t bytes;
 };
 
-template <int FORMAT, int PARTS, int WARPS> static shape shape_of(int dim, int stages) {
+template <int FORMAT, int PARTS, int WARPS> static latent_shape shape_of(int dim, int stages) {
     size_t row = (size_t)pitch_of(dim) * sizeof(__half), queries = 16 * PARTS;
     size_t bytes = queries * row + (size_t)stages * KEYS * row + queries * SCORES_PITCH * sizeof(float);
-    return { k_latent<FORMAT, PARTS, WARPS>, 16 * PARTS, WARPS, stages, bytes };
+    return { k_attention_latent<FORMAT, PARTS, WARPS>, 16 * PARTS, WARPS, stages, bytes };
 }
 
 /* Many: the first that shared memory has room for.                                                                   */
-template <int FORMAT> static shape choose(const lr_device *d, int dim, bool many) {
+template <int FORMAT> static latent_shape choose(const lr_device *d, int dim, bool many) {
     int most = 48 << 10, stages = FORMAT == LR_Q8_0 || d->arch < 800 ? 1 : 2;
     if (cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, d->index) != cudaSuccess)
         most = 48 << 10;
-    const shape shapes[] = { shape_of<FORMAT, 4, 8>(dim, stages), shape_of<FORMAT, 2, 8>(dim, stages),
-                             shape_of<FORMAT, 2, 8>(dim, 1), shape_of<FORMAT, 1, 4>(dim, stages) };
+    const latent_shape shapes[] = { shape_of<FORMAT, 4, 8>(dim, stages), shape_of<FORMAT, 2, 8>(dim, stages),
+                                    shape_of<FORMAT, 2, 8>(dim, 1), shape_of<FORMAT, 1, 4>(dim, stages) };
     for (int i = many ? 0 : 3; i < 4; i++)
         if (shapes[i].bytes + 256 <= (size_t)most) return shapes[i];
     return shape_of<FORMAT, 1, 4>(dim, 1);
@@ -231,7 +232,8 @@ template <int FORMAT> static shape choose(const lr_device *d, int dim, bool many
 /* Results to y, or of each split to p->sums and p->stats.                                                            */
 static cudaError_t start(lr_device *d, const lr_attention_args *a, const split_pass &p, bool many, float *y,
                          int64_t y_stride, attention_cost cost) {
-    shape s = a->kv_format == LR_F16 ? choose<LR_F16>(d, a->head_dim, many) : choose<LR_Q8_0>(d, a->head_dim, many);
+    latent_shape s =
+        a->kv_format == LR_F16 ? choose<LR_F16>(d, a->head_dim, many) : choose<LR_Q8_0>(d, a->head_dim, many);
     cudaError_t e = cudaSuccess;
     if (s.bytes > 48 << 10)
         e = cudaFuncSetAttribute(s.kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)s.bytes);
@@ -270,7 +272,8 @@ cudaError_t gpu_attention_latent(lr_device *d, const lr_attention_args *a, const
     if (!plain || !fits || (is_few ? !a->partial : packs && !a->out)) return cudaErrorInvalidValue;
     split_pass p = whole_pass(a, s);
     p.head_dim = a->v_dim;
-    double n = (double)s->n, context = s->context > 0 ? s->context : s->n_ctx, value = a->kv_format == LR_F16 ? 2 : 34.0 / 32;
+    double n = (double)s->n, context = s->context > 0 ? s->context : s->n_ctx;
+    double value = a->kv_format == LR_F16 ? 2 : 34.0 / 32;
     double seen = context - (double)(s->most_rows - 1) / 2, both = a->head_dim + a->v_dim;
     attention_cost cost = { value * a->head_dim * context * s->n_seqs + 4 * n * a->n_heads * both,
                             2 * n * a->n_heads * both * seen };

@@ -20,11 +20,15 @@ GPU_FN const lr_seq *sequence_of(const lr_seq *seqs, int n, int64_t row) {
     return n > 0 && row >= seq->row && row < seq->row + seq->n ? seq : nullptr;
 }
 
-GPU_FN void norm(float *x, const float *w, int dim, float eps, int lane) {
-    float sum = 0;
-    for (int i = lane; i < dim; i += LANES) sum += x[i] * x[i];
+/* RMSNorm; LayerNorm (center).                                                                                       */
+GPU_FN void norm(float *x, const float *w, int dim, float eps, bool center, int lane) {
+    float sum = 0, mean = 0;
+    for (int i = lane; i < dim && center; i += LANES) sum += x[i];
+    if (center) mean = warp_sum(sum) / (float)dim;
+    sum = 0;
+    for (int i = lane; i < dim; i += LANES) sum += (x[i] - mean) * (x[i] - mean);
     float scale = 1.0f / sqrtf(warp_sum(sum) / (float)dim + eps);
-    for (int i = lane; i < dim; i += LANES) x[i] = x[i] * scale * w[i];
+    for (int i = lane; i < dim; i += LANES) x[i] = (x[i] - mean) * scale * w[i];
     __syncwarp();
 }
 

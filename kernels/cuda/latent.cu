@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(ROW_WARPS *LANES) k_latent(lr_latent_args a, i
     float *x = rows[warp];
     for (int i = lane; i < dim; i += LANES) x[i] = from[i];
     __syncwarp();
-    if (is_k) norm(x, a.k_norm, a.kv_rank, a.norm_eps, lane);
+    if (is_k) norm(x, a.k_norm, a.kv_rank, a.norm_eps, false, lane);
     rotate(is_k ? x + a.kv_rank : x, a.cos_sin + row * a.n_rot, a.n_rot, true, lane);
     if (!is_k) {
         float *to = a.q + (row * a.n_heads + item - 1) * (a.kv_rank + a.n_rot) + a.kv_rank;

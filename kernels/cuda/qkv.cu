@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(WARPS *LANES) k_qkv(lr_qkv_args a, int n_seqs)
     float *x = heads[warp];
     for (int i = lane; i < dim; i += LANES) x[i] = from[i];
     __syncwarp();
-    if (w) norm(x, w, dim, a.norm_eps, lane);
+    if (w) norm(x, w + (a.norm_each ? (is_q ? head : kv_head) * dim : 0), dim, a.norm_eps, a.norm_each, lane);
     if (!is_v) rotate(x, a.cos_sin + row * a.n_rot, a.n_rot, a.rope_adjacent, lane);
     if (is_q) {
         for (int i = lane; i < dim; i += LANES) a.q[(row * a.n_heads + head) * dim + i] = x[i];

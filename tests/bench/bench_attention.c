@@ -115,7 +115,7 @@ int main(int argc, char **argv) {
     void *scratch = lr_alloc_aligned(stride * (size_t)lr_threads_count(b.threads));
     b.q = lr_alloc_aligned(PREFILL * width * sizeof(float));
     b.out = lr_alloc_aligned(PREFILL * width * sizeof(float));
-    b.partial = lr_alloc_aligned(lr_attention_partial_bytes(PREFILL, CONTEXT, N_HEADS, HEAD_DIM));
+    b.partial = lr_alloc_aligned(lr_attention_partial_bytes(PREFILL, CONTEXT, N_HEADS, 1, HEAD_DIM));
     if (!scratch || !b.q || !b.out || !b.partial) return 1;
     lr_threads_set_scratch(b.threads, scratch, stride);
     for (size_t i = 0; i < PREFILL * width; i++) b.q[i] = (float)(i % 17) * 0.1f - 0.8f;
