@@ -32,11 +32,20 @@ struct nothing_fixed {
 struct dot_row {
     const uint8_t *quants, *scales;
 };
-/* One row of activations.                                                                                            */
+/* One row of activations: base addresses of all rows, and where this one is, in bytes and in floats.  Offsets of 32 bits
+ * take half the registers of addresses, and a lane has those of many rows.                                           */
 struct dot_input {
-    const void *values;
+    const uint8_t *values;
     const float *d, *s;
+    unsigned at, d_at;
 };
+template <class T> GPU_FN T load_values(const dot_input &x, unsigned byte) {
+    return __ldg((const T *)(x.values + (x.at + byte)));
+}
+template <class T = float> GPU_FN T load_d(const dot_input &x, unsigned i) {
+    return __ldg((const T *)(x.d + (x.d_at + i)));
+}
+GPU_FN float load_s(const dot_input &x, unsigned i) { return __ldg(x.s + (x.d_at + i)); }
 
 /* Weights are read once: they must not push the activations out of the cache.                                        */
 GPU_FN uint4 load_weights16(const uint8_t *p) { return __ldcs((const uint4 *)p); }
@@ -49,7 +58,7 @@ struct int8x16 {
     int q[4];
 };
 GPU_FN int8x16 load_int8x16(const dot_input &x, unsigned i) {
-    int4 v = __ldg((const int4 *)((const int8_t *)x.values + i));
+    int4 v = load_values<int4>(x, i);
     return { { v.x, v.y, v.z, v.w } };
 }
 
@@ -129,7 +138,7 @@ GPU_FN uint4 load_tile16(const dot_row &row, unsigned unit, unsigned units) {
 /* The activations that meet a lane's 8 bytes of a block after spread_halves.                                         */
 GPU_FN uint2 load_tile_input(const dot_input &x, unsigned block) {
     unsigned t = threadIdx.x % 4;
-    return __ldg((const uint2 *)((const int8_t *)x.values + 32 * block + 16 * (t & 1) + 8 * (t >> 1)));
+    return load_values<uint2>(x, 32 * block + 16 * (t & 1) + 8 * (t >> 1));
 }
 GPU_FN void interleave(uint2 &v) {
     unsigned low = __byte_perm(v.x, v.y, 0x5140);

@@ -115,10 +115,10 @@ template <class B> struct dot_block : B {
         GPU_UNROLL for (unsigned g = 0; g < 2; g++) {
             unsigned at = column + g * B::APART;
             in.x[g] = load_int8x16(x, at);
-            in.d[g] = __ldg(x.d + at / 32);
+            in.d[g] = load_d(x, at / 32);
             int sum = SUMS ? dot_int8x16(ones, in.x[g], 0) : 0;
             in.zero[g] = -B::ZERO * sum;
-            in.s[g] = HAS_MIN && WHOLE ? __ldg(x.s + at / 32) : in.d[g] * dot_end(dot_begin() + sum);
+            in.s[g] = HAS_MIN && WHOLE ? load_s(x, at / 32) : in.d[g] * dot_end(dot_begin() + sum);
         }
         return in;
     }

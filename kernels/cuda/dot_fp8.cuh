@@ -2,7 +2,7 @@
 #ifndef LR_DOT_FP8_CUH
 #define LR_DOT_FP8_CUH
 
-#include "kernels/cuda/dot.cuh"
+#include "kernels/cuda/dot_float.cuh"
 
 /* Bytes 0 and 1, or 2 and 3, of q as two f16, 2^8 times too small: the fields of E4M3 at another bias.                */
 GPU_FN unsigned fp8_halves(unsigned q, bool upper) {
@@ -10,18 +10,10 @@ GPU_FN unsigned fp8_halves(unsigned q, bool upper) {
     return (high & 0x80008000u) | (high >> 1 & 0x3f803f80u);
 }
 
-struct dot_fp8 {
-    enum { VALUES = 16, PARTS = 4, TILE_FROM = LR_GPU_FEW + 1 };
-    typedef nothing_fixed fixed;
+struct dot_fp8 : dot_fours<16> {
     struct raw {
         uint4 q;
         float d;
-    };
-    struct weights {
-        float w[4];
-    };
-    struct input {
-        float x[4];
     };
     GPU_FN raw load(const dot_row &row, unsigned unit) {
         return { load_weights16(row.quants + 16 * unit), load_scale<float>(row.scales, unit / 4) };
@@ -35,13 +27,6 @@ struct dot_fp8 {
             w.w[2 * i + 1] = half_bits_to_float(two >> 16) * 256.0f * r.d;
         }
         return w;
-    }
-    GPU_FN input load_input(const dot_input &row, unsigned unit, int part) {
-        float4 v = __ldg((const float4 *)row.values + PARTS * unit + part);
-        return { { v.x, v.y, v.z, v.w } };
-    }
-    GPU_FN void dot(float &sum, const weights &w, const input &in) {
-        GPU_UNROLL for (int i = 0; i < 4; i++) sum += w.w[i] * in.x[i];
     }
     GPU_FN float value(const dot_row &row, int i) {
         return half_bits_to_float(fp8_halves(row.quants[i], false) & 0xffff) * 256.0f * ((const float *)row.scales)[i / 64];

@@ -43,7 +43,7 @@ struct dot_iq4_nl {
         GPU_UNROLL for (int j = 0; j < 4; j++) interleave(low.q[j], high.q[j]);
         return { { { low.q[0], high.q[0], low.q[1], high.q[1] } },
                  { { low.q[2], high.q[2], low.q[3], high.q[3] } },
-                 __ldg(x.d + unit) };
+                 load_d(x, unit) };
     }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
         sum += w.d * x.d * dot_end(dot_int8x16(w.b, x.b, dot_int8x16(w.a, x.a, dot_begin())));
@@ -59,8 +59,8 @@ struct dot_iq4_nl {
     }
     GPU_FN void spread(tile &r, unsigned) { spread_words(r.q); }
     GPU_FN uint2 tile_input(const dot_input &x, unsigned block) {
-        const unsigned *v = (const unsigned *)((const int8_t *)x.values + 32 * block) + threadIdx.x % 4;
-        uint2 in = make_uint2(__ldg(v), __ldg(v + 4));
+        unsigned at = 32 * block + threadIdx.x % 4 * 4;
+        uint2 in = make_uint2(load_values<unsigned>(x, at), load_values<unsigned>(x, at + 16));
         interleave(in);
         return in;
     }

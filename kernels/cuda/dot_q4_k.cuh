@@ -56,8 +56,8 @@ struct dot_q4_k {
     }
     GPU_FN input load_input(const dot_input &x, unsigned unit, int) {
         unsigned at = 32 * (unit & ~1u) + 16 * (unit & 1);
-        float2 d = __ldg((const float2 *)x.d + unit / 2);
-        return { load_int8x16(x, at), load_int8x16(x, at + 32), d.x, d.y, __ldg(x.s + unit) };
+        float2 d = load_d<float2>(x, unit & ~1u);
+        return { load_int8x16(x, at), load_int8x16(x, at + 32), d.x, d.y, load_s(x, unit) };
     }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
         sum += w.d_low * x.d_low * dot_end(dot_int8x16(w.low, x.low, dot_begin()));

@@ -26,7 +26,7 @@ struct dot_q8_0 {
         return { { { (int)r.q.x, (int)r.q.y, (int)r.q.z, (int)r.q.w } }, half_bits_to_float(r.d) };
     }
     GPU_FN input load_input(const dot_input &x, unsigned unit, int) {
-        return { load_int8x16(x, 16 * unit), __ldg(x.d + unit / 2) };
+        return { load_int8x16(x, 16 * unit), load_d(x, unit / 2) };
     }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
         sum += w.d * x.d * dot_end(dot_int8x16(w.q, x.q, dot_begin()));

@@ -45,7 +45,7 @@ template <class Table> struct dot_table {
     }
     GPU_FN input load_input(const dot_input &x, unsigned unit, int) {
         unsigned at = 32 * (unit & ~1u) + 16 * (unit & 1);
-        float2 d = __ldg((const float2 *)x.d + unit / 2);
+        float2 d = load_d<float2>(x, unit & ~1u);
         input in = { load_int8x16(x, at), load_int8x16(x, at + 32), d.x, d.y };
         GPU_UNROLL for (int i = 0; i < 4; i += 2) {
             interleave(in.low.q[i], in.low.q[i + 1]);

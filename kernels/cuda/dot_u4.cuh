@@ -42,11 +42,11 @@ template <int WORD_UNITS> struct dot_u4_of {
     GPU_FN input load_input(const dot_input &x, unsigned unit, int) {
         if (PAIRS) {
             unsigned at = 32 * (unit & ~1u) + 16 * (unit & 1);
-            float2 d = __ldg((const float2 *)x.d + unit / 2);
-            return { load_int8x16(x, at), load_int8x16(x, at + 32), d.x, d.y, __ldg(x.s + unit) };
+            float2 d = load_d<float2>(x, unit & ~1u);
+            return { load_int8x16(x, at), load_int8x16(x, at + 32), d.x, d.y, load_s(x, unit) };
         }
-        float d = __ldg(x.d + unit);
-        return { load_int8x16(x, 32 * unit), load_int8x16(x, 32 * unit + 16), d, d, __ldg(x.s + unit) };
+        float d = load_d(x, unit);
+        return { load_int8x16(x, 32 * unit), load_int8x16(x, 32 * unit + 16), d, d, load_s(x, unit) };
     }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
         sum += w.d * x.d_low * dot_end(dot_int8x16(w.low, x.low, dot_begin()));

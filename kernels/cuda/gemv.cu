@@ -57,7 +57,8 @@ __global__ void __launch_bounds__(WARPS * 32, gemv_blocks<Dot, N>())
 
 /* On tensor cores: the block's warps share TILE_ROWS rows.                                                           */
 template <class Dot>
-__global__ void __launch_bounds__(TILE_WARPS * 32, 3) k_gemv_tile(matrices all, gemv_input x, int units) {
+__global__ void __launch_bounds__(TILE_WARPS * 32, tile_blocks<Dot>())
+    k_gemv_tile(matrices all, gemv_input x, int units) {
     GPU_SHARED(float, parts, [TILE_WARPS][TILE_SUMS]);
     const matrix &m = matrix_of_block(all);
     int row0 = ((int)blockIdx.x - m.first_block) * TILE_ROWS;

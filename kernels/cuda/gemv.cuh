@@ -30,12 +30,14 @@ static inline gemv_input gemv_input_of(const lr_act *x) {
 /* Token t, or the last one where t is beyond it: such products are not used.                                         */
 GPU_FN dot_input gemv_token(const gemv_input &x, int t) {
     int token = min(t, x.n - 1);
-    return { x.values + token * x.values_stride, x.d + token * x.d_stride, x.s + token * x.d_stride };
+    return { x.values, x.d, x.s, (unsigned)(token * x.values_stride), (unsigned)(token * x.d_stride) };
 }
 
-/* Blocks on a multiprocessor that registers are to suffice for: fewer where a lane holds much.                       */
+/* Blocks on a multiprocessor that registers are to suffice for: fewer where a lane holds much, or tables
+ * beside two tokens.                                                                                                  */
 template <class Dot, int N> constexpr int gemv_blocks() {
-    return (N <= 2 ? 3 : 2) - (sizeof(typename Dot::raw) * Dot::PARTS > 72);
+    bool much = sizeof(typename Dot::raw) * Dot::PARTS > 72 || (N == 2 && sizeof(typename Dot::fixed) > 32);
+    return (N <= 2 ? 3 : 2) - much;
 }
 
 /* Adds the products of one unit of each row.  One or two tokens: their activations stay in registers while row after

@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(WARPS * 32, gemv_blocks<Dot, N>())
 
 /* On tensor cores: two tiles of gate, two of up.                                                                     */
 template <class Dot>
-__global__ void __launch_bounds__(TILE_WARPS * 32, 3)
+__global__ void __launch_bounds__(TILE_WARPS * 32, tile_blocks<Dot>())
     k_gemv_glu_tile(projection gate, projection up, lr_glu_act act, gemv_input x, int units, int rows, lr_act out) {
     GPU_SHARED(float, parts, [2 * OUTPUTS / TILE_ROWS][TILE_WARPS][TILE_SUMS]);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;

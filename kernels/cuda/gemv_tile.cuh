@@ -7,6 +7,9 @@
 
 enum { TILE_ROWS = 16, TILE_TOKENS = 8, TILE_WARPS = 8, TILE_SUMS = TILE_ROWS * TILE_TOKENS };
 
+/* Blocks on a multiprocessor that registers are to suffice for: fewer beside tables.                                 */
+template <class Dot> constexpr int tile_blocks() { return 3 - (sizeof(typename Dot::fixed) > 32); }
+
 /* Adds the products of a tile of rows l / 4 and l / 4 + 8 to the sums, which are as mma leaves them: tokens 2 (l % 4)
  * and the next of the first row, then of the second.                                                                 */
 template <class Dot>
@@ -18,11 +21,11 @@ GPU_FN void tile_add(float sums[4], typename Dot::tile &r, typename Dot::tile &r
     constexpr int BLOCKS = Dot::TILE_BLOCKS, ALIGNED = Dot::TILE_ALIGNED;
     unsigned first = unit / 4 * BLOCKS, last = units * Dot::VALUES / 32 - 1; /* blocks beyond have scales of 0 */
     float d[2][BLOCKS], s[2][BLOCKS];
-    load_of_blocks<BLOCKS, ALIGNED>(d[0], left.d, first, last);
-    load_of_blocks<BLOCKS, ALIGNED>(d[1], right.d, first, last);
+    load_of_blocks<BLOCKS, ALIGNED>(d[0], left.d + left.d_at, first, last);
+    load_of_blocks<BLOCKS, ALIGNED>(d[1], right.d + right.d_at, first, last);
     if (Dot::TILE_HAS_MIN) {
-        load_of_blocks<BLOCKS, ALIGNED>(s[0], left.s, first, last);
-        load_of_blocks<BLOCKS, ALIGNED>(s[1], right.s, first, last);
+        load_of_blocks<BLOCKS, ALIGNED>(s[0], left.s + left.d_at, first, last);
+        load_of_blocks<BLOCKS, ALIGNED>(s[1], right.s + right.d_at, first, last);
     }
     Dot::spread(r, unit);
     Dot::spread(r8, unit);
