@@ -32,9 +32,8 @@ lr_act lr_act_at(lr_act_format format, int64_t n, int64_t cols, void *base) {
 }
 
 lr_act lr_act_row(const lr_act *act, int64_t t) {
-    static const int64_t bytes[] = { [LR_ACT_F32] = 4, [LR_ACT_BF16] = 2, [LR_ACT_F16] = 2, [LR_ACT_Q8] = 1 };
     int64_t scales = act->format == LR_ACT_Q8 ? act->cols / 32 : 1;
     return (lr_act){ .format = act->format, .n = 1, .cols = act->cols,
-                     .values = (const char *)act->values + t * act->cols * bytes[act->format],
+                     .values = (const char *)act->values + t * act->cols * (int64_t)value_bytes(act->format),
                      .d = act->d ? act->d + t * scales : NULL, .s = act->s ? act->s + t * scales : NULL };
 }

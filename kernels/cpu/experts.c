@@ -69,18 +69,6 @@ static void product(const lr_experts_run *r, matrices m, const lr_expert_rows *e
     kernel_of(r, m.w, e)->run(&args, i0, i1, scratch);
 }
 
-/* One row of an activation, to be packed alone.                                                                       */
-static lr_act row_of(const lr_act *a, int64_t row) {
-    static const size_t bytes[LR_N_ACT_FORMATS] = { [LR_ACT_F32] = 4, [LR_ACT_BF16] = 2, [LR_ACT_F16] = 2, [LR_ACT_Q8] = 1 };
-    lr_act one = *a;
-    one.n = 1;
-    one.values = (const char *)a->values + (size_t)(row * a->cols) * bytes[a->format];
-    int64_t scales = a->format == LR_ACT_Q8 ? a->cols / 32 : 1;
-    if (a->d) one.d = a->d + row * scales;
-    if (a->s) one.s = a->s + row * scales;
-    return one;
-}
-
 /* Runs f over what the pairs [i0, i1) of the wave have of each expert.                                                 */
 typedef void (*pair_step)(const lr_experts_run *r, const lr_expert_rows *e, int64_t pair, void *scratch);
 static void each_pair(const lr_experts_run *r, int64_t i0, int64_t i1, pair_step f, void *scratch) {
@@ -92,10 +80,10 @@ static void each_pair(const lr_experts_run *r, int64_t i0, int64_t i1, pair_step
 
 static int64_t token_of(const lr_experts_run *r, int64_t pair) { return r->pairs[r->first + pair] / r->a->k; }
 
-/* gate and up of an expert read the same rows; they are packed twice only where they want different formats.           */
+/* gate and up of an expert read the same rows, packed once: both want one format (see check_experts of runtime/load.c). */
 static void gather_pair(const lr_experts_run *r, const lr_expert_rows *e, int64_t pair, void *scratch) {
     lr_act act = act_of(r, r->a->gate, e, r->in);
-    lr_pack_args a = { .x = r->a->h + token_of(r, pair) * r->dim, .out = row_of(&act, pair - e->first) };
+    lr_pack_args a = { .x = r->a->h + token_of(r, pair) * r->dim, .out = lr_act_row(&act, pair - e->first) };
     r->ops->pack(&a, 0, 1, scratch);
 }
 static void gather(const void *run, int64_t i0, int64_t i1, void *scratch) {
@@ -129,7 +117,7 @@ static void glu(const void *run, int64_t i0, int64_t i1, void *scratch) {
 
 static void pack_pair(const lr_experts_run *r, const lr_expert_rows *e, int64_t pair, void *scratch) {
     lr_act act = act_of(r, r->a->down, e, r->up);
-    lr_pack_args a = { .x = r->gate + pair * r->hidden, .out = row_of(&act, pair - e->first) };
+    lr_pack_args a = { .x = r->gate + pair * r->hidden, .out = lr_act_row(&act, pair - e->first) };
     r->ops->pack(&a, 0, 1, scratch);
 }
 static void pack(const void *run, int64_t i0, int64_t i1, void *scratch) { each_pair(run, i0, i1, pack_pair, scratch); }
