@@ -93,6 +93,8 @@ static void run_group(const void *args, int64_t i0, int64_t i1, void *scratch) {
     }
 }
 
+static double bytes_of(const lr_matrix *m) { return (double)m->rows * (double)(m->quants_stride + m->scales_stride); }
+
 static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int count, llmrun_error *err) {
     (void)err;
     group g = { .m = m, .n = count, .step = 1 };
@@ -100,7 +102,7 @@ static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int count, ll
     for (int i = 0; i < count; i++) {
         g.kernel[i] = lr_ops_matmul(cpu_of(d)->ops, m[i].w.format, m[i].x.n);
         g.step = lr_max(g.step, g.kernel[i]->row_step); /* row steps are powers of two: the largest serves all */
-        bytes += (double)m[i].w.rows * (double)(m[i].w.quants_stride + m[i].w.scales_stride);
+        bytes += bytes_of(&m[i].w);
         values += (double)m[i].w.rows * (double)m[i].w.cols;
     }
     for (int i = 0; i < count; i++) g.start[i + 1] = g.start[i] + (m[i].w.rows + g.step - 1) / g.step * g.step;
@@ -189,8 +191,6 @@ static llmrun_status route(lr_device *d, const lr_route_args *a, int64_t rows, l
     run(d, cpu_of(d)->ops->route, a, rows, 1);
     return LLMRUN_OK;
 }
-
-static double bytes_of(const lr_matrix *m) { return (double)m->rows * (double)(m->quants_stride + m->scales_stride); }
 
 static llmrun_status experts(lr_device *d, const lr_experts_args *a, llmrun_error *err) {
     (void)err;
