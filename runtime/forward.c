@@ -315,7 +315,6 @@ static llmrun_status watch(const lr_work *w, int32_t layer) {
     int32_t dim = w->e->binding.hparams.dim;
     size_t bytes = (size_t)w->p->n * (size_t)dim * sizeof *x;
     if (!s->watch || !w->p->counts) return LLMRUN_OK;
-    if (p->backend) LR_TRY(lr_place_sync(p, w->err));
     if (p->backend) LR_TRY(lr_place_read(p, seen, x, bytes, w->err));
     s->watch(s->watch_user, layer, seen, w->p->n, dim);
     return p->backend ? lr_place_write(p, x, seen, bytes, w->err) : LLMRUN_OK;
