@@ -104,13 +104,14 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
                       .cols = h->dim };
         LR_TRY(lr_layer_norm(w, p, &ffn, NULL));
     }
-    lr_input in = { .x = lr_layer_floats(p, b->x), .norm = l->attn_norm, .bias = l->b_attn_norm, .y = lr_layer_floats(p, b->y), .n = n,
-                 .cols = h->dim };
+    lr_input in = { .x = lr_layer_floats(p, b->x), .norm = l->attn_norm, .bias = l->b_attn_norm,
+                    .y = lr_layer_floats(p, b->y), .n = n, .cols = h->dim };
     LR_TRY(lr_layer_products(w, p, &in, (const lr_matrix *const[]){ &l->wq, &l->wk, &l->wv },
                  (float *const[]){ lr_layer_floats(p, b->q), lr_layer_floats(p, b->k), lr_layer_floats(p, b->v) },
                  (const float *const[]){ l->bq, l->bk, l->bv }, 3, false));
-    lr_qkv_args qkv = { .q = lr_layer_floats(p, b->q), .k = lr_layer_floats(p, b->k), .v = lr_layer_floats(p, b->v), .q_norm = l->q_norm,
-                        .k_norm = l->k_norm, .norm_rows = h->norm_rows, .norm_each = h->norm_each, .norm_eps = h->norm_eps,
+    lr_qkv_args qkv = { .q = lr_layer_floats(p, b->q), .k = lr_layer_floats(p, b->k), .v = lr_layer_floats(p, b->v),
+                        .q_norm = l->q_norm, .k_norm = l->k_norm, .norm_rows = h->norm_rows,
+                        .norm_each = h->norm_each, .norm_eps = h->norm_eps,
                         .cos_sin = lr_layer_floats(p, b->cos_sin) + (int64_t)lr_layer_rope(h, layer) * n * h->n_rot,
                         .n_heads = h->n_heads, .n_kv_heads = h->n_kv_heads, .head_dim = h->head_dim,
                         .n_rot = h->layer_flags[layer] & LR_LAYER_NO_ROPE ? 0 : h->n_rot,
@@ -121,10 +122,11 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
     lr_act_format format = lr_layer_input_format(p, wo, n);
     lr_act packed = lr_act_at(format, n, q_dim, lr_place_at(p, b->act));
     bool floats_only = format == LR_ACT_F32, device = p->backend != NULL;
-    lr_attention_args a = { .out = device && !floats_only ? NULL : lr_layer_floats(p, b->att), .q = qkv.q, .out_stride = q_dim,
-                            .q_stride = q_dim, .seqs = seqs, .n_seqs = w->p->n_sessions, .n_heads = h->n_heads,
-                            .head_dim = h->head_dim, .window = l->window, .scale = h->attn_scale,
-                            .softcap = h->attn_softcap, .sinks = l->sinks, .n_kv_heads = h->n_kv_heads, .kv_format = w->e->plan.kv,
+    lr_attention_args a = { .out = device && !floats_only ? NULL : lr_layer_floats(p, b->att), .q = qkv.q,
+                            .out_stride = q_dim, .q_stride = q_dim, .seqs = seqs, .n_seqs = w->p->n_sessions,
+                            .n_heads = h->n_heads, .head_dim = h->head_dim, .window = l->window,
+                            .scale = h->attn_scale, .softcap = h->attn_softcap, .sinks = l->sinks,
+                            .n_kv_heads = h->n_kv_heads, .kv_format = w->e->plan.kv,
                             .partial = lr_layer_floats(p, b->partial) };
     LR_TRY(p->ops->attention(p->device, &a, &w->shape, floats_only ? NULL : &packed, w->err));
     lr_input att = { .x = lr_layer_floats(p, b->att), .packed = floats_only ? NULL : &packed, .n = n, .cols = q_dim };
@@ -148,6 +150,15 @@ static llmrun_status glu(const lr_work *w, lr_place *p, const lr_layer *l, lr_ac
     return p->ops->glu(p->device, &a, w->p->n, &out, w->err);
 }
 
+/* The rows that matmuls read, normed where there is a norm, in that format: packed, or as floats where they lie.     */
+static llmrun_status prepare(const lr_work *w, lr_place *p, const lr_input *in, lr_act_format format, lr_act *out) {
+    bool packs = format != LR_ACT_F32;
+    *out = act_at(p, in, format);
+    if (!packs) out->values = in->norm ? in->y : in->x;
+    if (in->norm) return lr_layer_norm(w, p, in, packs ? out : NULL);
+    return packs ? p->ops->pack(p->device, &(lr_pack_args){ .x = in->x, .out = *out }, w->err) : LLMRUN_OK;
+}
+
 llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
@@ -160,16 +171,14 @@ llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l,
     lr_act_format all = gated ? common_format(p, m, 2, n) : LR_ACT_NONE;
     if (all == LR_ACT_NONE) {
         if (gated)
-            LR_TRY(lr_layer_products(w, p, &in, m, (float *const[]){ gate, up }, (const float *const[]){ l->b_gate, l->b_up }, 2,
-                            false));
+            LR_TRY(lr_layer_products(w, p, &in, m, (float *const[]){ gate, up },
+                                     (const float *const[]){ l->b_gate, l->b_up }, 2, false));
         else
             LR_TRY(lr_layer_products(w, p, &in, m + 1, &gate, &l->b_up, 1, false));
         return glu(w, p, l, format);
     }
-    lr_act act = act_at(p, &in, all);
-    if (all == LR_ACT_F32) act.values = in.norm ? in.y : in.x;
-    if (in.norm) LR_TRY(lr_layer_norm(w, p, &in, all == LR_ACT_F32 ? NULL : &act));
-    else if (all != LR_ACT_F32) LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = in.x, .out = act }, w->err));
+    lr_act act;
+    LR_TRY(prepare(w, p, &in, all, &act));
     lr_matmul_args args[2] = {
         { .y = gate, .y_stride = hidden, .w = l->w_gate, .x = act, .bias = l->b_gate },
         { .y = up, .y_stride = hidden, .w = l->w_up, .x = act, .bias = l->b_up },
@@ -185,11 +194,10 @@ llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t l
     lr_input in = lr_layer_ffn_input(w, p, l);
     const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
     lr_act_format all = gated ? common_format(p, m, 2, in.n) : p->ops->act(p->device, l->w_up.format, in.n);
-    bool packs = all != LR_ACT_NONE && all != LR_ACT_F32;
-    lr_act act = act_at(p, &in, packs ? all : LR_ACT_F32);
-    if (in.norm) LR_TRY(lr_layer_norm(w, p, &in, packs ? &act : NULL));
-    else if (packs) LR_TRY(p->ops->pack(p->device, &(lr_pack_args){ .x = in.x, .out = act }, w->err));
-    lr_input rows = { .x = in.norm ? in.y : in.x, .packed = packs ? &act : NULL, .n = in.n, .cols = in.cols };
+    lr_act act;
+    LR_TRY(prepare(w, p, &in, all == LR_ACT_NONE ? LR_ACT_F32 : all, &act));
+    lr_input rows = { .x = in.norm ? in.y : in.x, .packed = act.format != LR_ACT_F32 ? &act : NULL, .n = in.n,
+                      .cols = in.cols };
     if (gated) LR_TRY(lr_layer_products(w, p, &rows, &m[0], &y[0], &l->b_gate, 1, false));
     LR_TRY(lr_stream_release(p, LR_STREAM_GATE, w->err));
     LR_TRY(lr_stream_fetch(w->e, p, layer, LR_STREAM_UP, l, NULL, w->err));
@@ -202,7 +210,7 @@ llmrun_status lr_layer_down(const lr_work *w, lr_place *p, const lr_layer *l, lr
     const lr_plan_buffers *b = p->buffers;
     int64_t hidden = l->w_down.cols;
     lr_act act = lr_act_at(format, w->p->n, hidden, lr_place_at(p, p->plan ? b->act_hidden : b->act));
-    lr_input in = { .x = lr_layer_floats(p, b->gate), .packed = packed_there && format != LR_ACT_F32 ? &act : NULL, .n = w->p->n,
-                 .cols = hidden };
+    lr_input in = { .x = lr_layer_floats(p, b->gate), .packed = packed_there && format != LR_ACT_F32 ? &act : NULL,
+                    .n = w->p->n, .cols = hidden };
     return lr_layer_add_product(w, p, &in, &l->w_down, l->b_down, l->ffn_post_norm);
 }
