@@ -190,6 +190,23 @@ enum { LR_GPU_FEW = 8 }; /* passes of up to so many tokens take the kernels that
 
 /* See lr_device_ops.act; the same on every GPU.                                                                      */
 lr_act_format lr_gpu_act(lr_format weights, int64_t n);
+/* Experts that a GPU can sort the rows of a pass by.                                                                  */
+enum { LR_GPU_EXPERTS_MOST = 4096 };
+
+/* lr_experts_args.work on a GPU for n tokens: offsets.  Pairs are (token, rank), those of long passes sorted by expert. */
+typedef struct lr_gpu_experts_room {
+    size_t hidden;             /* (n k, hidden) packed as down reads them */
+    size_t rows;               /* the rest is of long passes.  Floats: (n k, hidden) of gate and of up, then (n k, dim) */
+    size_t tokens, pairs;      /* (n k) of each sorted pair, its token and its number t k + rank */
+    size_t tiles;              /* (n_tiles) of 4 int32_t, see gemm.h */
+    int32_t n_tiles;           /* in tiles of LR_GPU_EXPERTS_TILE rows, the smallest */
+    size_t bytes;
+} lr_gpu_experts_room;
+enum { LR_GPU_EXPERTS_TILE = 32 };
+lr_gpu_experts_room lr_gpu_experts_lay_out(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden,
+                                           lr_format down);
+/* For all passes of at most n tokens.                                                                                 */
+size_t lr_gpu_experts_bytes(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden, lr_format down);
 /* Into how many parts attention of a few rows cuts the context: fixed by shape, never by the device.                 */
 int32_t lr_gpu_attention_splits(int32_t n_kv_heads, int32_t n_ctx);
 size_t lr_gpu_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads,

@@ -20,6 +20,33 @@ lr_act_format lr_gpu_act(lr_format weights, int64_t n) {
     return n <= LR_GPU_FEW ? few[weights] : many[weights];
 }
 
+/* Takes so many bytes off the end; returns where they are.                                                            */
+static size_t take(size_t *end, size_t bytes) {
+    size_t at = *end;
+    *end += lr_aligned(bytes);
+    return at;
+}
+
+/* What gate and up left is no longer needed when down writes.                                                         */
+lr_gpu_experts_room lr_gpu_experts_lay_out(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden,
+                                           lr_format down) {
+    lr_gpu_experts_room r = { 0 };
+    int64_t n_pairs = n * k;
+    r.hidden = take(&r.bytes, lr_act_bytes(lr_gpu_act(down, n), n_pairs, hidden));
+    if (n <= LR_GPU_FEW) return r;
+    r.n_tiles = (int32_t)(n_pairs / LR_GPU_EXPERTS_TILE + lr_min(n_pairs, n_experts));
+    r.rows = take(&r.bytes, (size_t)n_pairs * (size_t)lr_max(2 * hidden, dim) * sizeof(float));
+    r.tokens = take(&r.bytes, (size_t)n_pairs * sizeof(int32_t));
+    r.pairs = take(&r.bytes, (size_t)n_pairs * sizeof(int32_t));
+    r.tiles = take(&r.bytes, (size_t)r.n_tiles * 4 * sizeof(int32_t));
+    return r;
+}
+
+/* Long passes take more than short ones.                                                                              */
+size_t lr_gpu_experts_bytes(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden, lr_format down) {
+    return lr_gpu_experts_lay_out(n, k, n_experts, dim, hidden, down).bytes;
+}
+
 enum { SPLITS_MOST = 64, SPLIT_LEAST = 64, BLOCKS_WANTED = 256 };
 
 /* Enough blocks to fill a large GPU, none shorter than SPLIT_LEAST positions where the context is full.               */

@@ -201,7 +201,8 @@ typedef struct lr_gate_rows_args {
 } lr_gate_rows_args;
 
 /* x[t] += sum over the chosen experts e of weight * (down_e (act(gate_e h[t]) * up_e h[t])), biases where there are.
- * Several steps for the CPU: see kernels/cpu/experts.h.                                                                   */
+ * Several steps for the CPU: see kernels/cpu/experts.h.  On a GPU each kind of matrix is one tensor, expert after expert,
+ * and gate and up have one format; the arrays of matrices are the host's.                                            */
 typedef struct lr_experts_args {
     float *x;                  /* (n, dim) */
     const float *h;            /* (n, dim) */
@@ -212,7 +213,8 @@ typedef struct lr_experts_args {
     const float *b_gate, *b_up, *b_down; /* (n_experts, rows) or NULL */
     int32_t n_experts, k;
     lr_glu_act act;
-    void *work;                /* lr_experts_bytes, aligned to LR_ALIGN */
+    void *work;                /* lr_experts_bytes, on a GPU lr_gpu_experts_bytes; aligned to LR_ALIGN */
+    void *packed;              /* GPUs: lr_act_bytes of h as gate and up read it */
 } lr_experts_args;
 
 /* What lr_experts_args.work needs for passes of at most n tokens: grows with n + k, not with n * k.                   */

@@ -15,6 +15,7 @@
 #include "tests/checkkernels_device_attention.h"
 #include "tests/checkkernels_experts.h"
 #include "tests/checkkernels_matmul.h"
+#include "tests/checkkernels_device_experts.h"
 #include "tests/checkkernels_ops.h"
 
 /* ---- planted kernels: right but for one defect ---- */
@@ -143,6 +144,8 @@ static void check_device(const lr_ops *c) {
     snprintf(part, sizeof part, ".embed%s", planted_word);
     if (begin(gpu.b->name, part)) check_device_embed(c), end();
     if (begin(gpu.b->name, ".norm")) check_device_norm(c), end();
+    if (begin(gpu.b->name, ".route")) check_device_route(), end();
+    if (begin(gpu.b->name, ".gate_rows")) check_device_gate_rows(), end();
     if (begin(gpu.b->name, ".pack")) check_device_pack(c), end();
     if (begin(gpu.b->name, ".glu")) check_device_glu(c), end();
     if (begin(gpu.b->name, ".qkv")) check_device_qkv(c), end();
@@ -157,6 +160,8 @@ static void check_device(const lr_ops *c) {
             if (begin(gpu.b->name, part)) check_device_matmul(c, (lr_format)f, many), end();
             snprintf(part, sizeof part, ".matmul_glu_%s.%s", name, passes);
             if (begin(gpu.b->name, part)) check_device_matmul_glu(c, (lr_format)f, many), end();
+            snprintf(part, sizeof part, ".experts_%s.%s", name, passes);
+            if (begin(gpu.b->name, part)) check_device_experts(c, (lr_format)f, many), end();
         }
     }
     gpu.library = true;

@@ -45,38 +45,71 @@ static void expect_routed(const lr_route_args *a, int64_t t, double terms) {
     }
 }
 
+typedef struct route_case {
+    lr_route_args a; /* without results */
+    float *logits;
+} route_case;
+
+static route_case make_route(int round, int64_t *n, pattern *p) {
+    int32_t n_groups = (int32_t)PICK(0, 0, 1, 4, 8), size = (int32_t)PICK(2, 3, 8, 20);
+    int32_t n_experts = n_groups ? n_groups * size : (int32_t)PICK(1, 2, 8, 60, 64, 128, 160);
+    int32_t k_groups = n_groups ? 1 + (int32_t)random_below(n_groups) : 0;
+    int32_t k = (int32_t)lr_min(n_groups ? k_groups * size : n_experts, PICK(1, 2, 4, 6, 8));
+    *n = pick_n();
+    *p = (pattern)(round % N_PATTERNS); /* equal and zero: ties */
+    describe("experts %d of %d, groups %d of %d, rows %lld %s", k, n_experts, k_groups, n_groups, (long long)*n,
+             pattern_names[*p]);
+    float *logits = filled(*n * n_experts, *p);
+    for (int64_t i = 0; *p == P_RANDOM && i < *n * n_experts; i++) logits[i] *= 50;
+    return (route_case){ .a = { .logits = logits, .among_chosen = random_below(2), .n_experts = n_experts, .k = k,
+                                .scale = random_below(2) ? 1.0f : 2.5f, .n_groups = n_groups, .k_groups = k_groups },
+                         .logits = logits };
+}
+
+/* Roundings of a sum of equal terms all go one way.                                                                   */
+static double route_terms(const lr_route_args *a, pattern p) {
+    return p == P_RANDOM || p == P_EXTREME ? a->n_experts : (double)a->n_experts * a->n_experts;
+}
+
 static void check_route(const lr_ops *ops, const lr_ops *c) {
     (void)c;
     for (int round = 0; round < 4 * ROUNDS && !check.kernel_failed; round++) {
-        int32_t n_groups = (int32_t)PICK(0, 0, 1, 4, 8), size = (int32_t)PICK(2, 3, 8, 20);
-        int32_t n_experts = n_groups ? n_groups * size : (int32_t)PICK(1, 2, 8, 60, 64, 128, 160);
-        int32_t k_groups = n_groups ? 1 + (int32_t)random_below(n_groups) : 0;
-        int32_t k = (int32_t)lr_min(n_groups ? k_groups * size : n_experts, PICK(1, 2, 4, 6, 8));
-        int64_t n = pick_n();
-        pattern p = (pattern)(round % N_PATTERNS); /* equal and zero: ties */
-        describe("experts %d of %d, groups %d of %d, rows %lld %s", k, n_experts, k_groups, n_groups, (long long)n,
-                 pattern_names[p]);
-        float *logits = filled(n * n_experts, p);
-        for (int64_t i = 0; p == P_RANDOM && i < n * n_experts; i++) logits[i] *= 50;
-        lr_route_args a = { .chosen = guarded((size_t)(n * k) * 4, 4), .weights = floats(n * k), .logits = logits,
-                            .among_chosen = random_below(2), .scale = random_below(2) ? 1.0f : 2.5f,
-                            .n_experts = n_experts, .k = k, .n_groups = n_groups, .k_groups = k_groups };
-        lr_route_args split = a;
-        split.chosen = guarded((size_t)(n * k) * 4, 4);
-        split.weights = floats(n * k);
+        int64_t n;
+        pattern p;
+        route_case r = make_route(round, &n, &p);
+        int64_t n_chosen = n * r.a.k;
+        lr_route_args a = r.a, split = r.a;
+        a.chosen = guarded((size_t)n_chosen * 4, 4);
+        a.weights = floats(n_chosen);
+        split.chosen = guarded((size_t)n_chosen * 4, 4);
+        split.weights = floats(n_chosen);
         ops->route(&a, 0, n, NULL);
         run_split(ops->route, &split, n, 1, NULL);
-        if (memcmp(a.chosen, split.chosen, (size_t)(n * k) * 4) || memcmp(a.weights, split.weights, (size_t)(n * k) * 4))
-            fail("result depends on the item ranges");
-        /* Roundings of a sum of equal terms all go one way. */
-        double terms = p == P_RANDOM || p == P_EXTREME ? n_experts : (double)n_experts * n_experts;
-        for (int64_t t = 0; t < n; t++) expect_routed(&a, t, terms);
-        logits[random_below(n * n_experts)] = NAN; /* still k experts that exist */
+        bool same = memcmp(a.chosen, split.chosen, (size_t)n_chosen * 4) == 0;
+        if (!same || memcmp(a.weights, split.weights, (size_t)n_chosen * 4)) fail("result depends on the item ranges");
+        for (int64_t t = 0; t < n; t++) expect_routed(&a, t, route_terms(&a, p));
+        r.logits[random_below(n * a.n_experts)] = NAN; /* still k experts that exist */
         ops->route(&a, 0, n, NULL);
-        for (int64_t i = 0; i < n * k; i++)
-            if (a.chosen[i] < 0 || a.chosen[i] >= n_experts) fail("NaN gives expert %d", a.chosen[i]);
+        for (int64_t i = 0; i < n_chosen; i++)
+            if (a.chosen[i] < 0 || a.chosen[i] >= a.n_experts) fail("NaN gives expert %d", a.chosen[i]);
         release_all();
     }
+}
+
+static float *make_row_gates(int64_t n) {
+    float *gate = filled(n, P_RANDOM);
+    for (int64_t t = 0; t < n; t++) gate[t] *= random_below(2) ? 5 : 120;
+    return gate;
+}
+
+static void expect_gated(const float *x, const float *gate, const float *y, int64_t n, int64_t dim) {
+    double worst = 0;
+    for (int64_t i = 0; i < n * dim; i++) {
+        double exact = x[i] / (1 + exp(-(double)gate[i / dim]));
+        /* beyond -87 the factor is subnormal */
+        worst = fmax(worst, error_of(y[i], exact, fabs(exact) + 1e-30 * fmax(1, fabs((double)x[i]))));
+    }
+    expect_error("glu", worst, 0, 0);
 }
 
 static void check_gate_rows(const lr_ops *ops, const lr_ops *c) {
@@ -85,8 +118,7 @@ static void check_gate_rows(const lr_ops *ops, const lr_ops *c) {
         int64_t dim = pick_dim(), n = pick_n();
         pattern p = (pattern)(round % N_PATTERNS);
         describe("dim %lld rows %lld %s", (long long)dim, (long long)n, pattern_names[p]);
-        float *x = filled(n * dim, p), *gate = filled(n, P_RANDOM);
-        for (int64_t t = 0; t < n; t++) gate[t] *= random_below(2) ? 5 : 120;
+        float *x = filled(n * dim, p), *gate = make_row_gates(n);
         output y = make_output(n, dim, 0), y_split = make_output(n, dim, 0);
         memcpy(y.y, x, (size_t)(n * dim) * sizeof *x);
         memcpy(y_split.y, x, (size_t)(n * dim) * sizeof *x);
@@ -94,13 +126,7 @@ static void check_gate_rows(const lr_ops *ops, const lr_ops *c) {
         run_split(ops->gate_rows, &(lr_gate_rows_args){ .x = y_split.y, .gate = gate, .dim = dim }, n, 1, NULL);
         expect_margins(&y);
         expect_same(&y, &y_split);
-        double worst = 0;
-        for (int64_t i = 0; i < n * dim; i++) {
-            double exact = x[i] / (1 + exp(-(double)gate[i / dim]));
-            /* beyond -87 the factor is subnormal */
-            worst = fmax(worst, error_of(y.y[i], exact, fabs(exact) + 1e-30 * fmax(1, fabs((double)x[i]))));
-        }
-        expect_error("glu", worst, 0, 0);
+        expect_gated(x, gate, y.y, n, dim);
         release_all();
     }
 }
@@ -126,6 +152,22 @@ static lr_matrix slice(const lr_matrix *all, int64_t first, int64_t step, int64_
     return m;
 }
 
+/* (n, k) distinct experts.                                                                                            */
+static int32_t *make_choice(int64_t n, int32_t n_experts, int32_t k) {
+    int32_t *chosen = guarded((size_t)(n * k) * 4, 4);
+    bool popular = random_below(2); /* every token has an expert in common */
+    for (int64_t t = 0; t < n; t++)
+        for (int32_t j = 0; j < k; j++) {
+            bool taken;
+            do {
+                chosen[t * k + j] = popular && j == 0 ? n_experts / 2 : (int32_t)random_below(n_experts);
+                taken = false;
+                for (int32_t i = 0; i < j; i++) taken |= chosen[t * k + i] == chosen[t * k + j];
+            } while (taken);
+        }
+    return chosen;
+}
+
 static experts_case make_experts(lr_format format, int64_t n, int32_t n_experts, int32_t k, int64_t dim, int64_t hidden) {
     experts_case e = { .dim = dim, .hidden = hidden };
     bool with_bias = random_below(2), interleaved = random_below(4) == 0;
@@ -140,17 +182,7 @@ static experts_case make_experts(lr_format format, int64_t n, int32_t n_experts,
         up[i] = slice(&e.up.m, i * hidden * step + (interleaved ? 1 : 0), step, hidden);
         down[i] = slice(&e.down.m, i * dim, 1, dim);
     }
-    int32_t *chosen = guarded((size_t)(n * k) * 4, 4);
-    bool popular = random_below(2); /* every token has an expert in common */
-    for (int64_t t = 0; t < n; t++)
-        for (int32_t j = 0; j < k; j++) {
-            bool taken;
-            do {
-                chosen[t * k + j] = popular && j == 0 ? n_experts / 2 : (int32_t)random_below(n_experts);
-                taken = false;
-                for (int32_t i = 0; i < j; i++) taken |= chosen[t * k + i] == chosen[t * k + j];
-            } while (taken);
-        }
+    int32_t *chosen = make_choice(n, n_experts, k);
     e.a = (lr_experts_args){ .h = filled(n * dim, P_RANDOM), .n = n, .chosen = chosen, .weights = filled(n * k, P_RANDOM),
                              .gate = gate, .up = up, .down = down, .n_experts = n_experts, .k = k,
                              .act = (lr_glu_act)random_below(LR_N_GLU_ACTS) };

@@ -183,6 +183,24 @@ static llmrun_status attention(lr_device *d, const lr_attention_args *a, const l
     return gpu_status(d, e, "attention", err);
 }
 
+static llmrun_status gate_rows(lr_device *d, const lr_gate_rows_args *a, int64_t rows, llmrun_error *err) {
+    cudaError_t e = cudaSetDevice(d->index);
+    if (e == cudaSuccess) e = gpu_gate_rows(d, a, rows);
+    return gpu_status(d, e, "gate of rows", err);
+}
+
+static llmrun_status route(lr_device *d, const lr_route_args *a, int64_t rows, llmrun_error *err) {
+    cudaError_t e = cudaSetDevice(d->index);
+    if (e == cudaSuccess) e = gpu_route(d, a, rows);
+    return gpu_status(d, e, "route", err);
+}
+
+static llmrun_status experts(lr_device *d, const lr_experts_args *a, llmrun_error *err) {
+    cudaError_t e = cudaSetDevice(d->index);
+    if (e == cudaSuccess) e = gpu_experts(d, a);
+    return gpu_status(d, e, "experts", err);
+}
+
 static llmrun_status latent(lr_device *d, const lr_latent_args *a, const lr_pass_shape *s, llmrun_error *err) {
     cudaError_t e = cudaSetDevice(d->index);
     if (e == cudaSuccess) e = gpu_latent(d, a, s);
@@ -202,7 +220,8 @@ static lr_backend backend; /* filled once below: C++17 has no designators */
 static void fill_table(lr_backend *b) {
     b->abi = LR_BACKEND_ABI;
     b->name = platform_name;
-    b->ops = { act, embed, norm, pack, matmul, matmul_glu, glu, qkv, attention, nullptr, nullptr, nullptr, latent, heads };
+    b->ops = { act,       embed,     norm,  pack,    matmul, matmul_glu, glu, qkv,
+               attention, gate_rows, route, experts, latent, heads };
     b->count = count;
     b->info = info;
     b->open = open_device;

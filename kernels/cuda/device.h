@@ -37,6 +37,9 @@ cudaError_t gpu_gemv_glu(lr_device *d, const lr_matmul_args m[2], lr_glu_act act
 /* Longer passes: tiles on tensor cores (gemm*.cu).                                                                    */
 cudaError_t gpu_gemm(lr_device *d, const lr_matmul_args *m, int count);
 cudaError_t gpu_glu(lr_device *d, const lr_glu_args *a, int64_t rows, const lr_act *out);
+cudaError_t gpu_gate_rows(lr_device *d, const lr_gate_rows_args *a, int64_t rows);
+cudaError_t gpu_route(lr_device *d, const lr_route_args *a, int64_t rows);
+cudaError_t gpu_experts(lr_device *d, const lr_experts_args *a);
 cudaError_t gpu_qkv(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s);
 /* Few rows of each sequence: the context is split (attention_few.cu).  Many: flash attention (attention_many.cu).     */
 cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out);

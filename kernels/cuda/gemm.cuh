@@ -22,6 +22,7 @@ struct gemm_args {
     const uint8_t *x; /* (n, cols), 16 bits each */
     const float *d;   /* (n) or NULL */
     int n, cols, token_tiles, row_tiles;
+    gemm_groups groups; /* of kernels with GROUPS */
 };
 
 /* Blocks that run at the same time share tiles in the second-level cache: tiles of tokens come in groups, and in a
@@ -31,7 +32,11 @@ enum { GEMM_GROUP = 16 };
 struct gemm_tile {
     int token_tile, row_tile, matrix;
 };
-GPU_FN gemm_tile gemm_tile_of_block(const gemm_args &a) {
+template <bool GROUPS> GPU_FN gemm_tile gemm_tile_of_block(const gemm_args &a) {
+    if (GROUPS) { /* rows first: the next tile of tokens may read the same weights */
+        int row_tile = (int)blockIdx.x % a.row_tiles;
+        return { (int)blockIdx.x / a.row_tiles, row_tile, a.count > 1 && row_tile >= a.matrix[1].first_tile };
+    }
     int in_group = GEMM_GROUP * a.row_tiles, group = (int)blockIdx.x / in_group, i = (int)blockIdx.x % in_group;
     int width = min(GEMM_GROUP, a.token_tiles - group * GEMM_GROUP);
     int row_tile = i / width, matrix = 0;
@@ -113,18 +118,26 @@ template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS,
     };
 };
 
-template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS, int STAGES, int BLOCKS>
+/* GROUPS: tiles of tokens are those of a.groups, and so are their matrices and rows.                                 */
+template <class T, int TOKENS, int ROWS, int WARPS_OF_TOKENS, int WARPS_OF_ROWS, int STAGES, int BLOCKS, bool GROUPS>
 __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) k_gemm(const gemm_args a) {
     typedef gemm_shape<T, TOKENS, ROWS, WARPS_OF_TOKENS, WARPS_OF_ROWS, STAGES> S;
     GPU_DYN_SHARED(uint8_t, shared);
     int lane = (int)threadIdx.x & 31, warp = (int)threadIdx.x >> 5;
-    gemm_tile tile = gemm_tile_of_block(a);
+    gemm_tile tile = gemm_tile_of_block<GROUPS>(a);
     gemm_matrix m = gemm_matrix_of(a, tile.matrix);
-    int token0 = tile.token_tile * TOKENS, row0 = (tile.row_tile - m.first_tile) * ROWS;
-    int n_tokens = a.n - token0, n_rows = m.rows - row0, steps = (a.cols + T::COLUMNS - 1) / T::COLUMNS;
-    const uint8_t *x = a.x + (int64_t)token0 * a.cols * 2;
-    const uint8_t *quants = m.quants + (int64_t)row0 * m.quants_stride;
-    const uint8_t *scales = m.scales + (int64_t)row0 * m.scales_stride;
+    gemm_group_tile group = {};
+    if constexpr (GROUPS) {
+        group = a.groups.tiles[tile.token_tile];
+        if (group.expert < 0) return;
+    }
+    int token0 = GROUPS ? group.first : tile.token_tile * TOKENS, row0 = (tile.row_tile - m.first_tile) * ROWS;
+    int n_tokens = GROUPS ? group.n : a.n - token0, n_rows = m.rows - row0;
+    int steps = (a.cols + T::COLUMNS - 1) / T::COLUMNS;
+    const int64_t row0_of_all = GROUPS ? (int64_t)group.expert * m.rows + row0 : row0;
+    const uint8_t *x = GROUPS ? a.x : a.x + (int64_t)token0 * a.cols * 2;
+    const uint8_t *quants = m.quants + row0_of_all * m.quants_stride;
+    const uint8_t *scales = m.scales + row0_of_all * m.scales_stride;
 
     /* A thread fetches the same place of every so many rows, multiples of 8 of activations, of 16 of quants.         */
     constexpr int X_PIECES = S::X_ROW_BYTES / 16, X_APART = S::THREADS / X_PIECES;
@@ -134,14 +147,23 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
     int x_row = (int)threadIdx.x / X_PIECES, x_at = (int)threadIdx.x % X_PIECES;
     int quants_row = (int)threadIdx.x / QUANT_PIECES, quants_at = (int)threadIdx.x % QUANT_PIECES;
     int quants_from = gemm_global_row(quants_row), scales_row = (int)threadIdx.x;
+    int x_from[GROUPS ? (TOKENS + X_APART - 1) / X_APART : 1]; /* rows of x */
+    if constexpr (GROUPS)
+        GPU_UNROLL for (int i = 0; i < TOKENS; i += X_APART)
+            x_from[i / X_APART] = gemm_group_row(a.groups.from, token0 + min(x_row + i, n_tokens - 1));
     auto fetch = [&](int step, uint8_t *stage) {
         int column0 = step * T::COLUMNS;
         int column = tile_walk<T>::column(step, x_at);
         bool in_row = column < a.cols;
         const uint8_t *from = x + (x_row * a.cols + column) * 2;
         uint8_t *to = stage + x_row * S::X_ROW_BYTES + 16 * gemm_place_x<T>(x_row, x_at);
-        GPU_UNROLL for (int i = 0; i < TOKENS; i += X_APART)
-            cp_async16(to + i * S::X_ROW_BYTES, from + i * a.cols * 2, in_row && x_row + i < n_tokens);
+        if constexpr (GROUPS)
+            GPU_UNROLL for (int i = 0; i < TOKENS; i += X_APART)
+                cp_async16(to + i * S::X_ROW_BYTES, x + ((int64_t)x_from[i / X_APART] * a.cols + column) * 2,
+                           in_row && x_row + i < n_tokens);
+        else
+            GPU_UNROLL for (int i = 0; i < TOKENS; i += X_APART)
+                cp_async16(to + i * S::X_ROW_BYTES, from + i * a.cols * 2, in_row && x_row + i < n_tokens);
         if constexpr (!DECODED) {
             in_row = column0 + T::column(quants_at) < a.cols;
             from = quants + (quants_from * m.quants_stride + tile_walk<T>::quants_at(step) + 16 * quants_at);
@@ -220,13 +242,15 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
 
     int row = row0 + warp_row + (lane >> 2) * 2, token = token0 + warp_token + (lane & 3) * 2;
     float bias[W_FRAGMENTS][2];
-    const gemm_output out = gemm_matrix_of(a, tile.matrix).out; /* not in registers all the time */
+    gemm_output out = gemm_matrix_of(a, tile.matrix).out; /* not in registers all the time */
     int rows = gemm_matrix_of(a, tile.matrix).rows;
+    if (GROUPS && out.bias) out.bias += (int64_t)group.expert * rows;
     GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++) gemm_load_bias<2>(bias[i], out, row + 16 * i, rows);
     GPU_UNROLL for (int j = 0; j < 2 * X_FRAGMENTS; j++) {
         int t = token + j / 2 * 8 + j % 2;
-        if (t >= a.n) continue;
-        float d = a.d ? a.d[t] : 1.0f;
+        if (GROUPS ? t - token0 >= n_tokens : t >= a.n) continue;
+        float d = a.d ? a.d[GROUPS ? gemm_group_row(a.groups.from, t) : t] : 1.0f;
+        if (GROUPS) t = gemm_group_row(a.groups.to, t);
         GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++) {
             const float y[2] = { d * sum[i][j / 2][j % 2] + bias[i][0], d * sum[i][j / 2][j % 2 + 2] + bias[i][1] };
             gemm_store<2>(out, t, row + 16 * i, rows, y);

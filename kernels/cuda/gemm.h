@@ -7,6 +7,29 @@
 /* One product on plain FMAs: f32 weights; f16 and bf16 where tensor cores cannot take them.                          */
 cudaError_t gpu_gemm_fma(lr_device *d, const lr_matmul_args *m);
 
+/* Products of the experts: each is one of equal matrices that lie one below the other, times rows of its own.  Tiles of
+ * tokens are made by gpu_experts, a list on the device.                                                              */
+struct gemm_group_tile {
+    int32_t expert, first, n, unused; /* sorted pairs [first, first + n) are of that expert; -1: no more tiles */
+};
+struct gemm_groups {
+    const gemm_group_tile *tiles; /* (n_tiles) */
+    const int32_t *from, *to;     /* by sorted pair: row of x, row of y; NULL: its own number */
+    int n_tiles;
+    double n_pairs, n_read;       /* for the virtual clock: rows of y, experts whose weights are read */
+};
+static_assert(sizeof(gemm_group_tile) == 4 * sizeof(int32_t), "as lr_gpu_experts_room has it");
+
+/* Tokens of a tile that gpu_gemm_groups takes, with about so many rows an expert.  m: w of the first expert, bias of all. */
+int gpu_gemm_group_tokens(const lr_device *d, const lr_matmul_args *m, double rows_of_expert);
+/* 1 to 3 products of the same activations and in the same format, with such tiles.                                   */
+cudaError_t gpu_gemm_groups(lr_device *d, const lr_matmul_args *m, int count, const gemm_groups *groups,
+                            double rows_of_expert);
+cudaError_t gpu_gemm_fma_groups(lr_device *d, const lr_matmul_args *m, const gemm_groups *groups);
+enum { GEMM_FMA_TOKENS = 64 };
+
+GPU_FN int gemm_group_row(const int32_t *list, int pair) { return list ? list[pair] : pair; }
+
 /* Where a product goes: y[token][row] = (accumulate ? y : 0) + product + bias[row].                                  */
 struct gemm_output {
     float *y;
@@ -45,6 +68,15 @@ static inline double gemm_bytes(const lr_matmul_args *m) {
 }
 static inline double gemm_flops(const lr_matmul_args *m) {
     return 2.0 * (double)m->x.n * (double)m->w.rows * (double)m->w.cols;
+}
+/* The same of the experts.                                                                                           */
+static inline double gemm_group_bytes(const lr_matmul_args *m, const gemm_groups *g) {
+    double x_bytes = m->x.format == LR_ACT_F32 ? 4 : 2, w_bytes = (double)(m->w.quants_stride + m->w.scales_stride);
+    double rows = (double)m->w.rows;
+    return g->n_read * rows * w_bytes + g->n_pairs * ((double)m->x.cols * x_bytes + 4 * rows);
+}
+static inline double gemm_group_flops(const lr_matmul_args *m, const gemm_groups *g) {
+    return 2.0 * g->n_pairs * (double)m->w.rows * (double)m->w.cols;
 }
 
 #endif

@@ -3,16 +3,17 @@
  * number of columns and any stride will do.                                                                          */
 #include "kernels/cuda/gemm.h"
 
-enum { FMA_TOKENS = 64, FMA_ROWS = 64, FMA_COLUMNS = 16, FMA_THREADS = 128, FMA_PITCH = 64 + 4 };
+enum { FMA_TOKENS = GEMM_FMA_TOKENS, FMA_ROWS = 64, FMA_COLUMNS = 16, FMA_THREADS = 128, FMA_PITCH = 64 + 4 };
 
 GPU_FN float to_float(float v) { return v; }
 GPU_FN float to_float(__half v) { return __half2float(v); }
 GPU_FN float to_float(__nv_bfloat16 v) { return __bfloat162float(v); }
 
 /* A thread sums 8 tokens x 4 rows.  The next step's elements are on their way while this one is computed.            */
-template <class E>
+template <class E, bool GROUPS>
 __global__ void __launch_bounds__(FMA_THREADS, 4)
-    k_gemm_fma(const E *x, const float *d, const E *w, int64_t w_stride, gemm_output out, int n, int rows, int cols) {
+    k_gemm_fma(const E *x, const float *d, const E *w, int64_t w_stride, gemm_output out, int n, int rows, int cols,
+               gemm_groups groups) {
     constexpr int PIECES = 64 * FMA_COLUMNS / FMA_THREADS, ROWS_APART = FMA_THREADS / FMA_COLUMNS;
     GPU_SHARED(float, tile_x, [2][FMA_COLUMNS][FMA_PITCH]);
     GPU_SHARED(float, tile_w, [2][FMA_COLUMNS][FMA_PITCH]);
@@ -20,14 +21,27 @@ __global__ void __launch_bounds__(FMA_THREADS, 4)
     int token0 = (int)blockIdx.x * FMA_TOKENS, row0 = (int)blockIdx.y * FMA_ROWS;
     int my_token = tid / 16 * 8, my_row = tid % 16 * 4;
     float next_x[PIECES], next_w[PIECES], sum[8][4] = {};
-    x += (int64_t)token0 * cols;
+    int x_from[GROUPS ? PIECES : 1]; /* rows of x */
+    if constexpr (GROUPS) {
+        const gemm_group_tile group = groups.tiles[blockIdx.x];
+        if (group.expert < 0) return;
+        token0 = group.first;
+        n = token0 + group.n;
+        w += (int64_t)group.expert * rows * w_stride;
+        if (out.bias) out.bias += (int64_t)group.expert * rows;
+        GPU_UNROLL for (int i = 0; i < PIECES; i++)
+            x_from[i] = gemm_group_row(groups.from, min(token0 + row + i * ROWS_APART, n - 1));
+    } else {
+        x += (int64_t)token0 * cols;
+    }
     w += row0 * w_stride;
 
     auto load = [&](int column0) {
         bool in_row = column0 + column < cols;
         GPU_UNROLL for (int i = 0; i < PIECES; i++) {
             int r = row + i * ROWS_APART;
-            next_x[i] = in_row && token0 + r < n ? to_float(x[(int64_t)r * cols + column0 + column]) : 0.0f;
+            int64_t x_row = GROUPS ? x_from[GROUPS ? i : 0] : r;
+            next_x[i] = in_row && token0 + r < n ? to_float(x[x_row * cols + column0 + column]) : 0.0f;
             next_w[i] = in_row && row0 + r < rows ? to_float(w[r * w_stride + column0 + column]) : 0.0f;
         }
     };
@@ -57,25 +71,39 @@ __global__ void __launch_bounds__(FMA_THREADS, 4)
     GPU_UNROLL for (int i = 0; i < 8; i++) {
         int token = token0 + my_token + i;
         if (token >= n) continue;
-        float scale = d ? d[token] : 1.0f;
+        float scale = d ? d[GROUPS ? gemm_group_row(groups.from, token) : token] : 1.0f;
+        if (GROUPS) token = gemm_group_row(groups.to, token);
         GPU_UNROLL for (int k = 0; k < 4; k++) sum[i][k] = sum[i][k] * scale + bias[k];
         gemm_store<4>(out, token, row0 + my_row, rows, sum[i]);
     }
 }
 
-template <class E> static cudaError_t run(lr_device *d, const lr_matmul_args *m) {
-    dim3 grid((unsigned)((m->x.n + FMA_TOKENS - 1) / FMA_TOKENS), (unsigned)((m->w.rows + FMA_ROWS - 1) / FMA_ROWS));
-    return GPU_LAUNCH_COST(
-        gemm_bytes(m), gemm_flops(m), k_gemm_fma<E>, grid, dim3(FMA_THREADS), 0, d->queue[LR_QUEUE_COMPUTE],
-        (const E *)m->x.values, m->x.format == LR_ACT_F16 ? m->x.d : NULL, (const E *)m->w.quants,
-        (int64_t)(m->w.quants_stride / sizeof(E)), gemm_output_of(m), (int)m->x.n, (int)m->w.rows, (int)m->w.cols);
+template <class E, bool GROUPS>
+static cudaError_t run(lr_device *d, const lr_matmul_args *m, const gemm_groups &groups, int tiles, double bytes,
+                       double flops) {
+    dim3 grid((unsigned)tiles, (unsigned)((m->w.rows + FMA_ROWS - 1) / FMA_ROWS));
+    return GPU_LAUNCH_COST(bytes, flops, k_gemm_fma<E, GROUPS>, grid, dim3(FMA_THREADS), 0, d->queue[LR_QUEUE_COMPUTE],
+                           (const E *)m->x.values, m->x.format == LR_ACT_F16 ? m->x.d : NULL, (const E *)m->w.quants,
+                           (int64_t)(m->w.quants_stride / sizeof(E)), gemm_output_of(m), (int)m->x.n, (int)m->w.rows,
+                           (int)m->w.cols, groups);
+}
+
+template <bool GROUPS>
+static cudaError_t run_format(lr_device *d, const lr_matmul_args *m, const gemm_groups &groups, int tiles, double bytes,
+                              double flops) {
+    switch (m->w.format) {
+        case LR_F32: return run<float, GROUPS>(d, m, groups, tiles, bytes, flops);
+        case LR_F16: return run<__half, GROUPS>(d, m, groups, tiles, bytes, flops);
+        case LR_BF16: return run<__nv_bfloat16, GROUPS>(d, m, groups, tiles, bytes, flops);
+        default: return cudaErrorInvalidValue;
+    }
 }
 
 cudaError_t gpu_gemm_fma(lr_device *d, const lr_matmul_args *m) {
-    switch (m->w.format) {
-        case LR_F32: return run<float>(d, m);
-        case LR_F16: return run<__half>(d, m);
-        case LR_BF16: return run<__nv_bfloat16>(d, m);
-        default: return cudaErrorInvalidValue;
-    }
+    int tiles = (int)((m->x.n + FMA_TOKENS - 1) / FMA_TOKENS);
+    return run_format<false>(d, m, {}, tiles, gemm_bytes(m), gemm_flops(m));
+}
+
+cudaError_t gpu_gemm_fma_groups(lr_device *d, const lr_matmul_args *m, const gemm_groups *groups) {
+    return run_format<true>(d, m, *groups, groups->n_tiles, gemm_group_bytes(m, groups), gemm_group_flops(m, groups));
 }

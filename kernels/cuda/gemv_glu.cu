@@ -1,88 +1,43 @@
-/* Gate and up projections of a few tokens, act(gate) * up, and the result packed, in one launch.  A block makes 32
- * outputs, which are one block of int8 activations: lane o of warp t ends up with output o of token t.  See gemv.cuh.*/
-#include "kernels/cuda/gemv_tile.cuh"
-#include "kernels/cuda/glu.cuh"
-
-enum { OUTPUTS = 32, WARPS = 8, PAIR = GEMV_ROWS / 2 }; /* a warp makes a pair of outputs at a time */
-
-struct projection {
-    const uint8_t *quants, *scales;
-    size_t quants_stride, scales_stride;
-    const float *bias;
-};
-
-/* Called by one warp: lane o has the sums of output output0 + o of token t.                                          */
-GPU_FN void finish(const projection &gate, const projection &up, lr_glu_act act, const lr_act &out, int rows,
-                   int output0, int t, float g, float u) {
-    int i = output0 + (int)threadIdx.x % 32;
-    bool inside = i < rows;
-    if (inside && gate.bias) g += gate.bias[i];
-    if (inside && up.bias) u += up.bias[i];
-    if (out.format == LR_ACT_Q8)
-        put<LR_ACT_Q8>(out, t, i, glu(act, g, u), inside, 1.0f);
-    else
-        put<LR_ACT_F32>(out, t, i, glu(act, g, u), inside, 1.0f);
-}
+/* Gate and up projections of a few tokens, act(gate) * up, and the result packed, in one launch.  See gemv_glu.cuh.    */
+#include "kernels/cuda/gemv_glu.cuh"
 
 template <class Dot, int N>
-__global__ void __launch_bounds__(WARPS * 32, gemv_blocks<Dot, N>())
+__global__ void __launch_bounds__(GLU_WARPS * 32, gemv_blocks<Dot, N>())
     k_gemv_glu(projection gate, projection up, lr_glu_act act, gemv_input x, int units, int rows, lr_act out) {
-    GPU_SHARED(float, parts, [OUTPUTS / PAIR][GEMV_ROWS * N]);
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
-
-    for (int pair = warp; pair < OUTPUTS / PAIR; pair += WARPS) {
-        dot_row row[GEMV_ROWS]; /* of gate, then of up */
-        GPU_UNROLL for (int r = 0; r < PAIR; r++) {
-            size_t i = (size_t)min(output0 + pair * PAIR + r, rows - 1);
-            row[r] = { gate.quants + i * gate.quants_stride, gate.scales + i * gate.scales_stride };
-            row[PAIR + r] = { up.quants + i * up.quants_stride, up.scales + i * up.scales_stride };
-        }
-        float sums[GEMV_ROWS * N] = {};
-        gemv_dot<Dot, N>(sums, row, x, lane, units, 32);
-        warp_sums_to<GEMV_ROWS * N>(parts[pair], sums);
-    }
-    __syncthreads();
-
-    const float *mine = parts[lane / PAIR];
-    int t = warp, r = lane % PAIR;
-    if (t < x.n) finish(gate, up, act, out, rows, output0, t, mine[r * N + t], mine[(PAIR + r) * N + t]);
+    glu_outputs<Dot, N>(gate, up, act, x, units, rows, (int)blockIdx.x * GLU_OUTPUTS, out, 0);
 }
 
 /* On tensor cores: two tiles of gate, two of up.                                                                     */
 template <class Dot>
 __global__ void __launch_bounds__(TILE_WARPS * 32, tile_blocks<Dot>())
     k_gemv_glu_tile(projection gate, projection up, lr_glu_act act, gemv_input x, int units, int rows, lr_act out) {
-    GPU_SHARED(float, parts, [2 * OUTPUTS / TILE_ROWS][TILE_WARPS][TILE_SUMS]);
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * OUTPUTS;
-    for (int i = 0; i < 2 * OUTPUTS / TILE_ROWS; i++) {
+    GPU_SHARED(float, parts, [2 * GLU_OUTPUTS / TILE_ROWS][TILE_WARPS][TILE_SUMS]);
+    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, output0 = blockIdx.x * GLU_OUTPUTS;
+    for (int i = 0; i < 2 * GLU_OUTPUTS / TILE_ROWS; i++) {
         const projection &p = i % 2 ? up : gate;
         tile_product<Dot>(parts[i], p.quants, p.scales, p.quants_stride, p.scales_stride, output0 + i / 2 * TILE_ROWS,
                           rows, x, units);
     }
     __syncthreads();
     int t = warp, i = lane / TILE_ROWS * 2, r = lane % TILE_ROWS;
-    if (t < x.n) finish(gate, up, act, out, rows, output0, t, tile_sum(parts[i], r, t), tile_sum(parts[i + 1], r, t));
-}
-
-static projection projection_of(const lr_matmul_args *m) {
-    const lr_matrix *w = &m->w;
-    return { (const uint8_t *)w->quants, (const uint8_t *)w->scales, w->quants_stride, w->scales_stride, m->bias };
+    if (t >= x.n) return;
+    glu_finish(gate, up, act, out, rows, output0, t, tile_sum(parts[i], r, t), tile_sum(parts[i + 1], r, t));
 }
 
 template <class Dot>
 static cudaError_t launch(lr_device *d, const lr_matmul_args m[2], lr_glu_act act, const lr_act *out) {
     const lr_act *x = &m[0].x;
     const gemv_input input = gemv_input_of(x);
-    const projection gate = projection_of(&m[0]), up = projection_of(&m[1]);
+    const projection gate = projection_of(&m[0].w, m[0].bias), up = projection_of(&m[1].w, m[1].bias);
     int rows = (int)m[0].w.rows, units = (int)(x->cols / Dot::VALUES);
     double bytes = gemv_weight_bytes(&m[0].w) + gemv_weight_bytes(&m[1].w);
     bytes += (double)x->n * (act_row_bytes(x->format, x->cols) + act_row_bytes(out->format, out->cols));
     bytes += 4.0 * (double)rows * ((m[0].bias != nullptr) + (m[1].bias != nullptr));
     double flops = 4.0 * (double)x->n * (double)rows * (double)x->cols;
     cudaStream_t queue = d->queue[LR_QUEUE_COMPUTE];
-    dim3 grid((unsigned)((rows + OUTPUTS - 1) / OUTPUTS));
+    dim3 grid((unsigned)((rows + GLU_OUTPUTS - 1) / GLU_OUTPUTS));
     auto by_lanes = [&](auto n) {
-        return GPU_LAUNCH_COST(bytes, flops, k_gemv_glu<Dot, decltype(n)::value>, grid, dim3(WARPS * 32), 0, queue,
+        return GPU_LAUNCH_COST(bytes, flops, k_gemv_glu<Dot, decltype(n)::value>, grid, dim3(GLU_WARPS * 32), 0, queue,
                                gate, up, act, input, units, rows, *out);
     };
     auto by_tiles = [&](auto dot) {
