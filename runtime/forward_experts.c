@@ -35,9 +35,9 @@ llmrun_status lr_layer_experts_run(const lr_work *w, lr_place *p, const lr_layer
                             .scale = h->expert_scale, .logits = logits, .n_experts = h->n_experts, .k = k,
                             .n_groups = h->n_expert_groups, .k_groups = h->n_expert_groups_used };
     LR_TRY(p->ops->route(p->device, &route, n, w->err));
-    lr_experts_args a = { .x = lr_layer_floats(p, p->buffers->x), .h = in.x, .n = n, .chosen = chosen, .weights = weights,
-                          .gate = e->gate, .up = e->up, .down = e->down, .b_gate = e->b_gate, .b_up = e->b_up,
-                          .b_down = e->b_down, .n_experts = h->n_experts, .k = k, .act = h->act,
-                          .work = lr_place_at(p, p->buffers->experts) };
+    lr_experts_args a = { .x = lr_layer_floats(p, p->buffers->x), .h = in.x, .n = n, .chosen = chosen,
+                          .weights = weights, .gate = e->gate, .up = e->up, .down = e->down, .b_gate = e->b_gate,
+                          .b_up = e->b_up, .b_down = e->b_down, .n_experts = h->n_experts, .k = k, .act = h->act,
+                          .work = lr_place_at(p, p->buffers->experts), .packed = lr_place_at(p, p->buffers->act) };
     return p->ops->experts(p->device, &a, w->err);
 }

@@ -85,7 +85,8 @@ static lr_matrix expert_at(const llmrun_engine *e, size_t i, const lr_matrix *al
     const lr_source *s = &e->binding.sources[i];
     const lr_plan_placement *p = &e->plan.placements[i];
     int64_t rows = all->rows / e->binding.tensors[i].experts;
-    if (!p->converted && s->parts) return lr_matrix_at(p->format, rows, all->cols, lr_source_bytes(&s->parts[expert]));
+    if (p->place == LR_PLACE_HOST && !p->converted && s->parts)
+        return lr_matrix_at(p->format, rows, all->cols, lr_source_bytes(&s->parts[expert]));
     lr_matrix m = *all;
     m.rows = rows;
     m.quants = (const uint8_t *)all->quants + (size_t)(expert * rows) * all->quants_stride;

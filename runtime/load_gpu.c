@@ -33,6 +33,18 @@ static llmrun_status fill_from_bytes(const loader *k, const chunk *c, const uint
     return LLMRUN_OK;
 }
 
+/* Rows of parts that lie anywhere in the files, each by itself; plain formats and blocks have one plane.              */
+static llmrun_status fill_from_parts(const loader *k, const chunk *c, const lr_source *s) {
+    int64_t rows = s->parts->rows;
+    for (int64_t row = c->row, n; row < c->row + c->n; row += n) {
+        n = lr_min(rows - row % rows, c->row + c->n - row);
+        const uint8_t *from = lr_source_bytes(&s->parts[row / rows]) + (uint64_t)(row % rows) * c->whole.quants_stride;
+        lr_cpu_copy(&k->e->cpu, c->slot + (uint64_t)(row - c->row) * c->whole.quants_stride, from,
+                    (size_t)n * c->whole.quants_stride);
+    }
+    return LLMRUN_OK;
+}
+
 static llmrun_status fill_by_converting(const loader *k, const chunk *c) {
     llmrun_engine *e = k->e;
     const lr_source *source = &e->binding.sources[c->tensor];
@@ -67,7 +79,9 @@ static llmrun_status fill(const loader *k, const chunk *c) {
     const lr_plan_tensor *t = &e->binding.tensors[c->tensor];
     if (k->random)
         return lr_random_weights(c->slot, p->format, c->n, t->cols, t->cols == 1 ? 1.0f : 0.0f, k->err);
-    if (!p->converted) return fill_from_bytes(k, c, lr_source_bytes(&e->binding.sources[c->tensor]));
+    const lr_source *source = &e->binding.sources[c->tensor];
+    if (!p->converted && source->parts) return fill_from_parts(k, c, source);
+    if (!p->converted) return fill_from_bytes(k, c, lr_source_bytes(source));
     if (e->plan_input.cached) return fill_from_bytes(k, c, e->cache.weights + p->block_offset);
     return fill_by_converting(k, c);
 }
@@ -95,6 +109,17 @@ static void forget(const lr_tensor *t, uint64_t bytes) {
     madvise((void *)start, (uintptr_t)t->data + bytes - start, MADV_DONTNEED);
 }
 
+/* f16 was wanted for a file of wider range: look first, because a chunk cannot know of the next.  Gate and up of experts
+ * stay in one format.                                                                                                */
+static bool fits_f16(const llmrun_engine *e, size_t i) {
+    const lr_plan_tensor *t = &e->binding.tensors[i];
+    bool gate = t->role == LR_W_GATE_EXPERTS, up = t->role == LR_W_UP_EXPERTS;
+    if (!lr_upload_range_fits_f16(&e->binding.sources[i])) return false;
+    if (!gate && !up) return true;
+    int64_t other = lr_binding_find(&e->binding, gate ? LR_W_UP_EXPERTS : LR_W_GATE_EXPERTS, t->layer);
+    return lr_upload_range_fits_f16(&e->binding.sources[other]);
+}
+
 static llmrun_status load_tensor(loader *k, size_t i) {
     llmrun_engine *e = k->e;
     const lr_plan_tensor *t = &e->binding.tensors[i];
@@ -103,10 +128,8 @@ static llmrun_status load_tensor(loader *k, size_t i) {
     const lr_source *source = &e->binding.sources[i];
     const lr_tensor *file = source->tensor;
     chunk c = { .tensor = i };
-    /* f16 was wanted for a file of wider range: look first, because a chunk cannot know of the next. */
     if (placement->converted && !e->plan_input.cached && !k->random && placement->format == LR_F16 &&
-        e->plan_input.quant == LR_FORMAT_NONE &&
-        !lr_upload_range_fits_f16(source))
+        e->plan_input.quant == LR_FORMAT_NONE && !fits_f16(e, i))
         placement->format = LR_BF16;
     if (!lr_format_measure(placement->format, (uint64_t)t->rows, (uint64_t)t->cols, &c.whole))
         return lr_fail(k->err, LLMRUN_INTERNAL, "load: tensor %zu: measured before, now too large", i);
@@ -127,7 +150,9 @@ static llmrun_status load_tensor(loader *k, size_t i) {
             status = lr_fail(k->err, LLMRUN_CANCELLED, "load: cancelled");
     }
     bool last = i + 1 == e->binding.n || e->binding.sources[i + 1].tensor != file; /* of a fused one the next part follows */
-    if (file && last && !e->checkpoint.files[file->file].heap) forget(file, file->bytes);
+    if (file && last && !source->parts && !e->checkpoint.files[file->file].heap) forget(file, file->bytes);
+    for (int32_t part = 0; part < source->n_parts && !e->checkpoint.files[file->file].heap; part++)
+        forget(source->parts[part].tensor, source->parts[part].tensor->bytes);
     return status;
 }
 

@@ -31,6 +31,10 @@ typedef struct lr_plan_part {
     bool gpu_takes;          /* a GPU has kernels for all its formats */
     bool streams;            /* in the formats of the host, too */
     bool is_layer;           /* LR_GROUP_ATTN that holds all of its layer */
+    bool is_experts;         /* LR_GROUP_DOWN of a layer with experts: */
+    lr_format experts_in;    /* of their gate and up on a GPU */
+    uint32_t experts_out;    /* of their down, set of 1 << lr_format */
+    uint64_t experts_read;   /* bytes of theirs that a token reads, part of read */
 } lr_plan_part;
 
 /* All weights; sizes in bytes.                                                                                       */
@@ -44,9 +48,12 @@ typedef struct lr_plan_weights {
     uint64_t gpu_total;      /* were everything on GPUs */
     int64_t max_cols;        /* widest matrix of all */
     uint64_t n_params, n_matmul_params;
+    uint64_t experts_read;   /* of the experts, by a token: part of per_token */
     bool tied;
+    bool shared_gate;        /* shared experts have a gate */
     lr_plan_part *parts;     /* by lr_plan_part_index; NULL without GPUs */
 } lr_plan_weights;
+_Static_assert(LR_N_FORMATS <= 32, "sets of formats have 32 bits");
 _Static_assert(LR_N_FORMATS * LR_PLAN_WIDTHS <= 128, "sets of widths have 128 bits");
 
 static inline size_t lr_plan_part_index(const lr_plan_input *in, int32_t layer, lr_group group) {
@@ -119,6 +126,9 @@ typedef struct lr_plan_load {
     uint64_t mapped;           /* host */
     uint64_t kv;               /* all sessions */
     uint64_t read, params;     /* weights that one token reads, values of them; the head's are apart */
+    uint64_t experts_read;     /* of experts, in read: several tokens read more of them */
+    uint32_t experts_out;      /* as in lr_plan_part */
+    int32_t n_experts;         /* groups of experts, part of n_groups[LR_GROUP_DOWN] */
     uint64_t head_read;
     uint64_t largest[LR_N_GROUPS], largest_page; /* streamed: of a group's weights by kind, of one layer's cache */
     int64_t longest_row, heads_row; /* values; of heads_row, see lr_plan_part */

@@ -102,7 +102,8 @@ static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, i
     uint64_t kv_dim = (uint64_t)h->n_kv_heads * (uint64_t)h->head_dim;
     for (int i = 0; i < LR_N_BUFFERS; i++) b[i] = 0;
     if (kinds) b[LR_BUFFER_x] = product(ok, row, dim);
-    if (has(kinds, ATTN | GATE_UP | HEAD) || ((h->post_norms || h->n_experts) && has(kinds, DOWN))) b[LR_BUFFER_y] = product(ok, row, dim);
+    bool down_needs_y = h->post_norms || h->n_experts;
+    if (has(kinds, ATTN | GATE_UP | HEAD) || (down_needs_y && has(kinds, DOWN))) b[LR_BUFFER_y] = product(ok, row, dim);
     if (h->parallel && has(kinds, ATTN)) b[LR_BUFFER_h] = product(ok, row, dim);
     if (has(kinds, ATTN)) {
         b[LR_BUFFER_q] = product(ok, row, q_dim);
@@ -128,6 +129,24 @@ static uint64_t total(bool *ok, const uint64_t *b) {
     return all;
 }
 
+/* Logits of the router, chosen experts and their weights; what their products work in, on GPUs for each of the formats
+ * of their down.  out 0: the host's.                                                                                 */
+static void measure_experts(bool *ok, const lr_plan_input *in, int32_t n, uint32_t out, uint64_t *b) {
+    const lr_hparams *h = in->model;
+    uint64_t row = 4 * (uint64_t)n, k = (uint64_t)h->n_experts_used;
+    int32_t dim = h->dim, hidden = h->expert_dim;
+    b[LR_BUFFER_route] = product(ok, row, (uint64_t)h->n_experts + 2 * k);
+    /* These multiply without checking: bound the products first. */
+    if (!product(ok, product(ok, row, k), (uint64_t)dim + 3 * (uint64_t)hidden + 256)) return;
+    size_t bytes = out ? 0 : lr_experts_bytes(n, h->n_experts_used, h->n_experts, dim, hidden);
+    for (int f = 0; f < LR_N_FORMATS; f++) {
+        if (!(out >> f & 1)) continue;
+        size_t needed = lr_gpu_experts_bytes(n, h->n_experts_used, h->n_experts, dim, hidden, (lr_format)f);
+        bytes = needed > bytes ? needed : bytes;
+    }
+    b[LR_BUFFER_experts] = product(ok, 1, bytes);
+}
+
 bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c, int32_t n_batch,
                          const lr_plan_load *own, const lr_plan_load *streamed, uint64_t *b, uint64_t *bytes) {
     const lr_hparams *h = in->model;
@@ -147,19 +166,10 @@ bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, cons
         b[LR_BUFFER_partial] =
             lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, lr_v_dim(h));
     }
+    if (own->experts_out) measure_experts(&ok, in, n_batch, own->experts_out, b);
     if (has(kinds, EMBED)) b[LR_BUFFER_ids] = 4 * (uint64_t)n_batch * (h->n_pos ? 2 : 1);
     *bytes = total(&ok, b);
     return ok;
-}
-
-/* Logits of the router, chosen experts and their weights; what their products work in.                               */
-static void measure_experts(bool *ok, const lr_plan_input *in, int32_t n_batch, uint64_t *b) {
-    const lr_hparams *h = in->model;
-    uint64_t row = 4 * (uint64_t)n_batch, k = (uint64_t)h->n_experts_used;
-    b[LR_BUFFER_route] = product(ok, row, (uint64_t)h->n_experts + 2 * k);
-    /* lr_experts_bytes multiplies without checking: bound the products first. */
-    if (!product(ok, product(ok, row, k), (uint64_t)h->dim + 2 * (uint64_t)h->expert_dim + 256)) return;
-    b[LR_BUFFER_experts] = product(ok, 1, lr_experts_bytes(n_batch, h->n_experts_used, h->n_experts, h->dim, h->expert_dim));
 }
 
 /* The host's: tokens and threads' scratch besides, sequences of one layer at a time.                                 */
@@ -172,21 +182,22 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     measure_buffers(ok, in, kinds, s->n_batch, b);
     b[LR_BUFFER_act] = act_bytes(ok, in, w, s->host.widths, false, s->n_batch);
     if (has(kinds, ATTN)) b[LR_BUFFER_seqs] = seqs_bytes(ok, in, 1);
-    if (h->n_experts && has(kinds, DOWN)) measure_experts(ok, in, s->n_batch, b);
+    if (h->n_experts && has(kinds, DOWN)) measure_experts(ok, in, s->n_batch, 0, b);
     if (has(kinds, EMBED) && h->n_pos) b[LR_BUFFER_ids] = row;
     b[LR_BUFFER_tokens] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)c->n_ctx);
     /* Sampling reads logits here, wherever the head is. */
     b[LR_BUFFER_logits] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)in->model->n_vocab);
 
     /* The callbacks multiply without checking: bound the products first.                                             */
-    int64_t max_cols =
-        has(kinds, ALL & ~EMBED) ? lr_max(w->max_cols, lr_max((int64_t)q_dim, lr_max(h->dim, lr_hidden_most(h)))) : h->dim;
+    int64_t widest_row = lr_max((int64_t)q_dim, lr_max(h->dim, lr_hidden_most(h)));
+    int64_t max_cols = has(kinds, ALL & ~EMBED) ? lr_max(w->max_cols, widest_row) : h->dim;
     uint64_t attention = product(ok, product(ok, row, (uint64_t)c->n_ctx), q_dim + 16 * (uint64_t)h->n_heads);
     uint64_t widest = product(ok, row, (uint64_t)max_cols);
     s->scratch_stride = 0;
     if (!attention || !widest) return;
     if (has(kinds, ATTN))
-        b[LR_BUFFER_partial] = product(ok, 1, in->partial_bytes(s->n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, lr_v_dim(h)));
+        b[LR_BUFFER_partial] =
+            product(ok, 1, in->partial_bytes(s->n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, lr_v_dim(h)));
     size_t scratch = kinds ? in->scratch_bytes(max_cols, s->n_batch, h->n_heads, h->head_dim) : 0;
     s->scratch_stride = lr_aligned(product(ok, 1, scratch > in->scratch_least ? scratch : in->scratch_least));
     b[LR_BUFFER_scratch] = product(ok, s->scratch_stride, (uint64_t)in->n_threads);
@@ -198,12 +209,14 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
                       const lr_plan_sizes *s) {
     l->kinds |= p->is_layer ? ATTN | GATE_UP | DOWN : 1u << group;
     l->hidden_widths |= p->gpu_hidden;
-    *(shared ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
+    *(shared && !p->is_experts ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
+    l->experts_out |= p->experts_out;
     l->weights += p->gpu;
     if (group == LR_GROUP_HEAD) {
         l->head_read += p->gpu_read;
     } else {
         l->read += p->gpu_read;
+        l->experts_read += p->experts_read;
         l->params += p->params;
     }
     l->longest_row = lr_max(l->longest_row, p->longest_row);
@@ -212,6 +225,7 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
         l->n_groups[group]++;
         l->largest[group] = (uint64_t)lr_max((int64_t)l->largest[group], (int64_t)p->gpu);
     }
+    l->n_experts += p->is_experts;
     if (group != LR_GROUP_ATTN) return;
     l->n_layers[windowed]++;
     l->kv += s->page_room[windowed];
@@ -237,7 +251,8 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
             bool down = g == LR_GROUP_DOWN, in_short = p->group[up] == gpu, in_long = long_place(p, up) == gpu;
             bool always = to == own ? in_short && in_long : in_long;
             lr_plan_load_add(to, &w->parts[i], (lr_group)g, windowed, down && always, s);
-            if (down && !always && (in_short || in_long)) to->hidden_widths |= w->parts[i].gpu_widths;
+            if (down && !always && !w->parts[i].is_experts && (in_short || in_long))
+                to->hidden_widths |= w->parts[i].gpu_widths;
         }
     }
     if (p->head == gpu)
@@ -250,7 +265,7 @@ static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const l
     lr_plan_load *host = &s->host;
     *host = (lr_plan_load){ .kinds = ALL, .widths = w->widths, .weights = w->block, .mapped = w->mapped,
                             .kv = s->session * (uint64_t)in->n_sessions, .read = w->per_token,
-                            .params = w->n_matmul_params };
+                            .experts_read = w->experts_read, .params = w->n_matmul_params };
     s->n_host_layers = in->model->n_layers;
     if (!in->n_gpus) return;
     host->kinds = p->embed == LR_PLACE_HOST ? EMBED : 0;
@@ -273,6 +288,7 @@ static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const l
         host->weights -= part->block;
         host->mapped -= part->mapped;
         host->read -= part->read;
+        host->experts_read -= part->experts_read;
         host->params -= part->params;
         if (g == LR_GROUP_ATTN) host->kv -= s->page_room[lr_layer_windowed(in->model, (int32_t)layer)];
     }
@@ -331,7 +347,8 @@ static void measure_pinned(bool *ok, const lr_plan_input *in, lr_plan_gpu_sizes 
     uint64_t row = 4 * (uint64_t)n_batch;
     uint64_t longest = lr_aligned(4 * (uint64_t)lr_max(g->own.longest_row, g->streamed.longest_row));
     g->pinned_slot = (uint64_t)lr_max((int64_t)longest, (int64_t)LR_PLAN_LOAD_SLOT);
-    for (int i = 0; i < LR_N_GROUPS; i++) g->pinned_slot = (uint64_t)lr_max((int64_t)g->pinned_slot, (int64_t)g->slot[i]);
+    for (int i = 0; i < LR_N_GROUPS; i++)
+        g->pinned_slot = (uint64_t)lr_max((int64_t)g->pinned_slot, (int64_t)g->slot[i]);
     uint64_t sum_of = 2 * lr_aligned(g->header);
     if (lr_plan_crosses(g, false))
         sum_of = sum(ok, sum_of, lr_aligned(product(ok, row, (uint64_t)in->model->dim)));

@@ -4,8 +4,8 @@
  * where that is also the embedding the first has it, or chunks of a prompt would wait for each other.  What no GPU has room
  * for is at the start and computed by the CPU.  Where everything fits, layers are split so that no GPU takes much longer
  * than another.  Where it does not, GPUs are filled from the last layer down, whole layers first; the room that is left
- * then takes single groups of the layers beside them, until none fits any more.  Where one GPU streams the rest, its own
- * layers then spread over all.                                                                                       */
+ * then takes single groups of the layers beside them, until none fits any more.  Experts count as such groups, and come
+ * last: a token reads few of their bytes.  Where one GPU streams the rest, its own layers then spread over all.      */
 #include <math.h>
 #include <string.h>
 
@@ -26,6 +26,7 @@ typedef struct placer {
     lr_plan_places *p;
     room rooms[LR_PLAN_MAX_GPUS];
     bool attention;      /* GPUs can compute it with these caches */
+    bool experts;        /* they go with their layers */
     int32_t n_able;      /* layers of which a GPU takes any group */
 } placer;
 
@@ -50,7 +51,8 @@ static int head_gpu(const placer *k) { return k->w->tied ? 0 : k->in->n_gpus - 1
 
 static bool takes(const placer *k, int32_t layer, int g) {
     if (k->in->model->parallel) g = LR_GROUP_ATTN; /* all of the layer */
-    return k->w->parts[(size_t)layer * LR_N_GROUPS + (size_t)g].gpu_takes && (g != LR_GROUP_ATTN || k->attention);
+    const lr_plan_part *p = &k->w->parts[(size_t)layer * LR_N_GROUPS + (size_t)g];
+    return p->gpu_takes && (g != LR_GROUP_ATTN || k->attention) && (k->experts || !p->is_experts);
 }
 
 static bool able(const placer *k, int32_t layer) {
@@ -79,7 +81,7 @@ static bool settle(const placer *k, room *r) {
 static bool take(const placer *k, room *r, const lr_plan_load *load) {
     const lr_plan_load *old = &r->load;
     bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths &&
-                old->heads_row == load->heads_row;
+                old->experts_out == load->experts_out && old->heads_row == load->heads_row;
     room before = *r;
     r->load = *load;
     if (same ? used(k, r) <= r->capacity : settle(k, r)) return true;
@@ -218,7 +220,17 @@ static void reserve_streaming(placer *k) {
     r->staging = lr_plan_staging(&r->streamed);
 }
 
-/* Whole layers, from the last down, for the last GPU first; each must get one.                                       */
+/* Layers of a mixture for this GPU, of those that are left for it and the ones before it: so that each has room for
+ * experts beside its attention.                                                                                      */
+static int32_t share_of(const placer *k, int gpu, int32_t left) {
+    double all = 0;
+    if (!k->in->model->n_experts) return left;
+    for (int i = 0; i <= gpu; i++) all += (double)k->rooms[i].capacity;
+    return (int32_t)ceil(left * (double)k->rooms[gpu].capacity / (all > 0 ? all : 1));
+}
+
+/* Whole layers, from the last down, for the last GPU first; each must get one.  Experts wait for top_up: a token reads
+ * few of their bytes.                                                                                                */
 static bool fill(placer *k) {
     int last = k->in->n_gpus - 1;
     int32_t layer = k->in->model->n_layers, left = k->n_able;
@@ -227,8 +239,8 @@ static bool fill(placer *k) {
     for (int gpu = last; gpu >= 0; gpu--) {
         room *r = &k->rooms[gpu], bare = *r;
         bool head = gpu == head_gpu(k) && !k->c->layers_first && take_head(k, r);
-        int32_t got = 0;
-        for (; layer > 0 && left > gpu; layer--) {
+        int32_t got = 0, share = share_of(k, gpu, left);
+        for (; layer > 0 && left > gpu && got < share; layer--) {
             if (!able(k, layer - 1)) continue;
             if (!take_layer(k, r, layer - 1)) {
                 if (got || !head) break;
@@ -300,18 +312,28 @@ static bool move(placer *k, size_t part, int gpu) {
     return false;
 }
 
-/* Single groups into what room is left, nearest to the GPUs' layers first.                                           */
-static void top_up(placer *k) {
+/* Single groups into what room a GPU has left, nearest to its layers first: all but experts, then experts beside the
+ * attention of their layer, then any.                                                                                */
+enum { TURN_OTHERS, TURN_BESIDE, TURN_EXPERTS, TURNS };
+
+static void top_up_gpu(placer *k, int gpu, int turn) {
     static const lr_group order[LR_N_GROUPS] = { LR_GROUP_DOWN, LR_GROUP_GATE_UP, LR_GROUP_ATTN };
+    for (int32_t layer = k->in->model->n_layers; layer-- > 0;)
+        for (int i = 0; i < LR_N_GROUPS; i++) {
+            size_t part = lr_plan_part_index(k->in, layer, order[i]);
+            bool empty = k->in->model->parallel && order[i] != LR_GROUP_ATTN, is_experts = k->w->parts[part].is_experts;
+            bool beside = k->p->group[lr_plan_part_index(k->in, layer, LR_GROUP_ATTN)] == gpu;
+            if (empty || k->p->group[part] != LR_PLACE_HOST || is_experts != (turn != TURN_OTHERS)) continue;
+            if (turn != TURN_BESIDE || beside) move(k, part, gpu);
+        }
+}
+
+static void top_up(placer *k) {
+    int turns = k->in->model->n_experts ? TURNS : TURN_OTHERS + 1;
     if (k->c->stream != LR_PLACE_HOST) recount(k, k->c->stream);
     for (int gpu = k->in->n_gpus - 1; gpu >= 0 && k->p->head == LR_PLACE_HOST; gpu--) move(k, head_of(k), gpu);
-    for (int gpu = 0; gpu < k->in->n_gpus; gpu++)
-        for (int32_t layer = k->in->model->n_layers; layer-- > 0;)
-            for (int i = 0; i < LR_N_GROUPS; i++) {
-                size_t part = lr_plan_part_index(k->in, layer, order[i]);
-                bool empty = k->in->model->parallel && order[i] != LR_GROUP_ATTN;
-                if (!empty && k->p->group[part] == LR_PLACE_HOST) move(k, part, gpu);
-            }
+    for (int turn = 0; turn < turns; turn++)
+        for (int gpu = 0; gpu < k->in->n_gpus; gpu++) top_up_gpu(k, gpu, turn);
 }
 
 /* ---- streamed layers between those of the GPU ---- */
@@ -366,8 +388,10 @@ bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, con
                           lr_plan_places *places, lr_plan_sizes *s) {
     placer k = { .in = in, .w = w, .c = c, .s = s, .p = places,
                  .attention = attention_on_gpus(in, c->kv) };
-    for (int32_t l = 0; l < in->model->n_layers; l++) k.n_able += able(&k, l);
+    k.experts = true;
     if (c->stream == LR_PLACE_HOST && split(&k)) return true;
+    k.experts = false;
+    for (int32_t l = 0; l < in->model->n_layers; l++) k.n_able += able(&k, l);
     if (!fill(&k)) return false;
     top_up(&k);
     if (c->stream != LR_PLACE_HOST && in->n_gpus == 1) spread(&k, c->stream);

@@ -73,8 +73,16 @@ static double attention_seconds(const pass *p, const lr_plan_load *l, rates r) {
     return longer(read * kv_row_bytes(p) / r.read, flops / r.flops);
 }
 
+/* Weights that the pass reads: of experts those that any of its tokens chose, which may be all.                      */
+static double weights_read(const pass *p, const lr_plan_load *l) {
+    const lr_hparams *h = p->in->model;
+    if (!l->experts_read) return (double)l->read;
+    double most = (double)h->n_experts / h->n_experts_used;
+    return (double)l->read + (double)l->experts_read * ((p->n < most ? p->n : most) - 1);
+}
+
 static double matmul_seconds(const pass *p, const lr_plan_load *l, rates r) {
-    return longer((double)l->read / r.read, 2 * p->n * (double)l->params / r.flops);
+    return longer(weights_read(p, l) / r.read, 2 * p->n * (double)l->params / r.flops);
 }
 
 /* Bytes of a value of packed activations: those of the formats that most of the weights there want.                  */
@@ -86,13 +94,22 @@ static double act_bytes(const pass *p, const lr_plan_load *l) {
     return act == LR_ACT_NONE ? 4 : (double)lr_act_bytes(act, 1, COLS) / COLS;
 }
 
+/* Bytes of rows that routing a token and a layer's experts move on a GPU, packed values being of a bytes.            */
+static double experts_rows(const pass *p, double a) {
+    const lr_hparams *h = p->in->model;
+    double k = h->n_experts_used, dim = h->dim, hidden = h->expert_dim, router = 4 * dim + 8.0 * h->n_experts + 8 * k;
+    double pack = (4 + a) * dim, sum = 8 * dim;
+    if (p->n <= LR_GPU_FEW) return router + pack + a * dim + 2 * k * a * hidden + sum;
+    return router + pack + 16 * k + k * (2 * (a * dim + 4 * hidden) + (8 + 2 * a) * hidden + 8 * dim) + sum;
+}
+
 /* A GPU's kernels for a load.  Beside weights and caches, products read packed inputs and write float rows; norms,
  * rotation, merging of split attention and, in long passes, the product of gate and up pass over rows of their own.  */
 static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
     const lr_hparams *h = p->in->model;
     double q = q_dim(h), kv = (double)h->n_kv_heads * h->head_dim, dim = h->dim, hidden = lr_hidden_most(h);
     double a = act_bytes(p, l), n_attn = l->n_groups[LR_GROUP_ATTN], n_up = l->n_groups[LR_GROUP_GATE_UP];
-    double n_down = l->n_groups[LR_GROUP_DOWN];
+    double n_down = l->n_groups[LR_GROUP_DOWN] - l->n_experts;
     bool few = p->n <= LR_GPU_FEW;
     double splits = few ? lr_gpu_attention_splits(h->n_kv_heads, p->c->n_ctx) : 0;
     double norm = 4 * dim + a * dim, glu = few ? 0 : 12 * hidden + a * hidden;
@@ -101,7 +118,8 @@ static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
                       n_up * (in2 * a * dim + (few ? a : 8) * hidden) + n_down * (a * hidden + 8 * dim);
     double rows =
         n_attn * (norm + 8 * q + 12 * kv + 8 * q + (splits > 1 ? q * (4 * splits + a) : 0)) + n_up * (norm + glu);
-    double t = longer(((double)l->read + p->n * products) / r.read, 2 * p->n * (double)l->params / r.flops);
+    products += l->n_experts * experts_rows(p, a);
+    double t = longer((weights_read(p, l) + p->n * products) / r.read, 2 * p->n * (double)l->params / r.flops);
     return t + p->n * rows / r.read + attention_seconds(p, l, r);
 }
 
@@ -155,6 +173,7 @@ static double host_seconds(const pass *p) {
     for (int i = 0; i < p->in->n_gpus && p->streams; i++) {
         const lr_plan_load *streamed = &p->s->gpu[i].streamed;
         rest.read -= streamed->read;
+        rest.experts_read -= streamed->experts_read;
         rest.params -= streamed->params;
         rest.n_layers[0] -= streamed->n_layers[0];
         rest.n_layers[1] -= streamed->n_layers[1];

@@ -134,42 +134,65 @@ static lr_plan_widths width_of(lr_plan_weights *w, lr_format f, int64_t cols) {
     return (lr_plan_widths)1 << i;
 }
 
-/* Row lengths of a matrix that matmuls read, but for experts, which pack their inputs elsewhere.  A conversion to f16 may turn out to need bf16 (values out of range): inputs
- * must have room for either kernel.                                                                                  */
+/* Row lengths of a matrix that matmuls read.  A conversion to f16 may turn out to need bf16 (values out of range):
+ * inputs must have room for either kernel.                                                                           */
 static lr_plan_widths widths_of(lr_plan_weights *w, const lr_plan_tensor *t, const lr_plan_placement *p) {
-    lr_plan_widths set = is_vector(t) || t->experts ? 0 : width_of(w, p->format, t->cols);
+    lr_plan_widths set = is_vector(t) ? 0 : width_of(w, p->format, t->cols);
     return set && p->converted && p->format == LR_F16 ? set | width_of(w, LR_BF16, t->cols) : set;
 }
 
 /* Matrices of latent attention of which each head has rows of its own.                                                */
 static bool is_of_heads(lr_role role) { return role == LR_WK_B || role == LR_WV_B; }
 
+/* Packed inputs of a tensor on a GPU.  Experts leave their hidden values in a room of their own; shared ones with a
+ * gate pack theirs behind it.                                                                                        */
+static void add_gpu_widths(lr_plan_weights *w, const lr_hparams *h, lr_plan_part *part, const lr_plan_tensor *t,
+                           const lr_plan_placement *gpu) {
+    bool hidden = (part->is_layer && t->role == LR_W_DOWN) || (t->role == LR_W_DOWN_SHARED && !w->shared_gate);
+    if (t->experts && is_vector(t)) return;
+    if (t->role == LR_W_DOWN_EXPERTS) {
+        part->experts_out |= (uint32_t)1 << gpu->format;
+    } else if (is_of_heads(t->role)) {
+        int64_t head = t->role == LR_WK_B ? h->n_nope + h->n_rot : h->kv_rank;
+        if (lr_gpu_act(gpu->format, 1) == LR_ACT_Q8) part->heads_row = lr_max(part->heads_row, h->n_heads * head);
+    } else {
+        *(hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
+    }
+}
+
+/* GPUs take gate and up of experts in one format.                                                                    */
+static void add_experts(const lr_plan_input *in, lr_plan_part *part, const lr_plan_tensor *t,
+                        const lr_plan_placement *host, const lr_plan_placement *gpu) {
+    bool is_in = t->role == LR_W_GATE_EXPERTS || t->role == LR_W_UP_EXPERTS;
+    part->experts_read += lr_plan_token_share(in, false, t, host->bytes);
+    part->is_experts = true;
+    part->streams = false;
+    part->gpu_takes &= t->experts <= LR_GPU_EXPERTS_MOST &&
+                       (!is_in || part->experts_in == LR_FORMAT_NONE || part->experts_in == gpu->format);
+    if (is_in) part->experts_in = gpu->format;
+}
+
 /* host, gpu: the tensor as it would run on either.                                                                   */
-static void add_to_part(lr_plan_weights *w, const lr_plan_input *in, lr_plan_part *part, const lr_plan_tensor *t, const lr_plan_placement *host,
-                        const lr_plan_placement *gpu, bool matmul) {
+static void add_to_part(lr_plan_weights *w, const lr_plan_input *in, lr_plan_part *part, const lr_plan_tensor *t,
+                        const lr_plan_placement *host, const lr_plan_placement *gpu, bool matmul) {
     part->gpu += lr_plan_gpu_bytes(gpu);
     part->gpu_read += lr_plan_token_share(in, w->tied, t, gpu->bytes);
     part->read += lr_plan_token_share(in, w->tied, t, host->bytes);
     *(host->converted ? &part->block : &part->mapped) += host->bytes;
-    if (matmul) part->widths |= widths_of(w, t, host);
+    if (matmul && !t->experts) part->widths |= widths_of(w, t, host);
     part->streams &= host->format == gpu->format;
     part->is_layer = in->model->parallel && t->layer >= 0;
-    bool hidden = (part->is_layer && t->role == LR_W_DOWN) || t->role == LR_W_DOWN_SHARED;
-    if (is_of_heads(t->role)) {
-        int64_t head = t->role == LR_WK_B ? in->model->n_nope + in->model->n_rot : in->model->kv_rank;
-        if (lr_gpu_act(gpu->format, 1) == LR_ACT_Q8) part->heads_row = lr_max(part->heads_row, in->model->n_heads * head);
-    } else if (matmul) {
-        *(hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
-    }
+    if (matmul) add_gpu_widths(w, in->model, part, t, gpu);
     part->longest_row = lr_max(part->longest_row, is_vector(t) ? t->rows : t->cols);
     if (matmul) part->params += lr_plan_token_share(in, w->tied, t, (uint64_t)t->rows * (uint64_t)t->cols);
     if (!is_vector(t)) part->gpu_takes &= gpu_takes(gpu->format);
-    if (t->experts || t->role == LR_SHARED_GATE) part->gpu_takes = part->streams = false; /* there are no kernels */
+    if (t->experts) add_experts(in, part, t, host, gpu);
 }
 
 static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out) {
     lr_plan_weights w = { .parts = out->parts, .tied = lr_plan_tied(in) };
     bool tied = w.tied;
+    for (size_t i = 0; i < in->n_tensors; i++) w.shared_gate |= in->tensors[i].role == LR_SHARED_GATE;
     for (size_t i = 0; i < in->n_tensors; i++) {
         const lr_plan_tensor *t = &in->tensors[i];
         lr_plan_placement p, gpu;
@@ -183,7 +206,8 @@ static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out
         w.n_params += values;
         if (p.converted) w.source += source_bytes(t, values);
         if (!rows_only) w.n_matmul_params += lr_plan_token_share(in, tied, t, values);
-        if (!rows_only) w.widths |= widths_of(&w, t, &p);
+        if (t->experts) w.experts_read += lr_plan_token_share(in, tied, t, p.bytes);
+        else if (!rows_only) w.widths |= widths_of(&w, t, &p);
         w.max_cols = lr_max(w.max_cols, t->cols);
         if (w.parts) {
             if (!lr_plan_place(in, tied, quant, t, true, &gpu)) return false;
@@ -198,13 +222,15 @@ static bool weigh(const lr_plan_input *in, lr_format quant, lr_plan_weights *out
 
 static size_t n_groups(const lr_plan_input *in) { return (size_t)in->model->n_layers * LR_N_GROUPS; }
 
+static const lr_plan_part nothing = { .gpu_takes = true, .streams = true, .experts_in = LR_FORMAT_NONE };
+
 /* Room for parts and places, which only GPUs need.                                                                   */
 static bool make_room(lr_plan_scale *scale, const lr_plan_input *in, lr_plan_weights *w) {
     size_t n = n_groups(in), n_parts = n + 2;
     if (!scale->places.group) scale->places.group = lr_zalloc(2 * n, sizeof *scale->places.group);
     if (scale->places.group) scale->places.stream = scale->places.group + n;
     if (!w->parts) w->parts = lr_zalloc(n_parts, sizeof *w->parts);
-    for (size_t i = 0; w->parts && i < n_parts; i++) w->parts[i] = (lr_plan_part){ .gpu_takes = true, .streams = true };
+    for (size_t i = 0; w->parts && i < n_parts; i++) w->parts[i] = nothing;
     return scale->places.group && w->parts;
 }
 

@@ -91,40 +91,87 @@ static void test_reads(void **state) {
     }
 }
 
-/* Room for more than attention and shared parts does not bring experts to the GPU.                                    */
+static uint64_t gpu_region(const lr_plan_gpu *g, const char *name) {
+    for (size_t i = 0; i < g->n_regions; i++)
+        if (strcmp(g->regions[i].name, name) == 0) return g->regions[i].bytes;
+    return 0;
+}
+
+/* Router, results and work of experts on a GPU, where it has any.                                                     */
+static void check_regions(const lr_plan *p, const model *m, int gpu, int n_placed) {
+    const lr_hparams *h = &m->h;
+    const lr_plan_gpu *g = &p->gpus[gpu];
+    size_t work = lr_gpu_experts_bytes(p->n_batch, h->n_experts_used, h->n_experts, h->dim, h->expert_dim, LR_BF16);
+    uint64_t sum = 0, route = (uint64_t)p->n_batch * 4 * (uint64_t)(h->n_experts + 2 * h->n_experts_used);
+    assert_int_equal(gpu_region(g, "activations.experts"), n_placed ? work : 0);
+    assert_int_equal(gpu_region(g, "activations.route"), n_placed ? route : 0);
+    assert_true(!n_placed || gpu_region(g, "activations.act") >= lr_act_bytes(LR_ACT_BF16, p->n_batch, h->dim));
+    for (size_t i = 0; i < g->n_regions; i++) sum += lr_aligned(g->regions[i].bytes);
+    assert_true(sum <= g->arena_bytes && g->arena_bytes - sum < 256);
+}
+
+/* A small GPU gets attention and shared parts, a larger one experts besides, a very large one everything.  The room left
+ * over is too small for another layer's experts.                                                                      */
+static void places_on(const model *m, int n_gpus, uint64_t budget) {
+    lr_plan_device gpus[2];
+    lr_plan_input in = mixture(m);
+    lr_plan p;
+    int n_placed[2] = { 0 }, n_experts = 0, n_left = 0;
+    uint64_t group = 0, read = 0;
+    for (int i = 0; i < n_gpus; i++)
+        gpus[i] = (lr_plan_device){ .name = "GPU", .budget_bytes = budget, .granule_bytes = 256,
+                                    .read_bytes_per_s = 900e9, .flops_per_s = 90e12, .link_bytes_per_s = 25e9 };
+    in.host.read_bytes_per_s = 40e9;
+    in.host.flops_per_s = 0.6e12;
+    in.gpus = gpus;
+    in.n_gpus = n_gpus;
+    in.n_ctx = 4096;
+    in.prefer = LR_PREFER_QUALITY;
+    must_fit(&p, &in);
+    assert_int_equal(p.head_place, n_gpus - 1);
+    for (int32_t l = 0; l < m->h.n_layers; l++) {
+        const int8_t *at = &p.place[l * LR_N_GROUPS];
+        bool experts = lr_layer_has_experts(&m->h, l);
+        assert_int_not_equal(at[LR_GROUP_ATTN], LR_PLACE_HOST);
+        assert_int_not_equal(at[LR_GROUP_GATE_UP], LR_PLACE_HOST);
+        assert_int_equal(p.stream[l * LR_N_GROUPS + LR_GROUP_DOWN], LR_PLACE_HOST);
+        assert_true(experts || at[LR_GROUP_DOWN] != LR_PLACE_HOST);
+        if (!experts) continue;
+        n_experts++;
+        if (at[LR_GROUP_DOWN] == LR_PLACE_HOST) n_left++;
+        else n_placed[at[LR_GROUP_DOWN]]++;
+    }
+    for (size_t k = 0; k < in.n_tensors; k++) {
+        const lr_plan_tensor *t = &in.tensors[k];
+        uint64_t bytes = bytes_of(t);
+        if (t->layer == m->h.n_layers - 1 && lr_plan_group(&m->h, t->role) == LR_GROUP_DOWN) group += lr_aligned(bytes);
+        if (!t->experts) continue;
+        assert_int_equal(p.placements[k].place, p.place[t->layer * LR_N_GROUPS + LR_GROUP_DOWN]);
+        if (p.placements[k].place == LR_PLACE_HOST) read += bytes / (uint64_t)t->experts * (uint64_t)m->h.n_experts_used;
+    }
+    print_message("%s, %d x %llu GiB: experts of %d + %d of %d layers on GPUs, %.1f tok/s\n", m->name, n_gpus,
+                  (unsigned long long)(budget / GIB), n_placed[0], n_placed[1], n_experts, p.decode_tokens_per_s);
+    for (int i = 0; i < n_gpus; i++) {
+        const lr_plan_gpu *g = &p.gpus[i];
+        uint64_t work = n_placed[i] ? 0 : lr_gpu_experts_bytes(p.n_batch, m->h.n_experts_used, m->h.n_experts, m->h.dim,
+                                                               m->h.expert_dim, LR_BF16) + GIB / 64;
+        check_regions(&p, m, i, n_placed[i]);
+        if (n_left) assert_true(budget - g->total_bytes < group + work);
+    }
+    assert_true(n_left == 0 || p.decode_tokens_per_s < 40e9 / (double)read);
+    assert_true(n_left == 0 || p.decode_tokens_per_s > 0.3 * 40e9 / (double)read);
+    assert_int_equal(n_left == 0, budget * (uint64_t)n_gpus > 100 * GIB || m->h.n_layers == 4);
+    lr_plan_close(&p);
+}
+
 static void test_places(void **state) {
     (void)state;
     for (size_t i = 0; i < LR_COUNT(mixtures); i++) {
-        const model *m = &mixtures[i];
-        lr_plan_device gpu = { .name = "GPU 0", .budget_bytes = 24 * GIB, .granule_bytes = 256, .read_bytes_per_s = 900e9,
-                               .flops_per_s = 90e12, .link_bytes_per_s = 25e9 };
-        lr_plan_input in = mixture(m);
-        lr_plan p;
-        in.host.read_bytes_per_s = 40e9;
-        in.host.flops_per_s = 0.6e12;
-        in.gpus = &gpu;
-        in.n_gpus = 1;
-        in.n_ctx = 4096;
-        in.prefer = LR_PREFER_QUALITY;
-        must_fit(&p, &in);
-        assert_int_equal(p.head_place, 0);
-        for (int32_t l = 0; l < m->h.n_layers; l++) {
-            const int8_t *at = &p.place[l * LR_N_GROUPS];
-            bool experts = lr_layer_has_experts(&m->h, l);
-            assert_int_equal(at[LR_GROUP_ATTN], 0);
-            assert_int_equal(at[LR_GROUP_GATE_UP], 0);
-            assert_int_equal(at[LR_GROUP_DOWN], experts ? LR_PLACE_HOST : 0);
-            assert_int_equal(p.stream[l * LR_N_GROUPS + LR_GROUP_DOWN], LR_PLACE_HOST);
-        }
-        uint64_t experts = 0;
-        for (size_t k = 0; k < in.n_tensors; k++)
-            if (in.tensors[k].experts) {
-                assert_int_equal(p.placements[k].place, LR_PLACE_HOST);
-                experts += bytes_of(&in.tensors[k]) / (uint64_t)in.tensors[k].experts * (uint64_t)m->h.n_experts_used;
-            }
-        assert_true(p.decode_tokens_per_s < 40e9 / (double)experts);
-        assert_true(p.decode_tokens_per_s > 0.5 * 40e9 / (double)experts);
-        lr_plan_close(&p);
+        places_on(&mixtures[i], 1, 6 * GIB);
+        places_on(&mixtures[i], 1, 24 * GIB);
+        places_on(&mixtures[i], 1, 140 * GIB);
+        places_on(&mixtures[i], 2, 20 * GIB);
+        places_on(&mixtures[i], 2, 80 * GIB);
     }
 }
 
