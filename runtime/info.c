@@ -8,17 +8,28 @@ typedef struct tally {
     uint64_t bytes;
 } tally;
 
+/* Codes of a packed matrix.                                                                                           */
+static uint64_t code_bytes(const lr_source *s, uint64_t n_values) {
+    const lr_packed *p = s->parts ? s->parts->packed : s->packed;
+    return p ? n_values * (uint64_t)p->bits / 8 : 0;
+}
+
+enum { OTHER = LR_N_FORMATS, N_TYPES }; /* packed in a way that no run format has */
+
 /* Tensors by file type; a bare config.json counts what its weights would take.                                        */
-static void count_types(const llmrun_engine *e, tally by_format[LR_N_FORMATS]) {
-    memset(by_format, 0, LR_N_FORMATS * sizeof *by_format);
+static void count_types(const llmrun_engine *e, tally by_type[N_TYPES]) {
+    memset(by_type, 0, N_TYPES * sizeof *by_type);
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_tensor *t = &e->binding.tensors[i];
-        tally *f = &by_format[t->file_format];
-        f->tensors++;
-        const lr_format_traits *traits = &lr_formats[t->file_format];
-        f->bytes += (uint64_t)t->rows * (uint64_t)t->cols / (uint64_t)traits->block * (uint64_t)traits->quant_bytes;
+        const lr_format_traits *f = t->file_format == LR_FORMAT_NONE ? NULL : &lr_formats[t->file_format];
+        tally *type = &by_type[f ? (int)t->file_format : OTHER];
+        uint64_t n = (uint64_t)t->rows * (uint64_t)t->cols;
+        type->tensors++;
+        type->bytes += f ? n / (uint64_t)f->block * (uint64_t)f->quant_bytes : code_bytes(&e->binding.sources[i], n);
     }
 }
+
+static const char *type_name(int type) { return type == OTHER ? "packed" : lr_formats[type].name; }
 
 static const char *rope_name(lr_rope_scaling s) {
     static const char *const names[] = {
@@ -49,9 +60,9 @@ static void rope_text(const lr_hparams *h, lr_text *out) {
 
 void lr_info_text(const llmrun_engine *e, lr_text *out) {
     const lr_hparams *h = &e->binding.hparams;
-    tally by_format[LR_N_FORMATS];
+    tally by_type[N_TYPES];
     char size[32];
-    count_types(e, by_format);
+    count_types(e, by_type);
     lr_text_add(out, "family      %s%s\n", e->binding.family->name,
                 e->checkpoint.config_only ? " (config.json only, no weights)" : "");
     lr_text_add(out, "parameters  %llu\n", (unsigned long long)e->binding.n_params);
@@ -73,10 +84,10 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
                 lr_binding_find(&e->binding, LR_HEAD, -1) >= 0 && lr_binding_find(&e->binding, LR_EMBED, -1) >= 0
                     ? "own matrix"
                     : "tied to the embedding");
-    for (int f = 0; f < LR_N_FORMATS; f++)
-        if (by_format[f].tensors)
-            lr_text_add(out, "weights     %zu tensors %s, %s\n", by_format[f].tensors, lr_formats[f].name,
-                        lr_size_gb(size, by_format[f].bytes));
+    for (int f = 0; f < N_TYPES; f++)
+        if (by_type[f].tensors)
+            lr_text_add(out, "weights     %zu tensors %s, %s\n", by_type[f].tensors, type_name(f),
+                        lr_size_gb(size, by_type[f].bytes));
     lr_text_add(out, "tokenizer   ");
     if (e->tokenizer)
         lr_text_add(out, "%d entries%s\n", llmrun_token_count(e->tokenizer),
@@ -90,8 +101,8 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
 
 void lr_info_json(const llmrun_engine *e, lr_text *out) {
     const lr_hparams *h = &e->binding.hparams;
-    tally by_format[LR_N_FORMATS];
-    count_types(e, by_format);
+    tally by_type[N_TYPES];
+    count_types(e, by_type);
     lr_text_add(out, "{\"family\":\"%s\",\"supported\":true,\"config_only\":%s,\"n_params\":%llu",
                 e->binding.family->name, e->checkpoint.config_only ? "true" : "false",
                 (unsigned long long)e->binding.n_params);
@@ -111,10 +122,10 @@ void lr_info_json(const llmrun_engine *e, lr_text *out) {
     lr_text_add(out, ",\"norm_eps\":%.9g,\"rope_theta\":%.9g,\"rope_scaling\":\"%s\",\"rope_factor\":%.9g",
                 (double)h->norm_eps, (double)h->rope[0].theta, rope_name(h->rope[0].scaling), (double)h->rope[0].factor);
     lr_text_add(out, ",\"weights\":{");
-    for (int f = 0, n = 0; f < LR_N_FORMATS; f++)
-        if (by_format[f].tensors)
-            lr_text_add(out, "%s\"%s\":{\"tensors\":%zu,\"bytes\":%llu}", n++ ? "," : "", lr_formats[f].name,
-                        by_format[f].tensors, (unsigned long long)by_format[f].bytes);
+    for (int f = 0, n = 0; f < N_TYPES; f++)
+        if (by_type[f].tensors)
+            lr_text_add(out, "%s\"%s\":{\"tensors\":%zu,\"bytes\":%llu}", n++ ? "," : "", type_name(f),
+                        by_type[f].tensors, (unsigned long long)by_type[f].bytes);
     lr_text_add(out, "},\"tokenizer\":");
     if (e->tokenizer)
         lr_text_add(out, "{\"entries\":%d,\"chat_template\":%s}", llmrun_token_count(e->tokenizer),
