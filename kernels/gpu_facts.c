@@ -64,7 +64,7 @@ size_t lr_gpu_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_h
 }
 
 bool lr_gpu_attention_takes(lr_format kv, int32_t head_dim) {
-    return (kv == LR_F16 || kv == LR_Q8_0 || kv == LR_F32) && head_dim > 0 && head_dim <= 256 &&
+    return (kv == LR_F16 || kv == LR_Q8_0 || kv == LR_F32 || kv == LR_KV_ROTATED) && head_dim > 0 && head_dim <= 256 &&
            head_dim % lr_formats[kv].block == 0;
 }
 

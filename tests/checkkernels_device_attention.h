@@ -92,9 +92,13 @@ static void expect_k(const lr_qkv_args *a, lr_format format, const void *quants,
     double y[MAX_HEAD_DIM], size[MAX_HEAD_DIM];
     float got[MAX_HEAD_DIM];
     rotate_exactly(a, row, a->n_kv_heads, h, norm, cos_sin, y, size);
-    lr_formats[format].decode(got, quants, scales, a->head_dim);
+    decode_row(format, got, quants, scales, a->head_dim);
+    double sum = 0;
+    for (int32_t i = 0; i < a->head_dim; i++) sum += y[i] * y[i];
+    if (format == LR_KV_ROTATED) make_even(size, a->head_dim);
     for (int32_t i = 0; i < a->head_dim; i++) {
         double most = 0, step = 0;
+        if (format == LR_KV_ROTATED) step = 0.5 * sqrt(sum); /* of the row's length; its bytes are checked in v */
         for (int32_t j = i / 32 * 32; j < i / 32 * 32 + 32 && format == LR_Q8_0; j++) most = fmax(most, fabs(y[j]));
         if (format == LR_F16) step = 0x1.01p-11 * fabs(y[i]) + 0x1p-25;
         if (format == LR_Q8_0) step = most / 127 * 0.6 + 0x1p-25 * 127; /* codes, and the scale in f16 */
@@ -119,7 +123,7 @@ static void expect_cached(const device_pass *d, const lr_qkv_args *a, const floa
                 int64_t row = seq->row + r, at = row * width + (int64_t)h * d->p.head_dim;
                 void *quants, *scales, *got, *got_scales;
                 lr_kv_row(&seq->kv, slot, h, 1, &quants, &scales);
-                lr_formats[d->p.format].encode(quants, scales, v + at, d->p.head_dim);
+                encode_row(d->p.format, quants, scales, v + at, d->p.head_dim);
                 lr_kv_row(&seq->kv, slot, h, 0, &quants, &scales);
                 lr_kv_row(&result, slot, h, 0, &got, &got_scales);
                 expect_k(a, d->p.format, got, got_scales, k + row * width, h, norm, cos_sin + row * a->n_rot);

@@ -27,8 +27,11 @@ struct cache_head {
     int row_bytes, row_scales, page_slots, n_slots;
 
     __device__ __forceinline__ cache_head(const lr_kv_layer &kv, int head, int format) {
-        row_bytes = format == LR_F32 ? 4 * kv.head_dim : format == LR_F16 ? 2 * kv.head_dim : kv.head_dim;
-        row_scales = format == LR_Q8_0 ? kv.head_dim / 16 : 0;
+        row_bytes = format == LR_F32          ? 4 * kv.head_dim
+                    : format == LR_F16        ? 2 * kv.head_dim
+                    : format == LR_KV_ROTATED ? kv.head_dim / 2
+                                              : kv.head_dim;
+        row_scales = format == LR_Q8_0 || format == LR_KV_ROTATED ? kv.head_dim / 16 : 0;
         page_slots = kv.page_slots;
         n_slots = kv.n_slots;
         page_bytes = kv.page_bytes;
@@ -68,6 +71,45 @@ GPU_FN void q8_values(unsigned out[2], unsigned q, __half2 d) {
     q ^= 0x80808080u; /* + 128 */
     out[0] = tile_bits(__hmul2(tile_bytes(q, 0x4140, TILE_1152), d));
     out[1] = tile_bits(__hmul2(tile_bytes(q, 0x4342, TILE_1152), d));
+}
+
+/* ---- rotated caches: kernels/cpu/rotate.h ---- */
+
+/* The values that four codes of iq4_nl, the low half of q, stand for, times d.  A byte has a value of the lower half of
+ * a block and one of the upper, and so the kernels go through the values of a row by places: dim_of.                 */
+GPU_FN void q4_values(unsigned out[2], unsigned q, __half2 d) {
+    unsigned b = tile_lookup(0x3f2d1801u, 0x766a5d4fu, 0xa6998d81u, 0xf1d9c5b5u, q); /* + 128 */
+    out[0] = tile_bits(__hmul2(tile_bytes(b, 0x4240, TILE_1152), d));
+    out[1] = tile_bits(__hmul2(tile_bytes(b, 0x4341, TILE_1152), d));
+}
+/* The dim at a place of a row.  Even places and those behind them are neighbours.                                    */
+template <int FORMAT> GPU_FN int dim_of(int place) {
+    if (FORMAT != LR_KV_ROTATED) return place;
+    return (place & ~31) | (place & 28) >> 1 | (place & 2) << 3 | (place & 1);
+}
+template <int FORMAT> GPU_FN float2 two_at(const float *row, int place, int head_dim) {
+    return place < head_dim ? *(const float2 *)(row + dim_of<FORMAT>(place)) : make_float2(0, 0);
+}
+/* Rotates a row of head_dim values of which LANES lanes have COUNT each, value i at the place
+ * i / LOW * LOW * LANES + lane * LOW + i % LOW.  Places stand for dims: they are the dims with other bits in the same
+ * block, which the transform does not mind.                                                                          */
+template <int COUNT, int LOW, int LANES> GPU_FN void rotate_row(float (&x)[COUNT], int lane, int head_dim) {
+    const float root = 0.70710678f;
+    GPU_UNROLL for (int away = 1; away < COUNT * LANES; away *= 2) {
+        int end = head_dim & -2 * away; /* of the blocks that are as large */
+        GPU_UNROLL for (int i = 0; i < COUNT; i++) {
+            bool inside = i / LOW * LOW * LANES + lane * LOW + i % LOW < end;
+            if (away >= LOW && away < LOW * LANES) {
+                int bit = away / LOW;
+                float other = __shfl_xor_sync(GPU_FULL_WARP, x[i], bit);
+                if (inside) x[i] = (lane & bit ? other - x[i] : x[i] + other) * root;
+            } else if (!(i & (away < LOW ? away : away / LANES)) && inside) {
+                float &a = x[i], &b = x[i + (away < LOW ? away : away / LANES)], sum = a + b;
+                b = (a - b) * root;
+                a = sum * root;
+            }
+        }
+    }
 }
 
 /* Queries go to f16 divided by a power of two that leaves their largest magnitude in [1, 2), whatever it was; scores
@@ -180,7 +222,7 @@ static inline attention_cost cost_of_attention(const lr_attention_args *a, const
     double before = (double)(s->most_rows - 1); /* the rows of a sequence start so many positions apart */
     double seen = a->window > 0 && a->window < context ? a->window : context - before / 2;
     double read = a->window > 0 && a->window + before < context ? a->window + before : context;
-    double value = a->kv_format == LR_F32 ? 4 : a->kv_format == LR_F16 ? 2 : 34.0 / 32;
+    double value = a->kv_format == LR_F32 ? 4 : a->kv_format == LR_F16 ? 2 : a->kv_format == LR_Q8_0 ? 34.0 / 32 : 18.0 / 32;
     return { 2 * value * a->head_dim * a->n_kv_heads * read * s->n_seqs + 8 * n * q_dim, 4 * n * q_dim * seen };
 }
 

@@ -12,21 +12,25 @@ enum { QUERIES = 16, KEYS = 16, WARPS = 4, MERGE_COLUMNS = 128 };
 
 /* K and V of 16 positions as one lane (g = lane / 4, t = lane % 4) loads them: of keys g and 8 + g the dims
  * 4 K_VEC u + K_VEC t .., of the keys 2t, 2t + 1, 2t + 8, 2t + 9 the values 8 V_VEC w + V_VEC g ..
- * WHOLE: heads have DIM dims, not less.                                                                              */
+ * Of rotated caches these are places (dim_of).  WHOLE: heads have DIM dims, not less.                                */
 template <int FORMAT, int DIM, bool WHOLE> struct lane_cache {
-    static constexpr bool Q8 = FORMAT == LR_Q8_0;
-    static constexpr int K_VEC = Q8 ? 16 : 8, V_VEC = Q8 && DIM > 64 ? 16 : 8, BYTES = Q8 ? 1 : 2;
-    static constexpr int K_LOADS = DIM / (4 * K_VEC), V_LOADS = DIM / (8 * V_VEC), V_WORDS = V_VEC * BYTES / 4;
-    unsigned k[2][K_LOADS][4], v[4][V_LOADS][V_WORDS];
+    static constexpr bool Q8 = FORMAT == LR_Q8_0, Q4 = FORMAT == LR_KV_ROTATED;
+    static constexpr int K_VEC = Q4 && DIM > 64 ? 32 : Q8 || Q4 ? 16 : 8;
+    static constexpr int V_VEC = (Q8 || Q4) && DIM > 64 ? 16 : 8, BITS = Q4 ? 4 : Q8 ? 8 : 16;
+    static constexpr int K_LOADS = DIM / (4 * K_VEC), K_WORDS = K_VEC * BITS / 32;
+    static constexpr int V_LOADS = DIM / (8 * V_VEC), V_WORDS = V_VEC * BITS / 32;
+    unsigned k[2][K_LOADS][K_WORDS], v[4][V_LOADS][V_WORDS];
     unsigned short k_scale[2][K_LOADS], v_scale[4][V_LOADS];
 
     template <int WORDS> GPU_FN void load(unsigned *to, const uint8_t *from) {
         if (WORDS == 4) {
             uint4 x = __ldg((const uint4 *)from);
-            to[0] = x.x, to[1] = x.y, to[WORDS - 2] = x.z, to[WORDS - 1] = x.w;
-        } else {
+            to[0] = x.x, to[1 % WORDS] = x.y, to[2 % WORDS] = x.z, to[3 % WORDS] = x.w;
+        } else if (WORDS == 2) {
             uint2 x = __ldg((const uint2 *)from);
-            to[0] = x.x, to[1] = x.y;
+            to[0] = x.x, to[1 % WORDS] = x.y;
+        } else {
+            to[0] = __ldg((const unsigned *)from);
         }
     }
     /* Dims and keys that are not there are read as the last: queries have zeros there, weights are 0, and results of
@@ -38,8 +42,8 @@ template <int FORMAT, int DIM, bool WHOLE> struct lane_cache {
             cache_row row = cache.row(cache.slot_after(slot, min(8 * j + lane / 4, n - 1)));
             GPU_UNROLL for (int u = 0; u < K_LOADS; u++) {
                 int dim = within(4 * K_VEC * u + K_VEC * (lane % 4), K_VEC, head_dim);
-                load<4>(k[j][u], row.k + dim * BYTES);
-                if (Q8) k_scale[j][u] = __ldg((const unsigned short *)row.k_scales + dim / 32);
+                load<K_WORDS>(k[j][u], row.k + dim * BITS / 8);
+                if (Q8 || Q4) k_scale[j][u] = __ldg((const unsigned short *)row.k_scales + dim / 32);
             }
         }
     }
@@ -49,8 +53,8 @@ template <int FORMAT, int DIM, bool WHOLE> struct lane_cache {
             cache_row row = cache.row(cache.slot_after(slot, min(key, n - 1)));
             GPU_UNROLL for (int w = 0; w < V_LOADS; w++) {
                 int dim = within(8 * V_VEC * w + V_VEC * (lane / 4), V_VEC, head_dim);
-                load<V_WORDS>(v[c][w], row.k + cache.half + dim * BYTES);
-                if (Q8) v_scale[c][w] = __ldg((const unsigned short *)(row.k_scales + cache.half) + dim / 32);
+                load<V_WORDS>(v[c][w], row.k + cache.half + dim * BITS / 8);
+                if (Q8 || Q4) v_scale[c][w] = __ldg((const unsigned short *)(row.k_scales + cache.half) + dim / 32);
             }
         }
     }
@@ -59,23 +63,27 @@ template <int FORMAT, int DIM, bool WHOLE> struct lane_cache {
         int u = m / (K_VEC / 4), i = m % (K_VEC / 4);
         if (Q8) {
             q8_values(b, k[j][u][i], q8_scale(k_scale[j][u]));
+        } else if (Q4) {
+            q4_values(b, k[j][u][i / 2] >> i % 2 * 16, q8_scale(k_scale[j][u]));
         } else {
-            b[0] = k[j][u][2 * i];
-            b[1] = k[j][u][2 * i + 1];
+            b[0] = k[j][u][2 * i % K_WORDS];
+            b[1] = k[j][u][(2 * i + 1) % K_WORDS];
         }
     }
     /* Values V_VEC w' + 4 i .. + 3 of key c.                                                                         */
     __device__ __forceinline__ void v_values(unsigned x[2], int c, int w, int i) const {
         if (Q8) {
-            q8_values(x, v[c][w][i], q8_scale(v_scale[c][w]));
+            q8_values(x, v[c][w][i % V_WORDS], q8_scale(v_scale[c][w]));
+        } else if (Q4) {
+            q4_values(x, v[c][w][i / 2] >> i % 2 * 16, q8_scale(v_scale[c][w]));
         } else {
-            x[0] = v[c][w][2 * i];
-            x[1] = v[c][w][2 * i + 1];
+            x[0] = v[c][w][2 * i % V_WORDS];
+            x[1] = v[c][w][(2 * i + 1) % V_WORDS];
         }
     }
 };
 
-/* Where dim d of query i lies among the fragments of the queries, in f16: the order of lane_cache::k_fragment.       */
+/* Where place d of query i lies among the fragments of the queries, in f16: the order of lane_cache::k_fragment.       */
 template <int VEC> GPU_FN int query_place(int i, int d) {
     int m = d / (4 * VEC) * (VEC / 4) + d % VEC / 4, lane = i % 8 * 4 + d / VEC % 4;
     return ((m * 32 + lane) * 4 + d / 2 % 2 * 2 + i / 8) * 2;
@@ -102,14 +110,18 @@ __global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
         int i = tid / 8, query = min(first + i, n_queries - 1), head_dim = a.head_dim;
         const float *q = a.q + (seq.row + a.first_row + query / group) * a.q_stride +
                          (int64_t)(kv_head * group + query % group) * head_dim;
-        float most = 0;
-        for (int d = tid % 8; d < head_dim; d += 8) most = fmaxf(most, fabsf(q[d]));
+        float most = 0, x[DIM / 8];
+        GPU_UNROLL for (int j = 0; j < DIM / 8; j += 2) {
+            float2 two = two_at<FORMAT>(q, 8 * j + tid % 8 * 2, head_dim);
+            x[j] = two.x, x[j + 1] = two.y;
+        }
+        if (FORMAT == LR_KV_ROTATED) rotate_row<DIM / 8, 2, 8>(x, tid % 8, head_dim);
+        GPU_UNROLL for (int j = 0; j < DIM / 8; j++) most = fmaxf(most, fabsf(x[j]));
         GPU_UNROLL for (int bit = 1; bit < 8; bit *= 2) most = fmaxf(most, __shfl_xor_sync(GPU_FULL_WARP, most, bit));
         query_scale by(most, a.scale);
-        for (int d = tid % 8 * 2; d < DIM; d += 16) {
-            float2 x = d < head_dim ? *(const float2 *)(q + d) : make_float2(0, 0);
-            __half *at = (__half *)queries + query_place<lane_tile::K_VEC>(i, d);
-            *(unsigned *)at = half2_bits(x.x * by.shrink, x.y * by.shrink);
+        GPU_UNROLL for (int j = 0; j < DIM / 8; j += 2) {
+            __half *at = (__half *)queries + query_place<lane_tile::K_VEC>(i, 8 * j + tid % 8 * 2);
+            *(unsigned *)at = half2_bits(x[j] * by.shrink, x[j + 1] * by.shrink);
         }
         if (tid % 8 == 0) grow[i] = a.softcap > 0 ? to_tanh(by.grow, a.softcap) : by.grow;
     }
@@ -232,7 +244,16 @@ __global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
     if (warp) return;
     take(0);
 
+    constexpr int VEC = lane_tile::V_VEC;
     GPU_UNROLL for (int r = 0; r < 2; r++) {
+        if (FORMAT == LR_KV_ROTATED) { /* back, before the merge: a sum does not mind */
+            float x[2 * N];
+            GPU_UNROLL for (int n = 0; n < 2 * N; n++)
+                x[n] = o[n / (2 * VEC) * VEC + n % VEC][2 * r + n / VEC % 2];
+            rotate_row<2 * N, 2 * VEC, 4>(x, t, a.head_dim);
+            GPU_UNROLL for (int n = 0; n < 2 * N; n++)
+                o[n / (2 * VEC) * VEC + n % VEC][2 * r + n / VEC % 2] = x[n];
+        }
         int query = first + g + 8 * r;
         if (query >= n_queries) continue;
         size_t row = (size_t)split * a.n_slots + blockIdx.z * a.rows + query / group;
@@ -242,11 +263,15 @@ __global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
             a.stats[2 * at + 1] = sum[r];
         }
         GPU_UNROLL for (int n = 0; n < N; n += 4) GPU_UNROLL for (int c = 0; c < 2; c++) {
-            constexpr int VEC = lane_tile::V_VEC;
-            int dim = n / VEC * 8 * VEC + (2 * t + c) * VEC + n % VEC, i = 2 * r + c;
-            if (dim < a.head_dim)
-                *(float4 *)(a.sums + at * a.head_dim + dim) =
-                    make_float4(o[n][i], o[n + 1][i], o[n + 2][i], o[n + 3][i]);
+            int place = n / VEC * 8 * VEC + (2 * t + c) * VEC + n % VEC, i = 2 * r + c;
+            float *to = a.sums + at * a.head_dim + dim_of<FORMAT>(place);
+            if (place >= a.head_dim) continue;
+            if (FORMAT == LR_KV_ROTATED) {
+                *(float2 *)to = make_float2(o[n][i], o[n + 1][i]);
+                *(float2 *)(to + 16) = make_float2(o[n + 2][i], o[n + 3][i]);
+            } else {
+                *(float4 *)to = make_float4(o[n][i], o[n + 1][i], o[n + 2][i], o[n + 3][i]);
+            }
         }
     }
 }
@@ -309,8 +334,9 @@ template <int FORMAT> static void (*few_kernel(int32_t head_dim))(split_pass) {
 
 static cudaError_t few_rows(lr_device *d, const lr_attention_args *a, const split_pass &p, attention_cost cost) {
     if (attention_is_plain(a)) return attention_plain(d, a, p, nullptr, cost);
-    void (*kernel)(split_pass) = a->kv_format == LR_F16 ? few_kernel<LR_F16>(a->head_dim)
-                                                        : few_kernel<LR_Q8_0>(a->head_dim);
+    void (*kernel)(split_pass) = a->kv_format == LR_F16          ? few_kernel<LR_F16>(a->head_dim)
+                                 : a->kv_format == LR_KV_ROTATED ? few_kernel<LR_KV_ROTATED>(a->head_dim)
+                                                                 : few_kernel<LR_Q8_0>(a->head_dim);
     int tiles = (p.rows * (a->n_heads / a->n_kv_heads) + QUERIES - 1) / QUERIES;
     dim3 grid((unsigned)(a->n_kv_heads * tiles), (unsigned)p.n_splits, (unsigned)p.n_seqs);
     return GPU_LAUNCH_COST(cost.bytes, cost.flops, kernel, grid, dim3(32 * WARPS), 0, d->queue[LR_QUEUE_COMPUTE], p);

@@ -2,8 +2,8 @@
  *
  * A block takes 64 (128 where registers allow) queries of one KV head and walks the positions that they see in tiles.
  * Each warp keeps its queries' results in registers; scores become weights in registers too, as the next product's
- * fragment.  f16 caches are copied asynchronously to the other of two stages while a tile is worked on.  Of q8_0 caches
- * the bytes are copied, and become the one f16 tile when its time has come.  Tiles start at multiples of their length,
+ * fragment.  f16 caches are copied asynchronously to the other of two stages while a tile is worked on.  Of quantized
+ * caches the bytes are copied, and become the one f16 tile when its time has come.  Tiles start at multiples of their length,
  * so that a row's result does not depend on which rows share its block or its pass.
  * Sources: FlashAttention-2, Dao, arXiv:2307.08691; online softmax, Milakov and Gimelshein, arXiv:1805.02867.        */
 #include "kernels/cuda/attention.cuh"
@@ -11,17 +11,17 @@
 enum { WARPS = 4, THREADS = 32 * WARPS };
 
 template <int FORMAT, int DIM> struct shape {
-    static constexpr bool Q8 = FORMAT == LR_Q8_0;
+    static constexpr bool Q8 = FORMAT == LR_Q8_0, Q4 = FORMAT == LR_KV_ROTATED, DECODED = Q8 || Q4;
     static constexpr int PARTS = DIM > 128 ? 1 : 2;             /* of 16 queries each, for a warp */
     static constexpr int QUERIES = 16 * PARTS * WARPS;
     static constexpr int KEYS = DIM > (Q8 ? 96 : 128) ? 16 : DIM > 64 ? 32 : 64;
     static constexpr int PITCH = DIM + 8;                       /* of a row in shared memory: no bank conflicts */
-    static constexpr int PIECE = Q8 ? 16 : 8;                   /* values in 16 bytes of the cache */
+    static constexpr int PIECE = Q4 ? 32 : Q8 ? 16 : 8;         /* values in 16 bytes of the cache */
     static constexpr int ROW_PIECES = DIM / PIECE, PIECES = KEYS * ROW_PIECES;
     static constexpr int TURNS = (PIECES + THREADS - 1) / THREADS;
     static constexpr int TILE_BYTES = KEYS * PITCH * 2;         /* K or V */
     static size_t shared_bytes(int stages) {
-        return QUERIES * PITCH * 2 + 2 * (Q8 ? TILE_BYTES + PIECES * 16 : (size_t)stages * TILE_BYTES);
+        return QUERIES * PITCH * 2 + 2 * (DECODED ? TILE_BYTES + PIECES * 16 : (size_t)stages * TILE_BYTES);
     }
 };
 
@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(THREADS)
     constexpr int PARTS = S::PARTS, KEYS = S::KEYS, PITCH = S::PITCH, N = DIM / 8;
     GPU_DYN_SHARED(__half, queries);                      /* [QUERIES][PITCH] */
     __half *tiles = queries + S::QUERIES * PITCH;         /* [stages][K, V][KEYS][PITCH] */
-    uint4 *bytes = (uint4 *)(tiles + 2 * KEYS * PITCH);   /* q8_0: [K, V][PIECES] as they come from the cache */
+    uint4 *bytes = (uint4 *)(tiles + 2 * KEYS * PITCH);   /* quantized: [K, V][PIECES] as in the cache */
     int tid = threadIdx.x, lane = tid & 31, warp = tid >> 5, g = lane >> 2, t = lane & 3;
     const lr_seq &seq = a.seqs[blockIdx.z];
     int group = a.n_heads / a.n_kv_heads, kv_head = blockIdx.y, n_queries = (int)seq.n * group;
@@ -48,17 +48,18 @@ __global__ void __launch_bounds__(THREADS)
     GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
         int place = 16 * part + 8 * r + g, query = min(first + place, n_queries - 1), row = query / group;
         const float *q = a.q + (seq.row + row) * a.q_stride + (int64_t)(kv_head * group + query % group) * a.head_dim;
-        float most = 0;
-        for (int d = 4 * t; d < a.head_dim; d += 16) {
-            float4 x = *(const float4 *)(q + d);
-            most = fmaxf(fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w))), most);
+        float most = 0, x[DIM / 4];
+        GPU_UNROLL for (int i = 0; i < DIM / 4; i += 2) {
+            float2 two = two_at<FORMAT>(q, i / 4 * 16 + 4 * t + i % 4, a.head_dim);
+            x[i] = two.x, x[i + 1] = two.y;
         }
+        if (S::Q4) rotate_row<DIM / 4, 4, 4>(x, t, a.head_dim);
+        GPU_UNROLL for (int i = 0; i < DIM / 4; i++) most = fmaxf(most, fabsf(x[i]));
         query_scale by(quad_max(most), a.scale);
-        for (int d = 4 * t; d < DIM; d += 16) {
-            float4 x = d < a.head_dim ? *(const float4 *)(q + d) : make_float4(0, 0, 0, 0);
-            *(uint2 *)(mine + place * PITCH + d) =
-                make_uint2(half2_bits(x.x * by.shrink, x.y * by.shrink), half2_bits(x.z * by.shrink, x.w * by.shrink));
-        }
+        GPU_UNROLL for (int i = 0; i < DIM / 4; i += 4)
+            *(uint2 *)(mine + place * PITCH + 4 * i + 4 * t) =
+                make_uint2(half2_bits(x[i] * by.shrink, x[i + 1] * by.shrink),
+                           half2_bits(x[i + 2] * by.shrink, x[i + 3] * by.shrink));
         to_score[part][r] = a.softcap > 0 ? to_tanh(by.grow, a.softcap) : by.grow;
         last[part][r] = seq.position + row;
     }
@@ -82,7 +83,7 @@ __global__ void __launch_bounds__(THREADS)
             cache_row row = cache.row(cache.slot_after(slot, max(min(p + key, end - 1) - inside, 0)));
             bool valid = at < a.head_dim; /* else zeros */
             const uint8_t *k = row.k + (valid ? at * 16 / S::PIECE : 0);
-            if (S::Q8) {
+            if (S::DECODED) {
                 cp_async16(bytes + piece, k, valid);
                 cp_async16(bytes + S::PIECES + piece, k + cache.half, valid);
                 const uint8_t *d = row.k_scales + (valid ? at / 32 * 2 : 0);
@@ -101,16 +102,22 @@ __global__ void __launch_bounds__(THREADS)
             if (S::PIECES % THREADS && piece >= S::PIECES) break;
             uint4 x = bytes[which * S::PIECES + piece], *to = (uint4 *)(tiles + (which * KEYS + key) * PITCH + at);
             __half2 d = q8_scale((unsigned short)(scales[i] >> 16 * which));
-            unsigned v[8];
-            q8_values(v, x.x, d), q8_values(v + 2, x.y, d), q8_values(v + 4, x.z, d), q8_values(v + 6, x.w, d);
-            to[0] = make_uint4(v[0], v[1], v[2], v[3]);
-            to[1] = make_uint4(v[4], v[5], v[6], v[7]);
+            unsigned q[4] = { x.x, x.y, x.z, x.w }, v[4];
+            GPU_UNROLL for (int word = 0; word < 4; word++) {
+                if (S::Q4) {
+                    q4_values(v, q[word], d), q4_values(v + 2, q[word] >> 16, d);
+                    to[word] = make_uint4(v[0], v[1], v[2], v[3]);
+                } else {
+                    q8_values(v, q[word], d);
+                    ((uint2 *)to)[word] = make_uint2(v[0], v[1]);
+                }
+            }
         }
     };
 
     float o[PARTS][N][4] = {}, most[PARTS][2], sum[PARTS][2] = {};
     GPU_UNROLL for (int part = 0; part < PARTS; part++) most[part][0] = most[part][1] = -INFINITY;
-    bool ahead = S::Q8 || stages > 1;
+    bool ahead = S::DECODED || stages > 1;
     int p = begin / KEYS * KEYS, stage = 0, slot = cache.slot(begin);
     if (ahead) fetch(0, p, slot);
     for (; p < end; p += KEYS) {
@@ -120,11 +127,11 @@ __global__ void __launch_bounds__(THREADS)
         }
         cp_async_wait<0>();
         __syncthreads(); /* this tile is there, and all are done with the one before */
-        if (S::Q8) {
+        if (S::DECODED) {
             decode();
             __syncthreads();
         }
-        int next = S::Q8 || !ahead ? 0 : stage ^ 1;
+        int next = S::DECODED || !ahead ? 0 : stage ^ 1;
         slot = cache.slot_after(slot, p + KEYS - max(p, begin));
         if (ahead && p + KEYS < end) fetch(next, p + KEYS, slot);
         const __half *k = tiles + 2 * stage * KEYS * PITCH, *v = k + KEYS * PITCH;
@@ -206,12 +213,18 @@ __global__ void __launch_bounds__(THREADS)
     GPU_UNROLL for (int part = 0; part < PARTS; part++) GPU_UNROLL for (int r = 0; r < 2; r++) {
         float unit = a.softcap > 0 ? a.softcap : to_score[part][r], total = quad_sum(sum[part][r]);
         int query = first + 16 * part + 8 * r + g, head = kv_head * group + query % group;
+        if (S::Q4) {
+            float x[2 * N];
+            GPU_UNROLL for (int n = 0; n < 2 * N; n++) x[n] = o[part][n / 2][2 * r + n % 2];
+            rotate_row<2 * N, 2, 4>(x, t, a.head_dim);
+            GPU_UNROLL for (int n = 0; n < 2 * N; n++) o[part][n / 2][2 * r + n % 2] = x[n];
+        }
         if (query >= n_queries) continue;
         float scale = 1.0f / (total + sink_weight(a, head, most[part][r] * unit));
         int64_t row = seq.row + query / group, column = (int64_t)head * a.head_dim;
         if (out.format == LR_ACT_F16 && head == 0 && t == 0) ((float *)out.d)[row] = 1;
         GPU_UNROLL for (int n = 0; n < N; n++) {
-            int d = 8 * n + 2 * t;
+            int d = dim_of<FORMAT>(8 * n + 2 * t);
             if (d >= a.head_dim) break;
             float2 x = make_float2(o[part][n][2 * r] * scale, o[part][n][2 * r + 1] * scale);
             int64_t at = row * out.cols + column + d;
@@ -263,21 +276,22 @@ static cudaError_t start_f16(const launch &l) {
                         : start<LR_F16, 256>(l);
 }
 
-static cudaError_t start_q8_0(const launch &l) {
+template <int FORMAT> static cudaError_t start_decoded(const launch &l) {
     int32_t dim = l.a->head_dim;
-    return dim <= 64   ? start<LR_Q8_0, 64>(l)
-           : dim <= 96 ? start<LR_Q8_0, 96>(l)
-           : dim <= 128 ? start<LR_Q8_0, 128>(l)
-                        : start<LR_Q8_0, 256>(l);
+    return dim <= 64   ? start<FORMAT, 64>(l)
+           : dim <= 96 ? start<FORMAT, 96>(l)
+           : dim <= 128 ? start<FORMAT, 128>(l)
+                        : start<FORMAT, 256>(l);
 }
 
 cudaError_t gpu_attention_many(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out) {
     bool pack_after = out && out->format == LR_ACT_Q8; /* no kernel for long passes reads it */
     if (!lr_gpu_attention_takes(a->kv_format, a->head_dim) || (pack_after && !a->out)) return cudaErrorInvalidValue;
     launch l = { d, a, s, pack_after ? nullptr : out, cost_of_attention(a, s) };
-    cudaError_t e = attention_is_plain(a)       ? attention_plain(d, a, whole_pass(a, s), l.out, l.cost)
-                    : a->kv_format == LR_Q8_0 ? start_q8_0(l)
-                                              : start_f16(l);
+    cudaError_t e = attention_is_plain(a)             ? attention_plain(d, a, whole_pass(a, s), l.out, l.cost)
+                    : a->kv_format == LR_Q8_0       ? start_decoded<LR_Q8_0>(l)
+                    : a->kv_format == LR_KV_ROTATED ? start_decoded<LR_KV_ROTATED>(l)
+                                                    : start_f16(l);
     if (e != cudaSuccess || !pack_after) return e;
     lr_pack_args pack = {};
     pack.x = a->out;

@@ -53,7 +53,81 @@ GPU_FN void store_q8(int8_t *quants, unsigned short *scale, float v, int lane) {
     if (lane == 0) *scale = __half_as_ushort(h);
 }
 
-GPU_FN void kv_store(const lr_kv_layer &kv, int head, int position, bool is_v, const float *x, int lane) {
+/* The rotation of a row in shared memory: the sums of kernels/cpu/rotate.h, and so its bits.                          */
+GPU_FN void rotate_shared(float *x, int n, int lane) {
+    for (int size = LR_KV_ROTATED_MOST; n > 0; x += size, n -= size) {
+        while (size > n) size /= 2;
+        for (int away = 1; away < size; away *= 2) {
+            for (int pair = lane; pair < size / 2; pair += LANES) {
+                int i = pair / away * 2 * away + pair % away;
+                float a = x[i], b = x[i + away];
+                x[i] = a + b;
+                x[i + away] = a - b;
+            }
+            __syncwarp();
+        }
+        float scale = 1 / sqrtf((float)size);
+        for (int i = lane; i < size; i += LANES) x[i] *= scale;
+        __syncwarp();
+    }
+}
+
+/* Rounded, whatever it is added to.                                                                                   */
+GPU_FN float product(float a, float b) {
+#ifdef SIMGPU
+    return a * b;
+#else
+    return __fmul_rn(a, b);
+#endif
+}
+
+/* The code of iq4_nl whose value is nearest to x, and that value.                                                     */
+GPU_FN int code_of(float x, float *value) {
+    constexpr float values[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+    int code = 0;
+    *value = values[0];
+    GPU_UNROLL for (int k = 0; k < 15; k++) {
+        bool above = x > (values[k] + values[k + 1]) / 2;
+        code += above;
+        *value = above ? values[k + 1] : *value;
+    }
+    return code;
+}
+
+/* A block of 32 values by half a warp.  Each of its lanes tries one scale; the best gets the codes.  The bytes are
+ * those of quant/iq4_nl_lanes.h.                                                                                     */
+GPU_FN void store_q4(uint8_t *quants, unsigned short *scale, const float *x, int lane) {
+    int trial = lane % 16;
+    float peak = 0, q, xq = 0, qq = 0;
+    for (int i = 0; i < 32; i++) peak = fabsf(x[i]) > fabsf(peak) ? x[i] : peak;
+    float inverse = (float)(-96 - 4 * trial) / peak;
+    for (int i = 0; i < 32; i++) {
+        code_of(product(inverse, x[i]), &q);
+        xq += product(q, x[i]);
+        qq += q * q; /* exact */
+    }
+    float d = xq / qq, gain = product(xq, xq) / qq;
+    gain = gain > 0 ? gain : 0.0f;
+    GPU_UNROLL for (int bit = 8; bit; bit >>= 1) { /* the first of the best */
+        float other = __shfl_xor_sync(GPU_FULL_WARP, gain, bit), its_d = __shfl_xor_sync(GPU_FULL_WARP, d, bit);
+        int its_trial = __shfl_xor_sync(GPU_FULL_WARP, trial, bit);
+        bool better = other > gain || (other == gain && its_trial < trial);
+        gain = better ? other : gain;
+        d = better ? its_d : d;
+        trial = better ? its_trial : trial;
+    }
+    if (!(peak != 0)) d = 0;
+    unsigned short h = __half_as_ushort(__float2half_rn(fminf(fabsf(d), 65504.0f))) | (d < 0 ? 0x8000 : 0);
+    d = __half2float(__ushort_as_half(h));
+    inverse = d != 0 ? 1 / d : 0.0f;
+    int i = lane % 16;
+    int low = code_of(product(x[i], inverse), &q), high = code_of(product(x[i + 16], inverse), &q);
+    quants[i] = (uint8_t)(low | high << 4);
+    if (i == 0) *scale = h;
+}
+
+/* x: in shared memory; of a rotated cache it is overwritten.                                                         */
+GPU_FN void kv_store(const lr_kv_layer &kv, int head, int position, bool is_v, float *x, int lane) {
     cache_head cache(kv, head, kv.format);
     cache_row row = cache.row(cache.slot(position));
     uint64_t to_v = is_v ? cache.half : 0;
@@ -61,6 +135,14 @@ GPU_FN void kv_store(const lr_kv_layer &kv, int head, int position, bool is_v, c
     if (kv.format == LR_Q8_0) {
         for (int i = 0; i < kv.head_dim; i += LANES)
             store_q8((int8_t *)quants + i, (unsigned short *)scales + i / LANES, x[i + lane], lane);
+        return;
+    }
+    if (kv.format == LR_KV_ROTATED) {
+        rotate_shared(x, kv.head_dim, lane);
+        for (int i = 0; i < kv.head_dim; i += 64) { /* two blocks, or the last one twice */
+            int block = min(i + 2 * (lane & 16), kv.head_dim - 32) / 32;
+            store_q4(quants + 16 * block, (unsigned short *)scales + block, x + 32 * block, lane);
+        }
         return;
     }
     for (int i = lane; i < kv.head_dim; i += LANES) {
