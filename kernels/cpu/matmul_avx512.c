@@ -3,7 +3,7 @@
 
 void lr_gemv_fill_avx512(lr_ops *ops) {
     static const struct { lr_act_format act; int32_t row_step; } wants[LR_N_FORMATS] = {
-        [LR_F32] = { LR_ACT_F32, 4 }, [LR_F16] = { LR_ACT_F32, 4 }, [LR_BF16] = { LR_ACT_F32, 4 },
+        [LR_F32] = { LR_ACT_F32, 8 }, [LR_F16] = { LR_ACT_F32, 8 }, [LR_BF16] = { LR_ACT_F32, 8 },
         [LR_Q8_0] = { LR_ACT_Q8, 8 }, [LR_Q4_K] = { LR_ACT_Q8, 8 }, [LR_IQ4_NL] = { LR_ACT_Q8, 8 },
         [LR_NF4] = { LR_ACT_Q8, 8 }, [LR_FP4] = { LR_ACT_Q8, 8 }, [LR_U4] = { LR_ACT_Q8, 8 },
         [LR_U4_32] = { LR_ACT_Q8, 8 }, [LR_I8] = { LR_ACT_Q8, 8 }, [LR_FP8] = { LR_ACT_F32, 4 },
