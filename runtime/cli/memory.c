@@ -57,7 +57,7 @@ static void print_place(const llmrun_engine *e, int32_t gpu) {
         now = next;
     }
     if (now.planned) print_row(&now);
-    fprintf(stderr, "stats:   %-24s %10s %10s %10s\n", gpu < 0 ? "all, as the process has it" : "all",
+    fprintf(stderr, "stats:   %-24s %10s %10s %10s\n", gpu < 0 ? "all; peak: the process" : "all",
             size_text(planned, m.planned_bytes), size_text(peak, m.peak_bytes), size_text(budget, m.budget_bytes));
 }
 
