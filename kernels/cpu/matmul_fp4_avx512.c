@@ -1,6 +1,6 @@
 /* fp4 weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next, with
  * one scale.                                                                                                          */
-enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 2, PLANE_BITS = 7, SHIFT = 2, HAS_MIN = 0 };
+enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 2, PLANE_BITS = 7, SHIFT = 2, HAS_MIN = 0, AHEAD = 3072 };
 #define NAME lr_matmul_fp4_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 #include "kernels/cpu/fp4_values.h"

@@ -1,5 +1,5 @@
 /* i8 weights, few tokens.                                                                                             */
-enum { LINE_BLOCKS = 2, SUMS = 1, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
+enum { LINE_BLOCKS = 2, SUMS = 1, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0, AHEAD = 0 };
 #define NAME lr_matmul_i8_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 

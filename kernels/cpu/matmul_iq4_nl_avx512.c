@@ -1,5 +1,5 @@
 /* iq4_nl weights, few tokens.  Byte j of a block's 16 holds columns j and j + 16.                                     */
-enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
+enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0, AHEAD = 0 };
 #define NAME lr_matmul_iq4_nl_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 

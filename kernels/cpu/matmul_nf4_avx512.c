@@ -1,6 +1,6 @@
 /* nf4 weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next, with
  * one scale.                                                                                                          */
-enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 3, PLANE_BITS = 7, SHIFT = 128, HAS_MIN = 0 };
+enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 3, PLANE_BITS = 7, SHIFT = 128, HAS_MIN = 0, AHEAD = 3072 };
 #define NAME lr_matmul_nf4_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 #include "kernels/cpu/nf4_values.h"

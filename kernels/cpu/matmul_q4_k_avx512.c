@@ -1,6 +1,6 @@
 /* q4_k weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next; for
  * the 16 scale bytes of 256 weights see six_bits_avx512.h.                                                            */
-enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
+enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1, AHEAD = 3072 };
 #define NAME lr_matmul_q4_k_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 #include "kernels/cpu/six_bits_avx512.h"

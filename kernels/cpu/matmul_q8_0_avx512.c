@@ -1,5 +1,5 @@
 /* q8_0 weights, few tokens.                                                                                           */
-enum { LINE_BLOCKS = 2, SUMS = 1, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0 };
+enum { LINE_BLOCKS = 2, SUMS = 1, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 128, HAS_MIN = 0, AHEAD = 0 };
 #define NAME lr_matmul_q8_0_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 

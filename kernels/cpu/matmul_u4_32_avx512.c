@@ -1,5 +1,5 @@
 /* u4_32 weights, few tokens.  Byte j of a block's 16 holds columns j and j + 16; each has a word of scale and zero.    */
-enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
+enum { LINE_BLOCKS = 4, SUMS = 1, PARTS = 2, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1, AHEAD = 0 };
 #define NAME lr_matmul_u4_32_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 

@@ -1,6 +1,6 @@
 /* u4 weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next; four
  * blocks share a word of scale and zero (quant.h).                                                                    */
-enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1 };
+enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 1, PLANE_BITS = 0, SHIFT = 0, HAS_MIN = 1, AHEAD = 0 };
 #define NAME lr_matmul_u4_avx512
 #include "kernels/cpu/matmul_planes_avx512.h"
 
