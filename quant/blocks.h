@@ -15,6 +15,7 @@
 void lr_block_q4_0_encode(void *blocks, void *none, const float *x, int64_t n);
 void lr_block_q8_0_encode(void *blocks, void *none, const float *x, int64_t n);
 void lr_block_q4_k_encode(void *blocks, void *none, const float *x, int64_t n);
+void lr_block_q6_k_encode(void *blocks, void *none, const float *x, int64_t n);
 void lr_block_iq4_nl_encode(void *blocks, void *none, const float *x, int64_t n);
 
 /* The f16 at any address.                                                                                             */

@@ -115,3 +115,64 @@ void lr_block_q4_k_encode(void *blocks, void *none, const float *x, int64_t n) {
     (void)none;
     for (; n > 0; n -= 256, x += 256, p += 144) lr_encoders_best()->q4_k(p + 16, p, x, 256);
 }
+
+/* ---- Q6_K ---- */
+
+/* To the nearest whole number, -32 to 31; in a form that compilers vectorize.                                         */
+static inline float code_of(float v) {
+    v = v < -32 ? -32 : v > 31 ? 31 : v;
+    return v + 12582912.0f - 12582912.0f;
+}
+
+/* The step that is best for 16 values: of some that put the largest one near an end of the codes, with codes by each,
+ * the one with the least squared error.                                                                               */
+static float step_of(const float *x) {
+    float far = 0, best = 0, step = 0;
+    for (int i = 0; i < 16; i++)
+        if (__builtin_fabsf(x[i]) > __builtin_fabsf(far)) far = x[i];
+    if (__builtin_fabsf(far) < 1e-30f) return 0;
+    for (int k = -9; k <= 9; k++) {
+        float inverse = -(32 + 0.1f * (float)k) / far, lx[16], ll[16], sum_lx = 0, sum_ll = 0;
+        for (int i = 0; i < 16; i++) {
+            float l = code_of(inverse * x[i]);
+            lx[i] = l * (x[i] / far);
+            ll[i] = l * l;
+        }
+        for (int i = 0; i < 16; i++) sum_lx += lx[i], sum_ll += ll[i];
+        if (!(sum_ll > 0) || !(sum_lx * sum_lx > best * sum_ll)) continue;
+        best = sum_lx * sum_lx / sum_ll;
+        step = sum_lx / sum_ll * far;
+    }
+    return step;
+}
+
+static void encode_q6_k(uint8_t *p, const float *x) {
+    enum { HALF_LEAST = 1, HALF_MOST = 0x7bff };
+    float steps[16], far = 0;
+    for (int s = 0; s < 16; s++) {
+        steps[s] = step_of(x + 16 * s);
+        if (__builtin_fabsf(steps[s]) > __builtin_fabsf(far)) far = steps[s];
+    }
+    uint16_t half = lr_f32_to_f16(__builtin_fabsf(far) / 128);
+    half = half < HALF_LEAST ? HALF_LEAST : half > HALF_MOST ? HALF_MOST : half;
+    float d = lr_f16_to_f32(half);
+    memset(p, 0, 192);
+    for (int s = 0; s < 16; s++) {
+        float scale = steps[s] / d;
+        int whole = (int)(scale < -128 ? -128 : scale > 127 ? 127 : scale + (scale < 0 ? -0.5f : 0.5f));
+        float step = d * (float)whole;
+        p[192 + s] = (uint8_t)whole;
+        for (int l = 0; l < 16; l++) {
+            int code = (whole ? (int)code_of(x[16 * s + l] / step) : 0) + 32;
+            p[s / 8 * 64 + s % 4 * 16 + l] |= (uint8_t)((code & 15) << s % 8 / 4 * 4);
+            p[128 + s / 8 * 32 + s % 2 * 16 + l] |= (uint8_t)((code >> 4) << s % 8 / 2 * 2);
+        }
+    }
+    memcpy(p + 208, &half, sizeof half);
+}
+
+void lr_block_q6_k_encode(void *blocks, void *none, const float *x, int64_t n) {
+    uint8_t *p = blocks;
+    (void)none;
+    for (; n > 0; n -= 256, x += 256, p += 210) encode_q6_k(p, x);
+}

@@ -190,6 +190,7 @@ static float format_limit(lr_format format) {
     case LR_IQ4_NL:
     case LR_BLOCK_Q8_0:
     case LR_BLOCK_Q4_K:
+    case LR_BLOCK_Q6_K:
     case LR_BLOCK_IQ4_NL: return 65504.0f * 113.0f;
     case LR_BLOCK_Q4_0: return 65504.0f * 8;
     default: return 3.402823466e+38f;
