@@ -376,7 +376,7 @@ llmrun_status lr_engine_plan(llmrun_engine *e, const llmrun_options *o, llmrun_e
 /* True where the plan does less than a user who said nothing would expect: that line is always shown.                   */
 static bool is_news(const llmrun_engine *e) {
     const lr_plan_input *in = &e->plan_input;
-    bool fewer_bits = !e->plan.quant_kept && in->quant == LR_FORMAT_NONE && !in->quant_bits;
+    bool fewer_bits = !e->plan.quant_kept && in->quant == LR_FORMAT_NONE && !in->quant_bits && !in->mixed;
     return fewer_bits || e->plan.n_ctx_lowered || (e->plan.n_gpus > 0 && e->plan.n_host_layers > 0);
 }
 

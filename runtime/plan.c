@@ -78,9 +78,9 @@ static llmrun_status check_wishes(const lr_plan_input *in, llmrun_error *err) {
 
 static llmrun_status check_costs(const lr_plan_input *in, llmrun_error *err) {
     for (size_t i = 0; i < in->n_tensors && in->costs; i++)
-        if (!(in->costs[i].q8_0 >= 0 && in->costs[i].q8_0 < 1e9 && in->costs[i].q4_k >= 0 && in->costs[i].q4_k < 1e9))
-            return lr_fail(err, LLMRUN_ARG, "plan: tensor %zu: expected costs of 0 to 1e9, got %g and %g", i,
-                           in->costs[i].q8_0, in->costs[i].q4_k);
+        for (int r = 0; r < LR_RUNG_FILE; r++)
+            if (!(in->costs[i].kl[r] >= 0 && in->costs[i].kl[r] < 1e9))
+                return lr_fail(err, LLMRUN_ARG, "plan: tensor %zu: expected costs of 0 to 1e9, got %g", i, in->costs[i].kl[r]);
     return LLMRUN_OK;
 }
 

@@ -46,10 +46,14 @@ typedef struct lr_plan_tensor {
     bool permuted;          /* in the file's precision its columns are in another order, which GPUs do not take */
 } lr_plan_tensor;
 
-/* What it costs to run one tensor in that format instead of the file's own, all else unchanged: how far the logits go,
- * as KL divergence in nats a token, measured (sensitivity.h).  Costs of tensors add up, nearly.                      */
+/* Precisions that one tensor may have where they are mixed, fewest bits first; to ask for: lr_plan_rungs.             */
+typedef enum lr_rung { LR_RUNG_Q4_K, LR_RUNG_Q6_K, LR_RUNG_Q8_0, LR_RUNG_FILE, LR_N_RUNGS } lr_rung;
+extern const lr_format lr_plan_rungs[LR_N_RUNGS];
+
+/* What it costs to run one tensor there instead of in the file's precision, all else unchanged: how far the logits go, as
+ * KL divergence in nats a token, measured (sensitivity.h).  Costs of tensors add up, nearly.                         */
 typedef struct lr_plan_cost {
-    double q8_0, q4_k;
+    double kl[LR_RUNG_FILE];
 } lr_plan_cost;
 
 typedef struct lr_plan_device {

@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const lr_format lr_plan_rungs[LR_N_RUNGS] = { LR_Q4_K, LR_Q8_0, LR_FORMAT_NONE };
+const lr_format lr_plan_rungs[LR_N_RUNGS] = {
+    [LR_RUNG_Q4_K] = LR_Q4_K, [LR_RUNG_Q6_K] = LR_BLOCK_Q6_K, [LR_RUNG_Q8_0] = LR_Q8_0, [LR_RUNG_FILE] = LR_FORMAT_NONE,
+};
 
 enum { EIGHTHS = 8 };
 
@@ -29,14 +31,13 @@ size_t lr_plan_mix_unit(const lr_plan_input *in, size_t tensor) {
 /* Adds a tensor to its unit.  Where a rung leaves it in the file's precision it costs nothing.                        */
 static bool add_points(lr_plan_mix *m, bool tied, size_t i) {
     const lr_plan_tensor *t = &m->in.tensors[i];
-    const double costs[LR_N_RUNGS] = { m->in.costs[i].q4_k, m->in.costs[i].q8_0, 0 };
     lr_plan_placement kept, p;
     if (!lr_plan_place(&m->in, tied, LR_FORMAT_NONE, t, false, &kept)) return false;
     for (int r = 0; r < LR_N_RUNGS; r++) {
         lr_plan_point *point = &m->points[m->units[i]][r];
         if (!lr_plan_place(&m->in, tied, lr_plan_rungs[r], t, false, &p)) return false;
         point->bytes += p.bytes;
-        if (p.format != kept.format) point->kl += costs[r];
+        if (p.format != kept.format) point->kl += m->in.costs[i].kl[r];
     }
     return true;
 }
@@ -156,7 +157,7 @@ static bool fits(lr_plan_mix *m, const lr_plan_choice *c) {
 static double uniform_kl(const lr_plan_mix *m, lr_format quant) {
     int rung = 0;
     double kl = 0;
-    while (rung < LR_N_RUNGS - 1 && lr_plan_rungs[rung] != quant) rung++;
+    while (rung < LR_RUNG_FILE && lr_plan_rungs[rung] != quant) rung++;
     for (size_t i = 0; i < m->in.n_tensors; i++)
         if (m->units[i] == i) kl += m->points[i][rung].kl;
     return kl;

@@ -1,13 +1,10 @@
 /* Planner, mixed precision: which tensor gets how many bits, by what they cost and what they buy.  Each tensor may run in
- * q4_k, in q8_0 or in its file's precision.  From all in the least of these, what lowers the divergence most a byte is
+ * q4_k, Q6_K, q8_0 or its file's precision.  From all in the least of these, what lowers the divergence most a byte is
  * raised next, as long as the bytes last: the best there is for what it takes, but for the last step.                  */
 #ifndef LR_PLAN_MIX_H
 #define LR_PLAN_MIX_H
 
 #include "runtime/plan_layout.h"
-
-enum { LR_N_RUNGS = 3 }; /* q4_k, q8_0, the file's */
-extern const lr_format lr_plan_rungs[LR_N_RUNGS]; /* to ask for */
 
 /* Tensors share a format with others that one kernel reads: up with gate.  Index of the first of them (in->tensors lists
  * a layer's gate in front of its up), which stands for all.                                                          */

@@ -115,7 +115,7 @@ static llmrun_status read_formats(lr_format *formats, size_t n, const cJSON *jso
         while (rung < LR_N_RUNGS && !(cJSON_IsString(asked) &&
                                       strcmp(asked->valuestring, lr_plan_asked_name(lr_plan_rungs[rung])) == 0))
             rung++;
-        if (rung == LR_N_RUNGS) return bad(err, "asked", "q4_k, q8_0 or file", asked);
+        if (rung == LR_N_RUNGS) return bad(err, "asked", "q4_k, Q6_K, q8_0 or file", asked);
         formats[i++] = lr_plan_rungs[rung];
     }
     return LLMRUN_OK;

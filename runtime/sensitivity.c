@@ -1,7 +1,7 @@
 /* See sensitivity.h.  The model is open in plain floats, all of it in the arena, so a matrix is rounded in place: each value
- * through its format and back.  Only the 4-bit error is measured that way, for it stands out; what 8 bits cost a matrix
- * follows from how much smaller the squared error of its weights is then, for the divergence grows with the square of a
- * small error.  Both are scaled so that all matrices together cost what the whole model in that format was measured to,
+ * through its format and back.  Only the 4-bit error is measured that way, for it stands out; what more bits cost a
+ * matrix follows from how much smaller the squared error of its weights is then, for the divergence grows with the square of a
+ * small error.  All are scaled so that all matrices together cost what the whole model in that format was measured to,
  * in the kernels that really run it.                                                                                  */
 #include "runtime/sensitivity.h"
 
@@ -26,6 +26,7 @@ typedef struct bench {
     float *logits;            /* (step, n_vocab) */
     double *kl;               /* (step) */
     size_t step, n_vocab;
+    uint8_t (*like)[LR_RUNG_FILE]; /* (tensors) the rung whose format that rung has after fallbacks */
     double done, total;       /* passes over the text, for progress */
     llmrun_error *err;
 } bench;
@@ -201,8 +202,8 @@ static llmrun_status round_matrix(bench *b, size_t i, lr_format as, bool in_plac
 
 /* ---- the measurement ---- */
 
-/* What the matrices of a unit cost together in 4 bits; the squared errors of their weights in 4 and in 8.             */
-static llmrun_status measure_unit(bench *b, size_t unit, double *kl, double *error_4bit, double *error_8bit) {
+/* What the matrices of a unit cost together in 4 bits; the squared errors of their weights on each rung.               */
+static llmrun_status measure_unit(bench *b, size_t unit, double *kl, double errors[LR_RUNG_FILE]) {
     const lr_plan_input *in = &b->e->plan_input;
     llmrun_status status = LLMRUN_OK;
     rungs r;
@@ -210,8 +211,8 @@ static llmrun_status measure_unit(bench *b, size_t unit, double *kl, double *err
     while (end < in->n_tensors && in->tensors[end].layer == in->tensors[unit].layer) end++;
     for (size_t i = unit; i < end && !status; i++) {
         if (lr_plan_mix_unit(in, i) != unit || (status = find_rungs(b->e, i, &r)) || !has_rungs(&r)) continue;
-        status = round_matrix(b, i, r.as[0], true, error_4bit);
-        if (!status) status = round_matrix(b, i, r.as[1], false, error_8bit);
+        for (int k = 0; k < LR_RUNG_FILE && !status; k++)
+            if (r.as[k] != r.as[LR_RUNG_FILE]) status = round_matrix(b, i, r.as[k], k == LR_RUNG_Q4_K, &errors[k]);
     }
     if (!status) status = run_text(b, kl);
     for (size_t i = unit; i < end && !status; i++)
@@ -220,7 +221,7 @@ static llmrun_status measure_unit(bench *b, size_t unit, double *kl, double *err
     return status;
 }
 
-/* All units; costs get their divergence in 4 bits, and the one in 8 that follows from it.                             */
+/* All units; costs get their divergence in 4 bits, and those in more that follow from it.                             */
 static llmrun_status measure_units(bench *b, lr_sensitivity *s) {
     const lr_plan_input *in = &b->e->plan_input;
     llmrun_status status = LLMRUN_OK;
@@ -233,12 +234,17 @@ static llmrun_status measure_units(bench *b, lr_sensitivity *s) {
     }
     if (!status) status = run_text(b, NULL);
     for (size_t i = 0; i < in->n_tensors && !status; i++) {
-        double kl = 0, error_4bit = 0, error_8bit = 0;
+        double kl = 0, errors[LR_RUNG_FILE] = { 0 };
         status = find_rungs(b->e, i, &r);
         if (status || !has_rungs(&r) || lr_plan_mix_unit(in, i) != i) continue;
-        status = measure_unit(b, i, &kl, &error_4bit, &error_8bit);
-        s->costs[i] = (lr_plan_cost){ .q4_k = kl, .q8_0 = error_4bit > 0 ? kl * (error_8bit / error_4bit) : 0 };
-        s->q4_k_alone += kl;
+        status = measure_unit(b, i, &kl, errors);
+        for (int k = 0; k < LR_RUNG_FILE; k++) {
+            s->costs[i].kl[k] = errors[0] > 0 ? kl * (errors[k] / errors[0]) : 0;
+            b->like[i][k] = (uint8_t)k;
+            for (int l = 0; l < LR_N_RUNGS; l++)
+                if (r.as[k] == (l < LR_RUNG_FILE ? lr_plan_rungs[l] : r.as[l])) b->like[i][k] = (uint8_t)l;
+        }
+        s->alone += kl;
     }
     return status;
 }
@@ -251,20 +257,21 @@ static llmrun_status measure_uniform(bench *b, const char *quant, const char *kv
     return status;
 }
 
-/* Scales the costs to the sums that were measured.  A matrix that is in 8 bits on both rungs costs the same on both.    */
-static void scale_costs(lr_sensitivity *s) {
-    double sum_8bit = 0, sum_4bit = 0, fixed = 0;
-    for (size_t i = 0; i < s->n; i++) sum_8bit += s->costs[i].q8_0;
-    double times_8bit = sum_8bit > 0 ? s->q8_0 / sum_8bit : 1;
-    for (size_t i = 0; i < s->n; i++) {
-        lr_plan_cost *c = &s->costs[i];
-        bool same = !(c->q8_0 < c->q4_k);
-        c->q8_0 *= times_8bit;
-        if (same) c->q4_k = 0; /* for now */
-        *(same ? &fixed : &sum_4bit) += same ? c->q8_0 : c->q4_k;
+/* Scales the costs to the sums that were measured, most bits first: where a rung's format is that of another, it costs
+ * the same.                                                                                                           */
+static void scale_costs(const bench *b, lr_sensitivity *s) {
+    for (int k = LR_RUNG_FILE - 1; k >= 0; k--) {
+        double sum = 0, fixed = 0;
+        for (size_t i = 0; i < s->n; i++) {
+            double *kl = s->costs[i].kl;
+            int like = b->like[i][k];
+            if (like != k) fixed += kl[k] = like < LR_RUNG_FILE ? kl[like] : 0;
+            else sum += kl[k];
+        }
+        double rest = fmax(s->all[k] - fixed, s->all[k] / 2), times = sum > 0 ? rest / sum : 1;
+        for (size_t i = 0; i < s->n; i++)
+            if (b->like[i][k] == k) s->costs[i].kl[k] *= times;
     }
-    double rest = fmax(s->q4_k - fixed, s->q4_k / 2), times_4bit = sum_4bit > 0 ? rest / sum_4bit : 1;
-    for (size_t i = 0; i < s->n; i++) s->costs[i].q4_k = fmax(s->costs[i].q4_k * times_4bit, s->costs[i].q8_0);
 }
 
 /* Opens the reference: f32, else the file's precision; nothing used in place, so that it can be changed.               */
@@ -310,7 +317,7 @@ static llmrun_status take_logits(bench *b) {
 }
 
 llmrun_status lr_sensitivity_measure(lr_sensitivity *s, const llmrun_options *o, const char *text, llmrun_error *err) {
-    bench b = { .err = err, .total = 3 }; /* the reference, and twice the whole model */
+    bench b = { .err = err, .total = 1 + LR_RUNG_FILE }; /* the reference, and the whole model on each rung */
     *s = (lr_sensitivity){ 0 };
     llmrun_status status = open_reference(&b, o, s);
     const char *kv = status ? "" : lr_kv_name(b.e->plan.kv);
@@ -321,18 +328,20 @@ llmrun_status lr_sensitivity_measure(lr_sensitivity *s, const llmrun_options *o,
         s->n = b.e->binding.n;
         s->n_tokens = (int32_t)b.n_ids;
         s->costs = lr_zalloc(s->n, sizeof *s->costs);
-        status = s->costs ? measure_units(&b, s) : lr_fail_nomem(err, "sensitivity", s->n * sizeof *s->costs);
+        b.like = lr_zalloc(s->n, sizeof *b.like);
+        status = s->costs && b.like ? measure_units(&b, s) : lr_fail_nomem(err, "sensitivity", s->n * sizeof *s->costs);
     }
     close_engine(&b);
     b.options.use_mmap = o->use_mmap;
-    if (!status) status = measure_uniform(&b, "q8_0", kv, &s->q8_0);
-    if (!status) status = measure_uniform(&b, "q4_k", kv, &s->q4_k);
-    if (!status) scale_costs(s);
+    for (int k = 0; k < LR_RUNG_FILE && !status; k++)
+        status = measure_uniform(&b, lr_formats[lr_plan_rungs[k]].name, kv, &s->all[k]);
+    if (!status) scale_costs(&b, s);
     if (!status) lr_progress(&(lr_report){ o->log, o->progress, o->user }, "sensitivity", 1);
     lr_free(b.ids);
     lr_free(b.reference);
     lr_free(b.logits);
     lr_free(b.kl);
+    lr_free(b.like);
     if (status) lr_sensitivity_close(s);
     return status;
 }

@@ -11,8 +11,8 @@ typedef struct lr_sensitivity {
     size_t n;
     int32_t n_tokens;       /* of text that all this was measured on */
     char reference[16];     /* precision that it was measured against, "f32" */
-    double q8_0, q4_k;      /* KL of the whole model in that format: the costs are scaled to sum up to these */
-    double q4_k_alone;      /* sum of the tensors' own, unscaled: equal to q4_k if errors just added up */
+    double all[LR_RUNG_FILE]; /* KL of the whole model in that format: the costs are scaled to sum up to these */
+    double alone;           /* sum of the tensors' own in q4_k, unscaled: as all of them at once if errors just added up */
 } lr_sensitivity;
 
 /* Measures o->model on a text, on the CPU, against f32 where that fits o->ram_bytes, else against the file's precision.

@@ -13,20 +13,28 @@
 #include "runtime/output.h"
 #include "runtime/sensitivity.h"
 
-enum { VERSION = 1, MOST_BYTES = 16 << 20, MOST_VALUES = 1 << 20 };
+enum { VERSION = 2, MOST_BYTES = 16 << 20, MOST_VALUES = 1 << 20 };
 #define MOST_KL 1e6
 
 /* ---- writing ---- */
 
+static void add_costs(lr_text *out, const double kl[LR_RUNG_FILE]) {
+    for (int r = 0; r < LR_RUNG_FILE; r++)
+        lr_text_add(out, "%s\"%s\": %.9g", r ? ", " : "", lr_formats[lr_plan_rungs[r]].name, kl[r]);
+}
+
 void lr_sensitivity_json(const lr_sensitivity *s, const llmrun_engine *e, lr_text *out) {
     lr_text_add(out, "{\"version\": %d, \"model\": \"%016" PRIx64 "\", \"reference\": \"%s\", \"tokens\": %d,\n", VERSION,
                 e->checkpoint.header_hash, s->reference, s->n_tokens);
-    lr_text_add(out, " \"kl_q8_0\": %.9g, \"kl_q4_k\": %.9g, \"kl_q4_k_alone\": %.9g,\n \"tensors\": [", s->q8_0, s->q4_k,
-                s->q4_k_alone);
-    for (size_t i = 0; i < s->n; i++)
-        lr_text_add(out, "%s\n  {\"role\": \"%s\", \"layer\": %d, \"q8_0\": %.9g, \"q4_k\": %.9g}", i ? "," : "",
-                    lr_plan_role_name(e->binding.tensors[i].role), e->binding.tensors[i].layer, s->costs[i].q8_0,
-                    s->costs[i].q4_k);
+    lr_text_add(out, " \"all\": {");
+    add_costs(out, s->all);
+    lr_text_add(out, "}, \"alone\": %.9g,\n \"tensors\": [", s->alone);
+    for (size_t i = 0; i < s->n; i++) {
+        lr_text_add(out, "%s\n  {\"role\": \"%s\", \"layer\": %d, ", i ? "," : "",
+                    lr_plan_role_name(e->binding.tensors[i].role), e->binding.tensors[i].layer);
+        add_costs(out, s->costs[i].kl);
+        lr_text_add(out, "}");
+    }
     lr_text_add(out, "\n ]}\n");
 }
 
@@ -35,24 +43,27 @@ void lr_sensitivity_text(const lr_sensitivity *s, const llmrun_engine *e, lr_tex
     const lr_plan_tensor *t = e->binding.tensors;
     bool used[LR_N_ROLES] = { 0 };
     lr_text_add(out, "What fewer bits cost, against %s on %d tokens: KL divergence in thousandths of a nat a token.\n"
-                "All in q8_0: %.3g; all in q4_k: %.3g, one by one added up: %.3g.  Each matrix alone in q4_k (gate with up):\n\n"
-                "layer", s->reference, s->n_tokens, 1e3 * s->q8_0, 1e3 * s->q4_k, 1e3 * s->q4_k_alone);
+                "All matrices at once:", s->reference, s->n_tokens);
+    for (int r = 0; r < LR_RUNG_FILE; r++)
+        lr_text_add(out, "%s %.3g in %s", r ? "," : "", 1e3 * s->all[r], lr_formats[lr_plan_rungs[r]].name);
+    lr_text_add(out, ".  Each alone in %s (gate with up), %.3g in sum:\n\nlayer", lr_formats[lr_plan_rungs[0]].name,
+                1e3 * s->alone);
     for (size_t i = 0; i < s->n; i++)
-        if (t[i].layer >= 0 && s->costs[i].q4_k > 0) used[t[i].role] = true;
+        if (t[i].layer >= 0 && s->costs[i].kl[0] > 0) used[t[i].role] = true;
     for (int r = 0; r < LR_N_ROLES; r++)
         if (used[r]) lr_text_add(out, " %9s", lr_plan_role_name((lr_role)r));
     for (int32_t l = 0; l < e->binding.hparams.n_layers; l++) {
         lr_text_add(out, "\n%5d", l);
         for (int r = 0; r < LR_N_ROLES; r++) {
             int64_t i = used[r] ? lr_binding_find(&e->binding, (lr_role)r, l) : -1;
-            if (i >= 0) lr_text_add(out, " %9.3f", 1e3 * s->costs[i].q4_k);
+            if (i >= 0) lr_text_add(out, " %9.3f", 1e3 * s->costs[i].kl[0]);
             else if (used[r]) lr_text_add(out, " %9s", "");
         }
     }
     lr_text_add(out, "\n");
     for (size_t i = 0; i < s->n; i++)
-        if (t[i].layer < 0 && s->costs[i].q4_k > 0)
-            lr_text_add(out, "%s %.3f\n", lr_plan_role_name(t[i].role), 1e3 * s->costs[i].q4_k);
+        if (t[i].layer < 0 && s->costs[i].kl[0] > 0)
+            lr_text_add(out, "%s %.3f\n", lr_plan_role_name(t[i].role), 1e3 * s->costs[i].kl[0]);
 }
 
 /* Release with lr_free; NULL: no memory.                                                                              */
@@ -94,6 +105,12 @@ static bool read_kl(const cJSON *object, const char *key, double *out) {
     return true;
 }
 
+static bool read_costs(const cJSON *object, double kl[LR_RUNG_FILE]) {
+    for (int r = 0; r < LR_RUNG_FILE; r++)
+        if (!read_kl(object, lr_formats[lr_plan_rungs[r]].name, &kl[r])) return false;
+    return true;
+}
+
 static bool is_text(const cJSON *item, const char *text) {
     return cJSON_IsString(item) && strcmp(item->valuestring, text) == 0;
 }
@@ -109,8 +126,7 @@ static bool read_head(lr_sensitivity *s, const cJSON *json, const llmrun_engine 
         return false;
     s->n_tokens = (int32_t)tokens;
     snprintf(s->reference, sizeof s->reference, "%s", reference->valuestring);
-    return read_kl(json, "kl_q8_0", &s->q8_0) && read_kl(json, "kl_q4_k", &s->q4_k) &&
-           read_kl(json, "kl_q4_k_alone", &s->q4_k_alone);
+    return read_costs(lr_json_get(json, "all"), s->all) && read_kl(json, "alone", &s->alone);
 }
 
 /* Every tensor of the model, in its order.                                                                            */
@@ -123,8 +139,7 @@ static bool read_tensors(lr_sensitivity *s, const cJSON *json, const llmrun_engi
         lr_plan_cost *c = &s->costs[i++];
         int64_t layer;
         if (!is_text(lr_json_get(item, "role"), lr_plan_role_name(t->role)) ||
-            !lr_json_int(lr_json_get(item, "layer"), t->layer, t->layer, &layer) || !read_kl(item, "q8_0", &c->q8_0) ||
-            !read_kl(item, "q4_k", &c->q4_k))
+            !lr_json_int(lr_json_get(item, "layer"), t->layer, t->layer, &layer) || !read_costs(item, c->kl))
             return false;
     }
     return true;
