@@ -1,21 +1,8 @@
-/* nf4 weights, few tokens.  Layout as described in matmul_nf4_avx512.c.                                               */
-enum { BLOCK_BYTES = 16, PLANES = 3, PLANE_BITS = 7, HAS_MIN = 0 };
-#define NAME lr_matmul_nf4_avx2
-#include "kernels/cpu/matmul_planes_avx2.h"
+/* nf4 weights, few tokens.                                                                                           */
 #include "kernels/cpu/nf4_values.h"
 
-INLINE void unpack(__m256i code[PLANES], const uint8_t *q, const int b) {
-    __m256i codes = _mm256_loadu_si256((const void *)(q + 32 * (b / 2)));
-    codes = _mm256_and_si256(b % 2 ? _mm256_srli_epi16(codes, 4) : codes, _mm256_set1_epi8(15));
-    UNROLL for (int plane = 0; plane < PLANES; plane++) {
-        __m128i table = load16b(nf4_planes[plane]);
-        if (plane == 0) table = _mm_xor_si128(table, _mm_set1_epi8((char)0x80)); /* signed */
-        code[plane] = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), codes);
-    }
-}
-
-INLINE void scales8(__m256 *scale, __m256 *min, const uint8_t *s) {
-    (void)min; /* four scales, of two blocks each */
-    __m256i twice = _mm256_permutevar8x32_epi32(_mm256_castsi128_si256(load16b(s)), _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
-    *scale = _mm256_mul_ps(_mm256_castsi256_ps(twice), _mm256_set1_ps(1 / NF4_UNIT));
-}
+enum { PLANES = 3, SHIFT = 128 };
+#define VALUES nf4_planes
+#define UNIT NF4_UNIT
+#define NAME lr_matmul_nf4_avx2
+#include "kernels/cpu/matmul_values_avx2.h"

@@ -1,23 +1,8 @@
-/* nf4 weights, few tokens.  Each 32 bytes hold the low nibbles of one block of 32 and the high nibbles of the next, with
- * one scale.                                                                                                          */
-enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANES = 3, PLANE_BITS = 7, SHIFT = 128, HAS_MIN = 0, AHEAD = 3072 };
-#define NAME lr_matmul_nf4_avx512
-#include "kernels/cpu/matmul_planes_avx512.h"
+/* nf4 weights, few tokens.                                                                                           */
 #include "kernels/cpu/nf4_values.h"
 
-INLINE int column(int v, int c) { return 64 * (c / 2) + 16 * (c % 2) + 32 * v; }
-
-INLINE void unpack(__m512i u[PLANES][VECTORS], __m512i w) {
-    UNROLL for (int plane = 0; plane < PLANES; plane++) {
-        const __m512i table = broadcast_16(nf4_planes[plane]);
-        u[plane][0] = lookup_low(table, w);
-        u[plane][1] = lookup_high(table, w);
-    }
-}
-
-INLINE __m512 group_scales(__m512 *min, const uint8_t *p, int n) {
-    const __m512i twice = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    (void)min;
-    __m512 scales = _mm512_maskz_loadu_ps(first16(n / 2), p);
-    return _mm512_mul_ps(_mm512_permutexvar_ps(twice, scales), _mm512_set1_ps(1 / NF4_UNIT));
-}
+enum { PLANES = 3, SHIFT = 128 };
+#define VALUES nf4_planes
+#define UNIT NF4_UNIT
+#define NAME lr_matmul_nf4_avx512
+#include "kernels/cpu/matmul_values_avx512.h"
