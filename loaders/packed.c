@@ -116,7 +116,7 @@ llmrun_status lr_packed_open(lr_packed *out, bool *found, const lr_packing *pack
                              const char *name, int64_t rows, int64_t cols, llmrun_error *err) {
     static lr_packed_open_fn *const kinds[] = { lr_packed_open_bnb4, lr_packed_open_bnb8,  lr_packed_open_gptq,
                                                 lr_packed_open_awq,  lr_packed_open_words, lr_packed_open_fp8,
-                                                lr_packed_open_int8 };
+                                                lr_packed_open_int8, lr_packed_open_ternary };
     char stem[256];
     size_t n = strlen(name), end = strlen(".weight");
     *out = (lr_packed){ 0 };

@@ -39,7 +39,7 @@ typedef struct lr_packed_kind {
 /* One for each way of packing: p->rows and cols are set; *found stays false where its tensors are not there.          */
 typedef llmrun_status lr_packed_open_fn(lr_packed *p, bool *found, const lr_packed_opener *o);
 lr_packed_open_fn lr_packed_open_bnb4, lr_packed_open_bnb8, lr_packed_open_gptq, lr_packed_open_awq, lr_packed_open_fp8,
-    lr_packed_open_words, lr_packed_open_int8;
+    lr_packed_open_words, lr_packed_open_int8, lr_packed_open_ternary;
 
 /* The tensor stem + end, or NULL.                                                                                     */
 const lr_tensor *lr_packed_find(const lr_packed_opener *o, const char *end);

@@ -215,7 +215,7 @@ static llmrun_status find(binder *k, const lr_tensor_row *row, const char *name,
     int64_t shape[2];
     *out = (lr_source){ 0 };
     lr_slice_shape(h, slice, rows, cols, shape);
-    if (!k->c->gguf.n_values && !slice->transposed && !depth)
+    if (!slice->transposed && !depth)
         status = find_packed(k, name, shape[0], cols, &packed);
     if (status) return status;
     const lr_tensor *t = packed ? packed->t[LR_PACKED_CODES] : find_tensor(k->c, name);

@@ -273,6 +273,35 @@ static void experts(void **state) {
     }
 }
 
+/* ---- GGUF's ternary types ---- */
+
+static void ternary(void **state) {
+    (void)state;
+    static golden g;
+    read_golden(&g, ROOT "ternary/");
+    llmrun_options o = golden_options(ROOT "ternary/model.gguf");
+    llmrun_engine *e;
+    llmrun_error err;
+    o.kv = "f32";
+    if (llmrun_engine_open(&e, &o, &err)) fail_msg("%s", err.message);
+    int n = 0;
+    for (size_t i = 0; i < e->binding.n; i++) n += e->plan.placements[i].format == LR_U4;
+    assert_int_equal(n, 7); /* all but the embedding */
+    llmrun_engine_close(e);
+    for (int chunk = 1; chunk <= 40; chunk += 39) {
+        double error = run_golden(&g, o, chunk);
+        if (!(error <= 3e-2)) fail_msg("chunk %d: error %g", chunk, error);
+    }
+    o.cpu_isa = "c";
+    double error = run_golden(&g, o, 7);
+    print_message("ternary, c: error %.1e\n", error);
+    if (!(error <= 1e-5)) fail_msg("f32 arithmetic: error %g", error);
+    o.device = "sim";
+    o.sim_gpus = "1x64M";
+    error = run_golden(&g, o, 40);
+    if (!(error <= 3e-2)) fail_msg("on a GPU: error %g", error);
+}
+
 /* ---- nf4 as llmrun_quantize writes it ---- */
 
 static char work[] = "/tmp/test_packed_XXXXXX";
@@ -468,7 +497,7 @@ static int remove_work(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_exact), cmocka_unit_test(bare_configs), cmocka_unit_test(logits_on_the_cpu),
-        cmocka_unit_test(logits_on_gpus),   cmocka_unit_test(experts), cmocka_unit_test(nf4_of_our_own), cmocka_unit_test(mxfp4_blocks),
+        cmocka_unit_test(logits_on_gpus),   cmocka_unit_test(experts), cmocka_unit_test(ternary), cmocka_unit_test(nf4_of_our_own), cmocka_unit_test(mxfp4_blocks),
         cmocka_unit_test(wrong_files),      cmocka_unit_test(wrong_values),
     };
     return cmocka_run_group_tests(tests, make_work, remove_work);

@@ -17,8 +17,8 @@ static const char *const names[] = {
     "x.qweight", "x.qzeros", "x.scales", "x.g_idx", "x.weight_packed", "x.weight_scale", "x.weight_zero_point",
     "x.weight_g_idx", "x.weight_shape", "x.weight_scale_inv", "x.input_scale",
 };
-static const lr_dtype types[] = { LR_DT_U8,   LR_DT_I8,  LR_DT_I32, LR_DT_F16, LR_DT_BF16,
-                                  LR_DT_F32, LR_DT_I64, LR_DT_U32, LR_DT_F8_E4M3, LR_DT_F8_E5M2 };
+static const lr_dtype types[] = { LR_DT_U8,  LR_DT_I8,  LR_DT_I32, LR_DT_F16, LR_DT_BF16, LR_DT_F32, LR_DT_I64, LR_DT_U32,
+                                  LR_DT_F8_E4M3, LR_DT_F8_E5M2, LR_DT_TQ1_0, LR_DT_TQ2_0 };
 
 typedef struct recipe {
     const uint8_t *at, *end;
@@ -92,7 +92,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
         t.n_dims = take(&r) % 4;
         for (int d = 0; d < t.n_dims; d++) values *= t.shape[d] = (uint64_t)size_of(take(&r)) - (d == 0 && take(&r) == 255);
         t.bytes = lr_dtype_bytes(t.dtype, values);
-        if (t.bytes <= MOST_BYTES) tensors[c.n_tensors++] = t;
+        uint64_t inner = t.n_dims ? t.shape[t.n_dims - 1] : 1; /* readers see to it that blocks divide rows */
+        if (t.bytes <= MOST_BYTES && inner % (uint64_t)lr_dtypes[t.dtype].block == 0) tensors[c.n_tensors++] = t;
     }
     const uint8_t *data = r.at;
     for (size_t i = 0; i < c.n_tensors; i++)

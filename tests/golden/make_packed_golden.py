@@ -268,12 +268,51 @@ def make_mixture(name, number, out):
     save(out / name, packed, text, quantization, ids, logits)
 
 
+def make_ternary(name, number, out):
+    """A GGUF whose matrices are TQ1_0 and TQ2_0."""
+    import gguf
+    from make_gguf import finish, gguf_name, write_metadata
+    config = transformers.LlamaConfig(**{**FOUR, "hidden_size": 256, "num_attention_heads": 8})
+    torch.manual_seed(4000 + number)
+    model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32).eval()
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    w = gguf.GGUFWriter(folder / "model.gguf", "llama")
+    write_metadata(w, "llama", config.to_dict())
+    rng = np.random.default_rng(number)
+    kinds = [gguf.GGMLQuantizationType.TQ1_0, gguf.GGMLQuantizationType.TQ2_0]
+    with torch.no_grad():
+        draw(model, config)
+        for i, (key, p) in enumerate(model.named_parameters()):
+            if p.ndim == 1 or p.shape[1] % 256 or "embed" in key:
+                p.copy_(p.half().float())
+                w.add_tensor(gguf_name(key), p.numpy().astype(np.float32 if p.ndim == 1 else np.float16))
+                continue
+            kind = kinds[i % 2]
+            blocks = rng.integers(0, 256, (p.numel() // 256, gguf.GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
+            blocks[:, -2:] = (rng.uniform(0.5, 1.5, (len(blocks), 1)) * p.shape[1] ** -0.5).astype(np.float16).view(np.uint8)
+            x = gguf.quants.dequantize(blocks, kind).reshape(p.shape)
+            w.add_tensor(gguf_name(key), blocks.reshape(p.shape[0], -1), raw_dtype=kind)
+            heads = 8 if "q_proj" in key else 1 if "k_proj" in key else 0
+            if heads:  # x is what the file holds, with adjacent pairs
+                x = x.reshape(heads, -1, 2, x.shape[1]).swapaxes(1, 2).reshape(x.shape)
+            p.copy_(torch.from_numpy(np.ascontiguousarray(x)))
+    finish(w)
+    ids = rng.integers(3, config.vocab_size, N_TOKENS).astype(np.int32)
+    with torch.no_grad():
+        logits = model(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
+    ids.tofile(folder / "tokens.i32")
+    logits.astype(np.float32).tofile(folder / "logits.f32")
+    print(f"{name:20} {(folder / 'model.gguf').stat().st_size:7} bytes  max |logit| {np.abs(logits).max():.2f}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default=ROOT)
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
-    for models, function in (MODELS, make), (MIXTURES, make_mixture):
+    for models, function in (MODELS, make), (MIXTURES, make_mixture), (["ternary"], make_ternary):
         for number, name in enumerate(models):
             if not args.names or name in args.names:
                 function(name, number, args.out)
