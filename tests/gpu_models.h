@@ -100,7 +100,18 @@ static int32_t largest(const float *x, int32_t n) {
     return at;
 }
 
-/* The prompt at once, then greedy tokens one by one; or the tokens of `follow`.                                       */
+/* The most that may be asked of a session: the rest of its context at once.                                            */
+static llmrun_status fill_context(const llmrun_engine *e, llmrun_session *s) {
+    static int32_t tokens[512];
+    static float logits[VOCAB_MOST];
+    int32_t n = e->plan.n_ctx - N_TOKENS;
+    assert_true(n < (int32_t)LR_COUNT(tokens));
+    for (int32_t i = 0; i < n; i++) tokens[i] = 3 + i * 11 % (e->binding.hparams.n_vocab - 3);
+    return n > 0 ? llmrun_session_eval(s, tokens, n, logits, &err) : LLMRUN_OK;
+}
+
+/* The prompt at once, then greedy tokens one by one; or the tokens of `follow`.  What then fills the context counts for
+ * memory alone.                                                                                                        */
 __attribute__((unused)) static llmrun_status run(llmrun_engine *e, trace *t, const trace *follow) {
     llmrun_session *s = NULL;
     t->n_vocab = e->binding.hparams.n_vocab;
@@ -115,6 +126,7 @@ __attribute__((unused)) static llmrun_status run(llmrun_engine *e, trace *t, con
         t->tokens[i] = follow ? follow->tokens[i] : largest(t->logits[i - 1], t->n_vocab);
         status = llmrun_session_eval(s, &t->tokens[i], 1, t->logits[i], &err);
     }
+    if (!status) status = fill_context(e, s);
     llmrun_session_close(s);
     return status;
 }

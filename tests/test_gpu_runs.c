@@ -169,6 +169,52 @@ static void generated_text(void **state) {
     lr_free(want.text);
 }
 
+/* ---- a GPU that others use too ---- */
+
+static void count_cap(void *user, llmrun_log_level level, const char *text) {
+    int *lines = user;
+    if (level <= LLMRUN_LOG_WARN && strstr(text, "more than is free; the cap is")) ++*lines;
+}
+
+/* What another engine has taken is not free: the cap is lowered to the rest, one line says so, and the rest serves.    */
+static void busy_device(void **state) {
+    (void)state;
+    char gpus[40];
+    setup s = { .model = "llama-mha", .quant = "f16", .kv = "f16", .n_batch = 16, .gpus = "1x64M" };
+    llmrun_engine *first, *second;
+    llmrun_options o;
+    int lines = 0;
+    EXPECT_OK(open_setup(&first, &s));
+    uint64_t whole = first->plan.gpus[0].total_bytes, all = (whole + whole * 3 / 5) / 256 * 256;
+    llmrun_engine_close(first);
+    snprintf(gpus, sizeof gpus, "1x%llu", (unsigned long long)all);
+    s.gpus = gpus;
+    EXPECT_OK(open_setup(&first, &s));
+    assert_int_equal(first->plan.n_host_layers, 0);
+    llmrun_options_default(&o);
+    o.model = model_path(s.model);
+    o.quant = o.kv = "f16";
+    o.cache_dir = "";
+    o.n_threads = 2;
+    o.n_ctx = 64;
+    o.n_batch = 16;
+    o.device = "sim";
+    o.sim_gpus = gpus;
+    o.n_vram = 1;
+    o.vram_bytes[0] = all;
+    o.log = count_cap;
+    o.user = &lines;
+    EXPECT_OK(llmrun_engine_open(&second, &o, &err));
+    assert_int_equal(lines, 1);
+    assert_true(second->plan.gpus[0].total_bytes <= all - whole && second->plan.n_host_layers > 0);
+    EXPECT_OK(run(second, &other, NULL));
+    EXPECT_OK(run(first, &one, &other));
+    assert_true(error_of(&other, &one) <= 2e-2);
+    llmrun_engine_close(second);
+    llmrun_engine_close(first);
+    check_clean("two engines on one GPU");
+}
+
 /* ---- faults ---- */
 
 static const struct {
@@ -245,7 +291,7 @@ static void faults_are_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(four_devices), cmocka_unit_test(streamed_layers),     cmocka_unit_test(recorded_steps),
-        cmocka_unit_test(sessions),     cmocka_unit_test(generated_text),
+        cmocka_unit_test(sessions),     cmocka_unit_test(generated_text), cmocka_unit_test(busy_device),
         cmocka_unit_test(faults_are_survived),
     };
     return cmocka_run_group_tests(tests, load_controls, NULL);
