@@ -429,6 +429,10 @@ static void wrong_files(void **state) {
           "quant_state" },
         { "bnb-nf4-double", "model.safetensors", "\"nested_blocksize\": 256", "\"nested_blocksize\": 512", LLMRUN_FORMAT,
           "nested_absmax: expected shape" },
+        { "bnb-nf4-double", "model.safetensors", "\"nested_offset\"", "\"nested_0ffset\"", LLMRUN_FORMAT, "\"nested_blocksize\"" },
+        { "gptq-3", "model.safetensors", "[12,128]", "[128,12]", LLMRUN_FORMAT, "qweight: expected shape" },
+        { "gptq-3", "model.safetensors", "[12,128]", "[ 6,256]", LLMRUN_UNSUPPORTED,
+          "expected codes of 2, 3, 4 or 8 bits for 128 columns, got 6 words" },
     };
     for (size_t i = 0; i < LR_COUNT(cases); i++) {
         llmrun_engine *e;
