@@ -10,4 +10,7 @@
  * version, or it cannot work here, such as for want of a driver: one line says what.  NOMEM]                        */
 llmrun_status lr_backend_load(const lr_backend **out, const char *name, const char *config, llmrun_error *err);
 
+/* The set-up of simulated GPUs: what --sim-gpus says, else one of 1 GiB.                                               */
+static inline const char *lr_backend_sim_gpus(const llmrun_options *o) { return o->sim_gpus ? o->sim_gpus : "1x1G"; }
+
 #endif

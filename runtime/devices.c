@@ -119,7 +119,7 @@ static llmrun_status add_gpus(const llmrun_options *o, const char *dir, lr_text 
     lr_report report = { o->log, o->progress, o->user };
     llmrun_status status = LLMRUN_OK;
     bool wanted = strcmp(device, "cpu") != 0;
-    bool works = wanted && lr_backend_load(&b, sim ? "sim" : "cuda", sim ? o->sim_gpus : NULL, &why) == LLMRUN_OK;
+    bool works = wanted && lr_backend_load(&b, sim ? "sim" : "cuda", sim ? lr_backend_sim_gpus(o) : NULL, &why) == LLMRUN_OK;
     if (sim && why.status == LLMRUN_ARG) return lr_fail(err, LLMRUN_ARG, "%s", why.message);
     int32_t n = works ? b->count() : 0;
     for (int32_t i = 0; i < n && !status; i++) status = add_gpu(b, i, dir, &report, json, text, err);

@@ -102,7 +102,7 @@ llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, const char
         return lr_fail(err, LLMRUN_ARG, "--device \"%s\": expected auto, cpu, cuda or sim",
                        lr_printable(shown, sizeof shown, device, strlen(device)));
     llmrun_error why = { 0 };
-    llmrun_status status = lr_backend_load(&e->backend, sim ? "sim" : "cuda", sim ? o->sim_gpus : NULL, &why);
+    llmrun_status status = lr_backend_load(&e->backend, sim ? "sim" : "cuda", sim ? lr_backend_sim_gpus(o) : NULL, &why);
     if (status) return without(e, o, status, why.message, err);
     if (e->backend->count() < 1) return without(e, o, LLMRUN_DEVICE, "no CUDA device was found", err);
     return use_devices(e, o, dir, err);
