@@ -13,6 +13,7 @@
 
 #include "tests/checkkernels_attention.h"
 #include "tests/checkkernels_device_attention.h"
+#include "tests/checkkernels_device_latent.h"
 #include "tests/checkkernels_experts.h"
 #include "tests/checkkernels_matmul.h"
 #include "tests/checkkernels_device_experts.h"
@@ -149,6 +150,13 @@ static void check_device(const lr_ops *c) {
     if (begin(gpu.b->name, ".pack")) check_device_pack(c), end();
     if (begin(gpu.b->name, ".glu")) check_device_glu(c), end();
     if (begin(gpu.b->name, ".qkv")) check_device_qkv(c), end();
+    if (begin(gpu.b->name, ".latent")) check_device_latent_rows(c), end();
+    if (begin(gpu.b->name, ".attention.latent")) check_device_latent_attention(c), end();
+    for (int f = 0; f < LR_N_FORMATS; f++) {
+        snprintf(part, sizeof part, ".heads_%s", lr_formats[f].name);
+        if (gpu.ops.act(gpu.d, (lr_format)f, 1) != LR_ACT_NONE && begin(gpu.b->name, part))
+            check_device_heads(c, (lr_format)f), end();
+    }
     for (int many = 0; many < 2; many++) {
         const char *passes = many ? "many" : "few";
         snprintf(part, sizeof part, ".attention.%s", passes);

@@ -15,6 +15,8 @@ typedef struct op_call {
     lr_glu_args glu;
     lr_qkv_args qkv;
     lr_attention_args attention;
+    lr_latent_args latent;
+    lr_heads_args heads;
     lr_pass_shape shape;
     int64_t n;
     int count;
@@ -37,6 +39,8 @@ DEFINE_CALL(matmul_glu, c->matmul, c->glu.act, out)
 DEFINE_CALL(glu, &c->glu, c->n, out)
 DEFINE_CALL(qkv, &c->qkv, &c->shape)
 DEFINE_CALL(attention, &c->attention, &c->shape, out)
+DEFINE_CALL(latent, &c->latent, &c->shape)
+DEFINE_CALL(heads, &c->heads)
 #undef DEFINE_CALL
 
 /* A format for `out` that rows of so many values can have.                                                           */

@@ -13,7 +13,7 @@ enum {
     LR_ATT_QUERIES = 64,    /* rows are blocked so that rows x group stays within this (one row may exceed it) */
     LR_ATT_TILE = 64,       /* positions handled at once */
     LR_ATT_SPLIT = 512,     /* positions of a split, doubled and so on where a context has more than ... */
-    LR_ATT_SPLIT_ONE = 64,  /* the same where there is but one KV head */
+    LR_ATT_SPLIT_ONE = 128, /* the same where there is but one KV head */
     LR_ATT_MAX_SPLITS = 32, /* ... this many */
     LR_ATT_SPLIT_ROWS = 16  /* only passes of at most so many rows are split */
 };

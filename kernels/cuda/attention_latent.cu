@@ -247,8 +247,8 @@ static cudaError_t start(lr_device *d, const lr_attention_args *a, const split_p
 static cudaError_t few(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, split_pass p,
                        attention_cost whole, const lr_act *out) {
     double context = s->context > 0 ? s->context : s->n_ctx;
-    /* The partial results have room for LR_GPU_FEW rows: a launch takes as many sequences as that allows.            */
-    int32_t together = (int32_t)lr_max(1, LR_GPU_FEW / p.rows);
+    /* The partial results have room for the rows of the pass: a launch takes as many sequences as that allows.       */
+    int32_t together = (int32_t)lr_max(1, s->n / p.rows);
     cudaError_t e = cudaSuccess;
     p.n_splits = lr_gpu_attention_splits(1, s->n_ctx);
     for (int32_t i = 0; i < s->n_seqs && e == cudaSuccess; i += together) {

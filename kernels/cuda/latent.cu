@@ -40,7 +40,7 @@ cudaError_t gpu_latent(lr_device *d, const lr_latent_args *a, const lr_pass_shap
                            d->queue[LR_QUEUE_COMPUTE], *a, s->n_seqs);
 }
 
-/* ---- products of heads: as in gemv.cu, with a head and up to LR_GPU_FEW tokens a block ---- */
+/* ---- products of heads: as in gemv.cu, with a head and a few tokens a block ---- */
 
 enum { WARPS = 8, BLOCK_ROWS = WARPS * GEMV_ROWS };
 static_assert(BLOCK_ROWS * LR_GPU_FEW <= WARPS * LANES, "a thread for each output");
@@ -52,17 +52,18 @@ struct head_products {
     int64_t y_stride, y_head;
     int rows, x_head; /* of a head; bytes of activations from head to head */
     int d_head;       /* scales of activations from head to head */
+    int tokens;       /* of a block, at most LR_GPU_FEW */
 };
 
 /* The head's and the tokens' own.                                                                                    */
 GPU_FN gemv_input input_of_block(const gemv_input &x, const head_products &p) {
-    int head = (int)blockIdx.y, token = (int)blockIdx.z * LR_GPU_FEW, at = head * p.d_head + token * x.d_stride;
+    int head = (int)blockIdx.y, token = (int)blockIdx.z * p.tokens, at = head * p.d_head + token * x.d_stride;
     return { x.values + (size_t)token * x.values_stride + (size_t)head * p.x_head, x.d + at, x.s + at, x.values_stride,
-             x.d_stride, min(x.n - token, (int)LR_GPU_FEW) };
+             x.d_stride, min(x.n - token, p.tokens) };
 }
 
 GPU_FN void store(const head_products &p, int row, int t, float sum) {
-    p.y[(blockIdx.z * LR_GPU_FEW + t) * p.y_stride + blockIdx.y * p.y_head + row] = sum;
+    p.y[(blockIdx.z * p.tokens + t) * p.y_stride + blockIdx.y * p.y_head + row] = sum;
 }
 
 template <class Dot, int N>
@@ -104,8 +105,9 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_heads_args
     gemv_input input = gemv_input_of(x);
     head_products p = { (const uint8_t *)a->w.quants, (const uint8_t *)a->w.scales, a->w.quants_stride,
                         a->w.scales_stride, a->y, a->y_stride, a->y_head, rows, (int)a->x_head * (q8 ? 1 : 4),
-                        q8 ? (int)a->x_head / 32 : 0 };
-    double products = (double)x->n * (double)a->w.rows, groups = (double)((x->n + LR_GPU_FEW - 1) / LR_GPU_FEW);
+                        q8 ? (int)a->x_head / 32 : 0, LR_GPU_FEW };
+    if (p.d_head % 4) p.tokens = 2; /* tensor cores want scales of four blocks aligned; up to two tokens go without */
+    double products = (double)x->n * (double)a->w.rows, groups = (double)((x->n + p.tokens - 1) / p.tokens);
     double bytes = gemv_weight_bytes(&a->w) * groups + 4 * products;
     bytes += (double)x->n * a->n_heads * act_row_bytes(x->format, a->w.cols);
     double flops = 2 * products * (double)a->w.cols;
@@ -121,7 +123,7 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_heads_args
         return GPU_LAUNCH_COST(bytes, flops, k_heads_tile<decltype(dot)>, grid(TILE_ROWS), dim3(TILE_WARPS * LANES), 0,
                                queue, p, input, units);
     };
-    return gemv_by_tokens<Dot>(lr_min(x->n, LR_GPU_FEW), by_lanes, by_tiles);
+    return gemv_by_tokens<Dot>(lr_min(x->n, p.tokens), by_lanes, by_tiles);
 }
 
 cudaError_t gpu_heads(lr_device *d, const lr_heads_args *a) {
