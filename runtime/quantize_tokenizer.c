@@ -118,9 +118,11 @@ static llmrun_status add_marks(const lr_vocab *v, lr_gguf_meta *m, llmrun_error 
 
 /* ---- ends ---- */
 
+/* Ids that begin and end a text, of config.json alone where there is no tokenizer.                                     */
 static llmrun_status add_ends(const llmrun_engine *e, lr_gguf_meta *m, llmrun_error *err) {
     static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"};
-    const lr_vocab *v = &e->tokenizer->vocab;
+    static const lr_vocab none = {.bos = -1, .eos = -1, .unk = -1};
+    const lr_vocab *v = e->tokenizer ? &e->tokenizer->vocab : &none;
     const lr_hparams *h = &e->binding.hparams;
     int32_t bos = v->n_prefix ? v->prefix[0] : h->bos >= 0 ? h->bos : v->bos;
     int32_t eos = v->n_suffix ? v->suffix[0] : h->n_eos ? h->eos[0] : v->eos;
@@ -129,6 +131,7 @@ static llmrun_status add_ends(const llmrun_engine *e, lr_gguf_meta *m, llmrun_er
     if (eos >= 0) lr_gguf_add_u32(m, keys[0], (uint32_t)eos);
     for (int32_t i = 0, k = 1; i < h->n_eos && k < (int32_t)LR_COUNT(keys); i++)
         if (h->eos[i] != eos) lr_gguf_add_u32(m, keys[k++], (uint32_t)h->eos[i]);
+    if (!e->tokenizer) return LLMRUN_OK;
     if (v->unk >= 0) lr_gguf_add_u32(m, "tokenizer.ggml.unknown_token_id", (uint32_t)v->unk);
     lr_gguf_add_bool(m, "tokenizer.ggml.add_bos_token", v->n_prefix > 0);
     lr_gguf_add_bool(m, "tokenizer.ggml.add_eos_token", v->n_suffix > 0);
@@ -136,7 +139,7 @@ static llmrun_status add_ends(const llmrun_engine *e, lr_gguf_meta *m, llmrun_er
 }
 
 llmrun_status lr_quantize_tokenizer(const llmrun_engine *e, lr_gguf_meta *m, llmrun_error *err) {
-    if (!e->tokenizer) return LLMRUN_OK;
+    if (!e->tokenizer) return add_ends(e, m, err);
     const lr_vocab *v = &e->tokenizer->vocab;
     bool bytes = e->tokenizer->byte_level;
     int32_t n = e->binding.hparams.n_vocab;

@@ -5,6 +5,7 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 
+#include "runtime/bind.h"
 #include "runtime/llmrun.h"
 #include "tests/model_files.h"
 
@@ -195,6 +196,21 @@ static void demo_model(void **state) {
     EXPECT_OK(quantize(path_in(work, "bf16.gguf"), "q4_0", path_in(work, "again.gguf")));
     expect_same(out, "auto", path_in(work, "again.gguf"), "auto", 0);
     expect_same_tokens(DEMO, path_in(work, "again.gguf"));
+}
+
+/* A model without a tokenizer still says where its texts begin and end.                                                */
+static void ends(void **state) {
+    (void)state;
+    lr_checkpoint c;
+    lr_binding b;
+    const char *out = path_in(work, "x.gguf"), *const none[] = {NULL};
+    EXPECT_OK(quantize(MODELS "phi3", "f16", out));
+    EXPECT_OK(lr_checkpoint_open(&c, out, none, &err));
+    EXPECT_OK(lr_bind(&b, &c, &err));
+    assert_int_equal(b.hparams.bos, 1);
+    assert_true(b.hparams.n_eos == 1 && b.hparams.eos[0] == 2);
+    lr_binding_close(&b);
+    lr_checkpoint_close(&c);
 }
 
 static void gguf_to_gguf(void **state) {
@@ -444,7 +460,7 @@ static void every_allocation_fails(void **state) {
 int main(void) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, make_work, remove_work)
     const struct CMUnitTest tests[] = {
-        TEST(golden_models), TEST(without_a_word), TEST(packed_models), TEST(demo_model), TEST(gguf_to_gguf), TEST(nf4_directories), TEST(refusals), TEST(calibration),
+        TEST(golden_models), TEST(without_a_word), TEST(packed_models), TEST(demo_model), TEST(ends), TEST(gguf_to_gguf), TEST(nf4_directories), TEST(refusals), TEST(calibration),
         TEST(old_output_survives), TEST(stale_files), TEST(every_allocation_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
