@@ -44,16 +44,21 @@ static void mxfp4_floats(const lr_source *s, float *x, int64_t row, int64_t col,
     }
 }
 
+enum { MOST_OF_BLOCK = 256 }; /* values of any file type's block */
+
 /* Columns [col, col + n) of row r.                                                                                    */
 static bool row_floats(const lr_source *s, float *x, int64_t r, int64_t col, int64_t n) {
     int64_t row = s->pitch ? s->first + r / s->run * s->stride : tensor_row(s, r);
     if (s->packed) return lr_packed_floats(s->packed, x, n, row, 1, col, n), true;
     if (s->exponents) return mxfp4_floats(s, x, row, col, n), true;
     if (!s->pitch) return lr_dtype_to_f32(x, s->tensor->dtype, value_at(s, row * s->cols + col), n);
-    for (int64_t i = 0; i < n; i++)
-        if (!lr_dtype_to_f32(x + i, s->tensor->dtype,
-                             value_at(s, (row + col + i) * s->pitch + s->shift + r % s->run * s->step), 1))
-            return false;
+    float block[MOST_OF_BLOCK];
+    int64_t size = lr_dtypes[s->tensor->dtype].block;
+    for (int64_t i = 0; i < n; i++) {
+        int64_t at = (row + col + i) * s->pitch + s->shift + r % s->run * s->step;
+        if (!lr_dtype_to_f32(block, s->tensor->dtype, value_at(s, at - at % size), size)) return false;
+        x[i] = block[at % size];
+    }
     return true;
 }
 

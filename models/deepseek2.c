@@ -13,6 +13,8 @@ static const lr_tensor_row tensors[] = {
     LR_ROW(LR_WQ, L "self_attn.q_proj.weight", B "attn_q.weight", LR_D_Q_HEADS, LR_D_Q_DIRECT, false),
     LR_ROW(LR_WKV_A, L "self_attn.kv_a_proj_with_mqa.weight", B "attn_kv_a_mqa.weight", LR_D_HEAD, LR_D_DIM, false),
     LR_ROW(LR_KV_A_NORM, L "self_attn.kv_a_layernorm.weight", B "attn_kv_a_norm.weight", LR_D_KV_RANK, LR_D_ONE, false),
+    LR_ROW(LR_WK_B, NULL, B "attn_k_b.weight", LR_D_K_UP, LR_D_NOPE, true), /* newer files; older ones have them as one */
+    LR_ROW(LR_WV_B, NULL, B "attn_v_b.weight", LR_D_V_UP, LR_D_KV_RANK, true),
     LR_ROW(LR_WK_B, L "self_attn.kv_b_proj.weight", B "attn_kv_b.weight", LR_D_K_UP, LR_D_NOPE, false,
            .in_hf = { .run = LR_D_KV_RANK, .after = { LR_D_V_HEAD }, .transposed = true },
            .in_gguf = { .run = LR_D_KV_RANK, .after = { LR_D_V_HEAD }, .transposed = true }),
@@ -35,6 +37,7 @@ const lr_family lr_family_deepseek2 = {
     .name = "deepseek2",
     .model_types = { "deepseek_v2" },
     .architectures = { "DeepseekV2ForCausalLM" },
+    .gguf_architectures = { "deepseek2" },
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
     .latent = true,

@@ -1,4 +1,5 @@
-/* Llama 2, 3, 3.1, 3.2 and the many that share their form: TinyLlama, SmolLM, CodeLlama, Yi.  Optional biases.         */
+/* Llama 2, 3, 3.1, 3.2 and the many that share their form: TinyLlama, SmolLM, CodeLlama, Yi, Seed-OSS,
+ * InternLM 3.  Optional biases.                                                                                        */
 #include "models/model.h"
 
 static const lr_tensor_row tensors[] = {
@@ -14,10 +15,10 @@ static const lr_tensor_row tensors[] = {
 
 const lr_family lr_family_llama = {
     .name = "llama",
-    .model_types = { "llama" },
+    .model_types = { "llama", "seed_oss", "internlm3" },
     .gguf_architectures = { "llama" }, /* Mistral's files too */
     .gguf_adjacent = true,
-    .architectures = { "LlamaForCausalLM", "LLaMAForCausalLM" },
+    .architectures = { "LlamaForCausalLM", "LLaMAForCausalLM", "SeedOssForCausalLM", "InternLM3ForCausalLM" },
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
 };

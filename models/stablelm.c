@@ -1,5 +1,5 @@
 /* StableLM: Llama with LayerNorms and rope on a quarter of a head; some have attention and feed-forward side by side
- * behind one norm.                                                                                                     */
+ * behind one norm, and norms of queries and keys with weights for each head.                                           */
 #include "models/model.h"
 
 #define L "model.layers.%d."
@@ -16,6 +16,8 @@ static const lr_tensor_row tensors[] = {
     LR_ROW(LR_BQ, L "self_attn.q_proj.bias", B "attn_q.bias", LR_D_Q, LR_D_ONE, true),
     LR_ROW(LR_BK, L "self_attn.k_proj.bias", B "attn_k.bias", LR_D_KV, LR_D_ONE, true),
     LR_ROW(LR_BV, L "self_attn.v_proj.bias", B "attn_v.bias", LR_D_KV, LR_D_ONE, true),
+    LR_ROW(LR_Q_NORM, L "self_attn.q_layernorm.norms.%d.weight", B "attn_q_norm.weight", LR_D_Q, LR_D_ONE, true),
+    LR_ROW(LR_K_NORM, L "self_attn.k_layernorm.norms.%d.weight", B "attn_k_norm.weight", LR_D_KV, LR_D_ONE, true),
     LR_ROW(LR_FFN_NORM, L "post_attention_layernorm.weight", B "ffn_norm.weight", LR_D_DIM, LR_D_ONE, true),
     LR_ROW(LR_B_FFN_NORM, L "post_attention_layernorm.bias", B "ffn_norm.bias", LR_D_DIM, LR_D_ONE, true),
     LR_ROW(LR_W_GATE, L "mlp.gate_proj.weight", B "ffn_gate.weight", LR_D_HIDDEN, LR_D_DIM, false),
@@ -34,5 +36,6 @@ const lr_family lr_family_stablelm = {
     .tensors = tensors,
     .n_tensors = LR_COUNT(tensors),
     .layer_norm = true,
+    .norm_each = true,
     .rotary = 0.25f,
 };

@@ -54,11 +54,14 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
     bool fits = n_dims == (vector ? 1 : 2) && (!depth || t->shape[0] == (uint64_t)depth) &&
                 got_shape[0] == (uint64_t)shape[0] && (vector || got_shape[1] == (uint64_t)shape[1]);
     fits |= !depth && rows == 1 && t->n_dims == 1 && t->shape[0] == (uint64_t)cols; /* one row without its dimension */
+    fits |= vector && !depth && t->n_dims == 2 && t->shape[0] * t->shape[1] == (uint64_t)shape[0];
+    fits |= !depth && t->n_dims == 3 && !slice->run && t->shape[0] * t->shape[1] == (uint64_t)shape[0] &&
+            t->shape[2] == (uint64_t)shape[1]; /* rows of heads, head after head */
     char got[200], want[64], name[120];
     const char *path = k->c->files[t->file].path;
     lr_format format = t->dtype >= 0 ? lr_format_of_dtype(t->dtype) : LR_FORMAT_NONE;
     lr_printable(name, sizeof name, t->name, strlen(t->name));
-    if (format == LR_FORMAT_NONE || ((vector || slice->transposed) && !lr_format_is_plain(format)))
+    if (format == LR_FORMAT_NONE || (vector && !lr_format_is_plain(format)))
         return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s",
                        path, name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
                        k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
@@ -229,17 +232,25 @@ static llmrun_status find(binder *k, const lr_tensor_row *row, const char *name,
     return packed ? LLMRUN_OK : check_shape(k, t, slice, depth, rows, cols);
 }
 
-/* Experts that are tensors of their own, or parts of one that have to be transposed.                                  */
+/* How many: experts, or heads whose norms are tensors of their own.                                                   */
+static int32_t count_parts(const lr_hparams *h, const lr_tensor_row *row) {
+    return lr_role_is_experts(row->role) ? h->n_experts : row->role == LR_Q_NORM ? h->n_heads : h->n_kv_heads;
+}
+
+/* Parts that are tensors of their own, or experts of one tensor that have to be transposed.                           */
 static llmrun_status stack(binder *k, const lr_tensor_row *row, int32_t layer, lr_source *out) {
     const lr_hparams *h = &k->b->hparams;
     const char *format = row_name(k->c, row);
     bool each = strstr(strstr(format, "%d") + 2, "%d") != NULL;
     lr_source *parts = k->b->parts + k->n_parts;
-    for (int32_t i = 0; i < h->n_experts; i++) {
+    lr_tensor_row part = *row;
+    int32_t n = count_parts(h, row);
+    if (!lr_role_is_experts(row->role)) part.rows = LR_D_HEAD;
+    for (int32_t i = 0; i < n; i++) {
         char name[160];
         lr_source *s = &parts[i];
         snprintf(name, sizeof name, format, layer, i);
-        llmrun_status status = find(k, row, name, each ? 0 : h->n_experts, s);
+        llmrun_status status = find(k, &part, name, each ? 0 : n, s);
         if (status) return status;
         if (!s->tensor) return LLMRUN_OK;
         if (i && (s->tensor->dtype != parts->tensor->dtype || lr_source_packed_format(s) != lr_source_packed_format(parts)))
@@ -247,8 +258,8 @@ static llmrun_status stack(binder *k, const lr_tensor_row *row, int32_t layer, l
                            k->c->files[s->tensor->file].path, s->tensor->name);
         if (!each) s->offset = i * (int64_t)(s->tensor->shape[1] * s->tensor->shape[2]);
     }
-    k->n_parts += (size_t)h->n_experts;
-    *out = lr_source_stacked(parts, h->n_experts);
+    k->n_parts += (size_t)n;
+    *out = lr_source_stacked(parts, n);
     return LLMRUN_OK;
 }
 
@@ -266,8 +277,8 @@ static lr_source all_experts(const lr_hparams *h, const lr_slice *slice, lr_sour
 /* In rows that are made of parts the experts' numbers have a place in the name, or the parts are transposed.          */
 static bool has_parts(const binder *k, const lr_tensor_row *row) {
     const char *layer = row_name(k->c, row) ? strstr(row_name(k->c, row), "%d") : NULL;
-    return lr_role_is_experts(row->role) && layer &&
-           (strstr(layer + 2, "%d") || (row_slice(k->c, row)->transposed && !is_mxfp4(k, row)));
+    bool columns = lr_role_is_experts(row->role) && row_slice(k->c, row)->transposed && !is_mxfp4(k, row);
+    return layer && (strstr(layer + 2, "%d") || columns);
 }
 
 static llmrun_status locate(binder *k, const lr_tensor_row *row, int32_t layer, lr_source *out) {
@@ -290,7 +301,10 @@ static llmrun_status locate(binder *k, const lr_tensor_row *row, int32_t layer, 
 static lr_format file_format(const lr_source *s) {
     for (int32_t i = 0; i < s->n_parts; i++)
         if (s->parts[i].packed && s->parts[i].packed->perm) return LR_FORMAT_NONE;
-    return lr_source_is_packed(s) ? lr_source_packed_format(s) : lr_format_of_dtype(s->tensor->dtype);
+    if (lr_source_is_packed(s)) return lr_source_packed_format(s);
+    lr_format format = lr_format_of_dtype(s->tensor->dtype);
+    bool columns = s->pitch && format != LR_FORMAT_NONE && !lr_format_is_plain(format); /* of blocks: no blocks */
+    return columns ? LR_FORMAT_NONE : format;
 }
 
 /* Can the file's bytes be used in place?                                                                              */
@@ -302,9 +316,17 @@ static bool is_aligned(const lr_source *s, lr_format format) {
     return s->parts || (bytes && (uintptr_t)bytes % element == 0);
 }
 
+/* Did an earlier row of the table have it?                                                                            */
+static bool is_bound(const lr_binding *b, lr_role role, int32_t layer) {
+    for (size_t i = b->n; i-- > 0 && b->tensors[i].layer == layer;)
+        if (b->tensors[i].role == role) return true;
+    return false;
+}
+
 static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
     lr_binding *b = k->b;
     lr_source source;
+    if (is_bound(b, row->role, layer)) return LLMRUN_OK;
     if (lr_dim_value(&b->hparams, row->rows) == 0 || lr_dim_value(&b->hparams, row->cols) == 0) return LLMRUN_OK;
     llmrun_status status = locate(k, row, layer, &source);
     const lr_tensor *t = source.tensor;
@@ -341,7 +363,7 @@ static llmrun_status allocate_parts(binder *k) {
     for (int32_t l = 0; l < b->hparams.n_layers && !k->c->config_only; l++)
         for (size_t i = 0; i < b->family->n_tensors; i++) {
             const lr_tensor_row *row = &b->family->tensors[i];
-            if (lr_layer_has(&b->hparams, l, row->role) && has_parts(k, row)) n += (size_t)b->hparams.n_experts;
+            if (lr_layer_has(&b->hparams, l, row->role) && has_parts(k, row)) n += (size_t)count_parts(&b->hparams, row);
         }
     k->b->parts = n ? lr_zalloc(n, sizeof *b->parts) : NULL;
     return n && !b->parts ? lr_fail_nomem(k->err, "tensor table", n * sizeof *b->parts) : LLMRUN_OK;

@@ -16,7 +16,7 @@ const char *lr_hparams_families(char *buf, size_t size) {
 
 static llmrun_status find_family(const lr_family **family, const lr_config *c, llmrun_error *err) {
     const char *type = lr_config_string(c, "model_type"), *arch = lr_config_string(c, "architectures.0");
-    char known[256], shown[80];
+    char known[512], shown[80];
     const char *name = type ? type : arch;
     if (!name)
         return lr_fail(err, LLMRUN_FORMAT, "%s: expected \"model_type\", found none; is this a model's config.json?",

@@ -20,7 +20,7 @@ static const char *key_of(source *s, const char *name) {
 }
 
 static llmrun_status find_family(const lr_family **family, source *s) {
-    char known[256], shown[80];
+    char known[512], shown[80];
     s->arch = lr_config_string(s->c, "general.architecture");
     if (!s->arch)
         return lr_fail(s->err, LLMRUN_FORMAT, "%s: expected \"general.architecture\", found none", s->c->path);
@@ -135,6 +135,31 @@ static llmrun_status read_rope(lr_hparams *h, const lr_family *family, source *s
     return number(s, "rope.freq_base_swa", (double)family->local_theta, &h->rope[1].theta);
 }
 
+/* Sizes of latent attention: newer files give those of heads as the cache has them, and apart those of the model.      */
+static llmrun_status read_latent(lr_hparams *h, source *s) {
+    static const char *const keys[2][2] = { { "attention.key_length_mla", "attention.key_length" },
+                                            { "attention.value_length_mla", "attention.value_length" } };
+    lr_rope *r = &h->rope[0];
+    int64_t length[2];
+    float factor;
+    llmrun_status status = LLMRUN_OK;
+    for (int i = 0; i < 2 && !status; i++) {
+        const char *name = lr_config_find(s->c, key_of(s, keys[i][0])) ? keys[i][0] : keys[i][1];
+        status = lr_config_int(s->c, key_of(s, name), 1, LR_MAX_ROT, 0, &length[i], s->err);
+    }
+    if (!status) status = number(s, "rope.scaling.yarn_log_multiplier", 0, &factor);
+    if (status) return status;
+    if (!h->kv_rank || length[0] <= h->n_rot)
+        return lr_fail(s->err, LLMRUN_FORMAT, "%s: expected %s.attention.kv_lora_rank above 0 and heads of more than the %d "
+                       "rotated values", s->c->path, s->arch, h->n_rot);
+    h->n_nope = (int32_t)length[0] - h->n_rot;
+    h->v_dim = (int32_t)length[1];
+    if (r->scaling != LR_ROPE_YARN) return LLMRUN_OK;
+    r->attn_factor = 1; /* scores have the factor instead */
+    r->score_factor = (float)pow(1 + (double)factor * log(r->factor), 2);
+    return LLMRUN_OK;
+}
+
 /* Where the container does not say, the family's rule does.                                                           */
 static llmrun_status read_layers(lr_hparams *h, const lr_family *family, source *s) {
     int64_t window = 0, every = family->full_every;
@@ -146,6 +171,7 @@ static llmrun_status read_layers(lr_hparams *h, const lr_family *family, source 
     h->window = family->window_needs_flag ? 0 : (int32_t)window; /* the flag is not in GGUF, and hardly ever set */
     for (int32_t l = 0; l < h->n_layers; l++) {
         if (every > 0 && (l + 1) % every == 0) h->layer_flags[l] |= LR_LAYER_FULL;
+        if (family->rope_in_window && h->window && h->layer_flags[l] & LR_LAYER_FULL) h->layer_flags[l] |= LR_LAYER_NO_ROPE;
         if (family->no_rope_every > 0 && (l + 1) % family->no_rope_every == 0) h->layer_flags[l] |= LR_LAYER_NO_ROPE;
     }
     return LLMRUN_OK;
@@ -190,13 +216,14 @@ llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, cons
     if (!status) status = read_integers(h, *family, &s);
     if (!status) status = read_numbers(h, &s);
     if (!status) status = read_rope(h, *family, &s);
+    if (!(*family)->latent) h->q_rank = h->kv_rank = 0; /* keys that mean nothing here */
+    else if (!status) status = read_latent(h, &s);
     if (!status) status = read_layers(h, *family, &s);
     if (!status) status = lr_hparams_read_experts_gguf(h, *family, s.arch, s.c, err);
     if (status) return status;
     if (isnan(h->attn_scale) && h->n_layers == (*family)->wide_scale_layers)
         h->attn_scale = sqrtf((float)h->n_heads / (float)h->dim);
     h->act = (*family)->act;
-    h->q_rank = h->kv_rank = 0; /* no family with latent attention is read from GGUF */
     h->parallel = lr_config_bool(&c->config, key_of(&s, "use_parallel_residual"), (*family)->parallel);
     h->rope_adjacent = (*family)->gguf_adjacent;
     lr_hparams_settle(h, *family);

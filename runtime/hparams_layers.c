@@ -196,6 +196,8 @@ llmrun_status lr_hparams_read_layers(lr_hparams *h, const lr_family *family, con
     } else {
         set_every(h, every, LR_LAYER_FULL);
     }
+    for (int32_t l = 0; l < h->n_layers && family->rope_in_window; l++)
+        if (h->layer_flags[l] & LR_LAYER_FULL) h->layer_flags[l] |= LR_LAYER_NO_ROPE;
     bool any = false;
     for (int32_t l = 0; l < h->n_layers; l++) any |= lr_layer_windowed(h, l);
     if (!any) h->window = 0;

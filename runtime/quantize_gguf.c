@@ -61,7 +61,7 @@ static llmrun_status list_tensor(lr_quantize *q, size_t i, const lr_family *fami
     lr_format want = shared && lr_formats[q->format].bits == 4 ? LR_BLOCK_Q8_0 : q->format;
     lr_quantize_item item = {.src = b->sources[i], .format = stays_f32(p) ? LR_F32 : fallback(want, p->cols),
                              .rows = p->rows, .cols = p->cols,
-                             .head_rows = !from_gguf && family->gguf_adjacent && rotates ? b->hparams.head_dim : 0,
+                             .head_rows = !from_gguf && family->gguf_adjacent && !family->adjacent && rotates ? b->hparams.head_dim : 0,
                              .weights = q->importance.n ? q->importance.columns[i] : NULL};
     char name[160];
     if (!row)
@@ -157,11 +157,12 @@ static void add_rope(keys *k, const lr_hparams *h) {
 
 /* The numbers that are not what a reader takes where there are none.  What follows from the shape (fallback NaN) is said
  * only where config.json says it.                                                                                     */
-static void add_numbers(keys *k, const lr_hparams *h, const lr_config *config) {
+static void add_numbers(keys *k, const lr_hparams *h, const lr_config *config, bool logits_times) {
     lr_gguf_add_f32(k->meta, key_of(k, h->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon"), h->norm_eps);
     for (size_t i = 0; i < lr_n_number_rows; i++) {
         const lr_number_row *row = &lr_number_rows[i];
         float value = *(const float *)((const char *)h + row->offset);
+        if (logits_times && row->offset == offsetof(lr_hparams, logit_scale)) value = 1 / value;
         bool said = !isnan(row->fallback) && value != (float)row->fallback;
         for (size_t n = 0; n < LR_COUNT(row->keys) && row->keys[n]; n++) said |= isnan(row->fallback) && lr_config_has(config, row->keys[n]);
         if (said && row->offset != offsetof(lr_hparams, norm_eps)) lr_gguf_add_f32(k->meta, key_of(k, row->gguf[0]), value);
@@ -173,7 +174,7 @@ static llmrun_status add_hparams(lr_quantize *q, lr_gguf_meta *m) {
     const lr_hparams *h = &b->hparams;
     const lr_family *family = written_family(b->family);
     keys k = {.meta = m, .arch = family->gguf_architectures[0]};
-    if (family->gguf_adjacent && h->n_rot != h->head_dim)
+    if (family->gguf_adjacent && !family->adjacent && h->n_rot != h->head_dim)
         return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: GGUF has no word for heads of %s that rotate in part", q->e->checkpoint.dir,
                        b->family->name);
     add_text(m, "general.architecture", k.arch);
@@ -186,7 +187,7 @@ static llmrun_status add_hparams(lr_quantize *q, lr_gguf_meta *m) {
         if (value && (!experts || h->n_experts)) lr_gguf_add_u32(m, key_of(&k, row->gguf), (uint32_t)value);
     }
     lr_gguf_add_u32(m, key_of(&k, "attention.value_length"), (uint32_t)h->head_dim);
-    add_numbers(&k, h, &q->e->checkpoint.config);
+    add_numbers(&k, h, &q->e->checkpoint.config, family->logits_times);
     if (h->layer_norm) lr_gguf_add_bool(m, key_of(&k, "use_parallel_residual"), h->parallel);
     if (h->window) lr_gguf_add_u32(m, key_of(&k, "attention.sliding_window"), (uint32_t)h->window);
     add_rope(&k, h);

@@ -206,8 +206,9 @@ static llmrun_status check_job(const lr_upload_job *j, llmrun_error *err) {
     if (!is_packed(j) && (j->dtype < 0 || j->dtype >= LR_N_DTYPES || !lr_dtype_to_f32(&none, j->dtype, &none, 0)))
         return lr_fail(err, LLMRUN_UNSUPPORTED, "tensor \"%s\": expected floating-point weights, got element type %s", name,
                        j->dtype < 0 || j->dtype >= LR_N_DTYPES ? "unknown" : lr_dtypes[j->dtype].name);
+    bool in_blocks = !j->source || !j->source->pitch; /* columns of blocks are read value by value */
     if (j->rows < 0 || j->cols < 0 || __builtin_mul_overflow(j->rows, j->cols, &values) ||
-        j->cols % lr_dtypes[j->dtype].block ||
+        (in_blocks && j->cols % lr_dtypes[j->dtype].block) ||
         !lr_format_measure(j->format, (uint64_t)j->rows, (uint64_t)j->cols, &size))
         return lr_fail(err, LLMRUN_INTERNAL, "tensor \"%s\": %lld x %lld does not fit its format", name,
                        (long long)j->rows, (long long)j->cols);

@@ -47,6 +47,13 @@ static void same_weights_as_safetensors(void **state) {
         { "olmo2", "Q8_0", 3e-2, 4e-2 },              { "stablelm", "Q8_0", 3e-2, 4e-2 },
         { "granite", "Q8_0", 3e-2, 4e-2 },            { "mixtral", "F16", 1e-5, 1e-2 },
         { "qwen3-moe", "F16", 1e-5, 1e-2 },           { "gpt-oss", "F16", 1e-5, 1e-2 },
+        { "qwen2-moe", "F16", 1e-5, 1e-2 },           { "smollm3-four", "F16", 1e-5, 1e-2 },
+        { "deepseek-v2-groups", "Q8_0", 3e-2, 4e-2 }, { "deepseek-v2-yarn", "F16", 1e-5, 1e-2 },
+        { "starcoder2", "F16", 1e-5, 1e-2 },          { "glm4", "F16", 1e-5, 1e-2 },
+        { "cohere", "F16", 1e-5, 1e-2 },
+        { "cohere2", "F16", 1e-5, 1e-2 },             { "exaone4", "F16", 1e-5, 1e-2 },
+        { "olmoe", "F16", 1e-5, 1e-2 },               { "granite-moe", "F16", 1e-5, 1e-2 },
+        { "stablelm-norms", "F16", 1e-5, 1e-2 },      { "cohere-norms", "F16", 1e-5, 1e-2 },
     };
     static golden g;
     for (size_t i = 0; i < LR_COUNT(row); i++) {

@@ -2,7 +2,7 @@
 """GGUF files for tests, written by ggml's own Python package.
 
     pip install gguf torch transformers safetensors
-    python3 tests/golden/make_gguf.py
+    python3 tests/golden/make_gguf.py [NAME ...]
 
 Writes tests/golden/gguf/
     NAME.TYPE.gguf   models of make_model_golden.py as GGUF: rows of q and k permuted for the llama architecture, as
@@ -15,6 +15,7 @@ import json
 import pathlib
 import re
 import struct
+import sys
 
 import gguf
 import numpy as np
@@ -28,10 +29,15 @@ OUT = HERE / "gguf"
 MODELS = [("llama-mha", T.F16), ("llama-rope3", T.F16), ("llama-tied-biases", T.Q8_0), ("mistral-head-dim", T.Q8_0),
           ("qwen2-tied", T.Q8_0), ("qwen3-yarn", T.F16), ("gemma", T.Q8_0), ("gemma2", T.F16), ("gemma3-v4", T.F16),
           ("phi3-long-v4", T.F16), ("phi3", T.Q8_0), ("phi", T.Q8_0), ("gpt2", T.F16), ("neox-parallel-v4", T.F16), ("olmo2", T.Q8_0),
-          ("stablelm", T.Q8_0), ("granite", T.Q8_0), ("mixtral", T.F16), ("qwen3-moe", T.F16), ("gpt-oss", T.F16)]
+          ("stablelm", T.Q8_0), ("granite", T.Q8_0), ("mixtral", T.F16), ("qwen3-moe", T.F16), ("gpt-oss", T.F16),
+          ("qwen2-moe", T.F16), ("smollm3-four", T.F16), ("deepseek-v2-groups", T.Q8_0), ("deepseek-v2-yarn", T.F16),
+          ("starcoder2", T.F16), ("glm4", T.F16), ("cohere", T.F16), ("cohere2", T.F16),
+          ("exaone4", T.F16), ("olmoe", T.F16), ("granite-moe", T.F16),
+          ("stablelm-norms", T.F16), ("cohere-norms", T.F16)]
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "gpt_neox": "gptneox",
-                 "mixtral": "llama", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}
-PERMUTED = ("llama", "granite")
+                 "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
+                 "deepseek_v2": "deepseek2", "cohere": "command-r"}
+PERMUTED = ("llama", "granite", "granitemoe", "smollm3")
 # Per type: offset of the f16 scale and of the f16 min in a block, None where it has none, and the sign of the min.
 FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
           "IQ4_NL": (0, None, 0), "MXFP4": (None, None, 0), "Q2_K": (80, 82, -1), "Q3_K": (108, None, 0),
@@ -48,12 +54,20 @@ NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_he
          "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "gpt_neox.embed_in": "token_embd",
          "embed_out": "output", "gpt_neox.final_layer_norm": "output_norm", "attention.query_key_value": "attn_qkv",
          "attention.dense": "attn_output", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down",
-         "block_sparse_moe.gate": "ffn_gate_inp", "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp"}
+         "mlp.c_fc": "ffn_up", "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm",
+         "self_attn.q_b_proj": "attn_q_b", "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa",
+         "self_attn.kv_a_layernorm": "attn_kv_a_norm", "self_attn.kv_b_proj": "attn_kv_b", "attn_k_b": "attn_k_b",
+         "attn_v_b": "attn_v_b", "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+         "mlp.shared_experts.up_proj": "ffn_up_shexp", "mlp.shared_experts.down_proj": "ffn_down_shexp",
+         "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
+         "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+         "post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm",
+         "block_sparse_moe.router.layer": "ffn_gate_inp", "block_sparse_moe.gate": "ffn_gate_inp", "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp"}
 POST_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm"}
 
 
 def gguf_name(name, arch="llama"):
-    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2", "gpt-oss") else NAMES
+    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2", "exaone4", "gpt-oss") else NAMES
     stem, end = name.rsplit(".", 1)
     if stem in names:
         return f"{names[stem]}.{end}"
@@ -81,12 +95,14 @@ def write_metadata(w, arch, c):
     if "rms_norm_eps" in c:
         w.add_layer_norm_rms_eps(c["rms_norm_eps"])
     else:
-        w.add_layer_norm_eps(c.get("layer_norm_eps") or c["layer_norm_epsilon"])
+        w.add_layer_norm_eps(c.get("layer_norm_eps") or c.get("layer_norm_epsilon") or c["norm_epsilon"])
     w.add_vocab_size(c["vocab_size"])
     w.add_bos_token_id(c["bos_token_id"])
     w.add_eos_token_id(c["eos_token_id"])
     head_dim = c.get("head_dim") or dim // heads
-    if arch not in ("phi2", "phi3", "gpt2", "gptneox", "stablelm", "olmo2", "granite"):
+    if arch == "deepseek2":
+        head_dim = write_latent(w, c)
+    elif arch not in ("phi2", "phi3", "gpt2", "gptneox", "stablelm", "olmo2", "granite"):
         w.add_key_length(head_dim)
         w.add_value_length(head_dim)
     rope = c.get("rope_parameters") or {
@@ -101,14 +117,23 @@ def write_metadata(w, arch, c):
         w.add_rope_scaling_factor(rope["factor"])
     if rope["rope_type"] == "yarn":
         w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if rope.get("mscale_all_dim"):
+        w.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
     if arch == "gpt-oss" or "num_experts_per_tok" in c:
-        w.add_expert_count(c.get("num_local_experts") or c["num_experts"])
+        w.add_expert_count(c.get("num_local_experts") or c.get("num_experts") or c["n_routed_experts"])
         w.add_expert_used_count(c["num_experts_per_tok"])
         w.add_expert_feed_forward_length(c.get("moe_intermediate_size") or c["intermediate_size"])
+    if c.get("mlp_only_layers") == [0]:
+        w.add_leading_dense_block_count(1)
     for key, add in (("sliding_window", w.add_sliding_window), ("final_logit_softcapping", w.add_final_logit_softcapping),
                      ("attn_logit_softcapping", w.add_attn_logit_softcapping), ("logits_scaling", w.add_logit_scale),
                      ("attention_multiplier", w.add_attention_scale), ("embedding_multiplier", w.add_embedding_scale),
-                     ("residual_multiplier", w.add_residual_scale), ("use_parallel_residual", w.add_parallel_residual)):
+                     ("residual_multiplier", w.add_residual_scale), ("use_parallel_residual", w.add_parallel_residual),
+                     ("logit_scale", w.add_logit_scale), ("n_group", w.add_expert_group_count),
+                     ("topk_group", w.add_expert_group_used_count), ("n_shared_experts", w.add_expert_shared_count),
+                     ("routed_scaling_factor", w.add_expert_weights_scale),
+                     ("shared_expert_intermediate_size", w.add_expert_shared_feed_forward_length),
+                     ("first_k_dense_replace", w.add_leading_dense_block_count)):
         if c.get(key) is not None:
             add(c[key])
     if arch == "gemma3":
@@ -120,6 +145,48 @@ def write_metadata(w, arch, c):
         for which in ("long", "short"):
             w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[f"{which}_factor"], np.float32))
     return head_dim, rope
+
+
+def write_latent(w, c):
+    """Sizes of latent attention: with q_lora_rank as older converters did, else as newer ones.  Returns the rotated part."""
+    key, rotated, rank = c["qk_nope_head_dim"] + c["qk_rope_head_dim"], c["qk_rope_head_dim"], c["kv_lora_rank"]
+    w.add_kv_lora_rank(rank)
+    if c["q_lora_rank"]:
+        w.add_q_lora_rank(c["q_lora_rank"])
+        w.add_key_length(key)
+        w.add_value_length(c["v_head_dim"])
+        return rotated
+    w.add_key_length(rank + rotated)
+    w.add_value_length(rank)
+    w.add_key_length_mla(key)
+    w.add_value_length_mla(c["v_head_dim"])
+    return rotated
+
+
+def with_norms(tensors):
+    """Norms of heads, a tensor each in StableLM, as one."""
+    rest, stacks = {}, {}
+    for key, x in tensors.items():
+        one = re.fullmatch(r"model\.layers\.(\d+)\.self_attn\.([qk])_layernorm\.norms\.(\d+)\.weight", key)
+        if one:
+            stacks.setdefault(f"model.layers.{one[1]}.self_attn.{one[2]}_norm.weight", {})[int(one[3])] = x
+        else:
+            rest[key] = x
+    return {**rest, **{key: np.stack([x[i] for i in range(len(x))]) for key, x in stacks.items()}}
+
+
+def with_latent(tensors, c):
+    """What makes keys and values of the latent row as newer converters write it, the matrices of keys transposed."""
+    out = {}
+    for key, x in tensors.items():
+        if "kv_b_proj" in key and not c["q_lora_rank"]:
+            layer, nope = key.split(".")[2], c["qk_nope_head_dim"]
+            heads = x.reshape(c["num_attention_heads"], nope + c["v_head_dim"], -1)
+            out[f"model.layers.{layer}.attn_k_b.weight"] = np.ascontiguousarray(heads[:, :nope].swapaxes(1, 2))
+            out[f"model.layers.{layer}.attn_v_b.weight"] = np.ascontiguousarray(heads[:, nope:])
+        else:
+            out[key] = x
+    return out
 
 
 def llama3_factors(head_dim, rope):
@@ -154,6 +221,10 @@ def with_experts(tensors):
         one = re.fullmatch(r".*experts\.(\d+)\.(\w+?)(_proj)?\.weight", key)
         if one:
             stacks.setdefault(f"blk.{layer}.ffn_{parts.get(one[2], one[2])}_exps.weight", {})[int(one[1])] = x
+        elif key.endswith(("input_linear.weight", "output_linear.weight")):
+            half = x.shape[1] // 2
+            for part, rows in (("gate", x[:, :half]), ("up", x[:, half:])) if "input" in key else (("down", x),):
+                stacks[f"blk.{layer}.ffn_{part}_exps.weight"] = dict(enumerate(rows))
         elif ".experts." in key:
             kind = "bias" if key.endswith("bias") else "weight"
             x = x if kind == "bias" else x.swapaxes(1, 2)
@@ -172,13 +243,17 @@ def convert(name, kind):
     head_dim, rope = write_metadata(w, arch, c)
     if rope["rope_type"] == "llama3":
         w.add_tensor("rope_freqs.weight", llama3_factors(head_dim, rope))
-    tensors, stacks = with_experts(tensors)
+    tensors, stacks = with_experts(with_latent(tensors, c) if arch == "deepseek2" else with_norms(tensors))
     for key, x in stacks.items():
         w.add_tensor(key, x.astype(np.float32 if key.endswith("bias") else np.float16))
     for key, x in tensors.items():
         x = converted(key, x.astype(np.float32), arch, c)
         if x.ndim == 1:
             w.add_tensor(gguf_name(key, arch), x)
+        elif key.endswith("_norm.weight") or "ffn_gate_inp." in gguf_name(key, arch):
+            w.add_tensor(gguf_name(key, arch), x)
+        elif x.ndim == 3:
+            w.add_tensor(gguf_name(key, arch), x.astype(np.float16))
         elif kind == T.F16 or x.shape[1] % 32:
             w.add_tensor(gguf_name(key, arch), x.astype(np.float16))
         else:
@@ -293,7 +368,10 @@ def fuzz_seeds():
 if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
     for model_name, model_type in MODELS:
-        convert(model_name, model_type)
+        if not sys.argv[1:] or model_name in sys.argv[1:]:
+            convert(model_name, model_type)
+    if sys.argv[1:]:
+        sys.exit()
     blocks_model()
     block_vectors()
     fuzz_seeds()

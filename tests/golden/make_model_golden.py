@@ -19,11 +19,13 @@ import numpy as np
 import safetensors.torch
 import torch
 import transformers
-from transformers import (DeepseekV2Config, Gemma2Config, Gemma3Config, Gemma3TextConfig, GemmaConfig, GPT2Config,
-                          GPTNeoXConfig, GptOssConfig, GraniteConfig, LlamaConfig, MistralConfig, MixtralConfig,
-                          Mistral3Config, Olmo2Config, PixtralVisionConfig, Phi3Config, PhiConfig, Qwen2_5_VLConfig,
-                          Qwen2Config, Qwen2MoeConfig, Qwen3Config, Qwen3MoeConfig, Qwen3VLConfig, Qwen3VLMoeConfig,
-                          SiglipVisionConfig, SmolLM3Config, StableLmConfig)
+from transformers import (Cohere2Config, CohereConfig, DeepseekV2Config, Exaone4Config, Gemma2Config, Gemma3Config,
+                          Gemma3TextConfig, GemmaConfig, Glm4Config, GlmConfig, GPT2Config, GPTNeoXConfig,
+                          GptOssConfig, GraniteConfig, GraniteMoeConfig, InternLM3Config, LlamaConfig,
+                          Mistral3Config, MistralConfig, MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig,
+                          Phi3Config, PhiConfig, PixtralVisionConfig, Qwen2_5_VLConfig, Qwen2Config, Qwen2MoeConfig,
+                          Qwen3Config, Qwen3MoeConfig, Qwen3VLConfig, Qwen3VLMoeConfig, SeedOssConfig,
+                          SiglipVisionConfig, SmolLM3Config, StableLmConfig, Starcoder2Config)
 
 N_TOKENS = 40
 ROOT = pathlib.Path(__file__).parent / "models"
@@ -117,6 +119,33 @@ MODELS = {
                                vision_config=PixtralVisionConfig(hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                                                                  num_attention_heads=2, image_size=8, patch_size=4),
                                tie_word_embeddings=False, torch_dtype="float16"),
+    "deepseek-v2-yarn": DeepseekV2Config(**{**MLA, "kv_lora_rank": 48, "n_routed_experts": 4},
+                                         q_lora_rank=None, rope_parameters={**YARN, "mscale": 0.8, "mscale_all_dim": 0.8}),
+    "seed-oss": SeedOssConfig(**{**BASE, "intermediate_size": 32}, head_dim=16, attention_bias=True,
+                              attention_out_bias=False),
+    "internlm3": InternLM3Config(**BASE, head_dim=16),
+    "starcoder2": Starcoder2Config(**{k: v for k, v in SQUARE.items() if k not in ("rms_norm_eps", "tie_word_embeddings")},
+                                   sliding_window=9),
+    "glm": GlmConfig(**SQUARE, head_dim=16, rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.5)),
+    "glm4": Glm4Config(**SQUARE, head_dim=16, rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.5)),
+    "cohere": CohereConfig(**{**LAYER_NORM, "tie_word_embeddings": True}, logit_scale=0.25),
+    "cohere2": Cohere2Config(**{**LAYER_NORM, "num_hidden_layers": 4, "intermediate_size": 32,
+                                "tie_word_embeddings": True}, head_dim=16, sliding_window=8, logit_scale=0.25),
+    "exaone4": Exaone4Config(**{**SQUARE, "num_hidden_layers": 4, "intermediate_size": 32}, sliding_window=8,
+                             sliding_window_pattern=4),
+    "olmo3": Olmo3Config(**SQUARE, sliding_window=8, layer_types=["sliding_attention", "full_attention"],
+                         rope_parameters=dict(full_attention={**YARN, "rope_theta": 5e5},
+                                              sliding_attention=dict(rope_type="default", rope_theta=5e5))),
+    "olmoe": OlmoeConfig(**{**SQUARE, "intermediate_size": 32}, num_experts=6, num_experts_per_tok=2),
+    "granite-moe": GraniteMoeConfig(**{**SQUARE, "intermediate_size": 32, "tie_word_embeddings": True}, num_local_experts=4,
+                                    num_experts_per_tok=2, embedding_multiplier=3.0, logits_scaling=4.0,
+                                    residual_multiplier=0.6, attention_multiplier=0.4),
+    "smollm3-four": SmolLM3Config(**{**SQUARE, "num_hidden_layers": 4, "intermediate_size": 32}),
+    "stablelm-norms": StableLmConfig(**{**LAYER_NORM, "num_attention_heads": 4, "num_key_value_heads": 2},
+                                     use_parallel_residual=True, qk_layernorm=True,
+                                     rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.25)),
+    "cohere-norms": CohereConfig(**{**LAYER_NORM, "num_attention_heads": 4, "num_key_value_heads": 2,
+                                    "tie_word_embeddings": True}, logit_scale=0.25, use_qk_norm=True),
 }
 BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_proj")
 
@@ -129,13 +158,14 @@ def draw(model, config):
         if key.endswith(("bias", "sinks")):
             p.copy_(0.3 * noise)
         elif "norm" in key or "ln_" in key:
-            branch = config.model_type == "olmo2" and "post_" in key
+            branch = config.model_type in ("olmo2", "olmo3", "exaone4") and "post_" in key
+            branch |= "post_self_attn" in key or "post_mlp" in key
             p.copy_((0 if one_plus else 0.5 if branch else 1) + 0.3 * noise)
         elif "embed" in key or "wte" in key or "wpe" in key:
             p.copy_(noise)
         else:
             transposed = config.model_type == "gpt2" or "experts" in key and config.model_type == "gpt_oss"
-            router = key.endswith(("mlp.gate.weight", "router.weight"))
+            router = key.endswith(("mlp.gate.weight", "router.weight", "router.layer.weight"))
             scale = 0.5 if any(b in key for b in BRANCHES) else 2.0 if router else 1.0
             if "experts" in key and config.model_type == "gpt_oss":  # some are beyond the clamp at 7
                 scale = 4.0 if "gate_up" in key else 0.05
