@@ -99,9 +99,9 @@ static void measure(bench *b, lr_format format, int32_t n_kv_heads, double rate)
     double decode = seconds_of(b, 1, CONTEXT - 1, n_kv_heads), prefill = seconds_of(b, PREFILL, 0, n_kv_heads);
     double gb = (double)bytes * N_LAYERS / decode;
     double flops = 4.0 * PREFILL * (PREFILL + 1) / 2 * N_HEADS * HEAD_DIM * N_LAYERS;
-    printf("%-5s heads %d/%-2d  decode at %d: %6.2f ms, %5.1f GB/s of KV, %3.0f %% of read rate   prefill of %d: %6.1f "
+    printf("%-6s heads %d/%-2d  decode at %d: %6.2f ms, %5.1f GB/s of KV, %3.0f %% of read rate   prefill of %d: %6.1f "
            "ms, %5.1f GFLOP/s\n",
-           lr_formats[format].name, N_HEADS, n_kv_heads, CONTEXT, decode * 1e3, gb * 1e-9, 100 * gb / rate, PREFILL,
+           lr_kv_name(format), N_HEADS, n_kv_heads, CONTEXT, decode * 1e3, gb * 1e-9, 100 * gb / rate, PREFILL,
            prefill * 1e3, flops / prefill * 1e-9);
     lr_free_aligned(memory);
 }
@@ -122,7 +122,7 @@ int main(int argc, char **argv) {
 
     double rate = read_rate(b.threads);
     printf("%d threads, %s, memory read %.1f GB/s\n", lr_threads_count(b.threads), b.ops.attention_kernel, rate * 1e-9);
-    const lr_format formats[] = {LR_F16, LR_Q8_0, LR_F32};
+    const lr_format formats[] = {LR_F16, LR_Q8_0, LR_KV_ROTATED, LR_F32};
     const int32_t kv_heads[] = {4, 8, 32};
     for (size_t f = 0; f < LR_COUNT(formats); f++)
         for (size_t g = 0; g < LR_COUNT(kv_heads); g++) measure(&b, formats[f], kv_heads[g], rate);
