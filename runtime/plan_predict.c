@@ -97,8 +97,8 @@ static double act_bytes(const pass *p, const lr_plan_load *l) {
 /* Bytes of rows that routing a token and a layer's experts move on a GPU, packed values being of a bytes.            */
 static double experts_rows(const pass *p, double a) {
     const lr_hparams *h = p->in->model;
-    double k = h->n_experts_used, dim = h->dim, hidden = h->expert_dim, router = 4 * dim + 8.0 * h->n_experts + 8 * k;
-    double pack = (4 + a) * dim, sum = 8 * dim;
+    double k = h->n_experts_used, dim = h->dim, hidden = h->expert_dim, pack = (4 + a) * dim, sum = 8 * dim;
+    double router = (a < 4 ? pack : 0) + a * dim + 8.0 * h->n_experts + 8 * k;
     if (p->n <= LR_GPU_FEW) return router + pack + a * dim + 2 * k * a * hidden + sum;
     return router + pack + 16 * k + k * (2 * (a * dim + 4 * hidden) + (8 + 2 * a) * hidden + 8 * dim) + sum;
 }
@@ -115,7 +115,7 @@ static double kernel_seconds(const pass *p, const lr_plan_load *l, rates r) {
     double norm = 4 * dim + a * dim, glu = few ? 0 : 12 * hidden + a * hidden;
     double in3 = few ? 1 : 3, in2 = few ? 1 : 2; /* times that products of the same input read it */
     double products = n_attn * (a * (in3 * dim + q) + 4 * (q + 2 * kv) + 8 * dim) +
-                      n_up * (in2 * a * dim + (few ? a : 8) * hidden) + n_down * (a * hidden + 8 * dim);
+                      (hidden > 0 ? n_up : 0) * (in2 * a * dim + (few ? a : 8) * hidden) + n_down * (a * hidden + 8 * dim);
     double rows =
         n_attn * (norm + 8 * q + 12 * kv + 8 * q + (splits > 1 ? q * (4 * splits + a) : 0)) + n_up * (norm + glu);
     products += l->n_experts * experts_rows(p, a);
