@@ -253,7 +253,7 @@ static llmrun_status choose(lr_plan_mix *mix, lr_plan_scale *scale, const lr_pla
     if (status) return status;
     bool pinned = mixes && in->mixed && in->mixed_bits > 0;
     if (pinned && !lr_plan_mix_fill(mix, in->mixed_bits))
-        return lr_fail(err, LLMRUN_ARG, "plan: quant: expected at least %.3f bits a weight for this model, got %g",
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "plan: quant: expected at least %.3f bits a weight for this model, got %g",
                        8 * (double)mix->bytes / (double)mix->n_params + 0.0005, in->mixed_bits);
     if (pinned) {
         *use = &mix->in;

@@ -167,6 +167,16 @@ if [ -f $demo/model.safetensors ]; then
         bad "compare --html" "$(head -c 300 "$work/page.html")"
     compare --modes q8_0 >"$work/out"
     same "compare: the bundled text, a table" 1 "$(grep -c '^q8_0 .* %$' "$work/out")"
+    # Mixed precision: measured first, a row of its own between the others; auto then mixes where it has to.
+    json=$(XDG_CACHE_HOME="$work/mixed" compare --text "$work/tale" --modes q8_0,mixed:6.5,q4_k --json)
+    same "compare: mixed" "q8_0 mixed:6.5 q4_k" \
+        "$(printf %s "${json#*modes}" | grep -oE '"quant": "[a-z0-9_:.]*"' | cut -d'"' -f4 | paste -sd ' ')"
+    printf %s "${json#*modes}" | grep -oE '"(kl_mean|weight_bytes)": [-0-9.e]+' | cut -d' ' -f2 | paste -sd ' ' >"$work/kl"
+    awk '{ line = $2 + ($6 - $2) * ($1 - $3) / ($1 - $5); exit !($5 < $3 && $3 < $1 && $4 < line) }' "$work/kl" &&
+        ok "compare: mixed is below the line" || bad "compare: mixed is below the line" "$(cat "$work/kl")"
+    XDG_CACHE_HOME="$work/mixed" "$llmrun" plan --model $demo --ram 12M 2>&1 | grep -q 'weights mixed' && ok "plan: auto mixes" ||
+        bad "plan: auto mixes" "$(ls -R "$work/mixed")"
+    exits 7 'compare --sensitivity' run --model $demo --quant mixed --no-cache -p x
     exits 2 'q9' compare --model $demo --modes f16,q9
     exits 5 "$work/none" compare --model $demo --text "$work/none"
     : >"$work/empty"

@@ -252,7 +252,7 @@ static void test_asked(void **state) {
     }
     assert_true(last == 0);
     in.mixed_bits = 4;
-    assert_int_equal(lr_plan_make(&p, &in, &err), LLMRUN_ARG);
+    assert_int_equal(lr_plan_make(&p, &in, &err), LLMRUN_UNSUPPORTED);
     assert_non_null(strstr(err.message, "bits a weight"));
 
     in.mixed_bits = 8; /* too much for the budget: fewer bits, or a larger one */

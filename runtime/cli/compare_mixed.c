@@ -1,4 +1,5 @@
-/* Modes that mix precisions need to know what fewer bits cost each tensor: measured here, once a model.                */
+/* Modes that mix precisions need to know what fewer bits cost each tensor: measured here, once a model.  From then on they
+ * are among the modes that are compared by default.                                                                    */
 #include <string.h>
 
 #include "runtime/cli/compare.h"
@@ -38,9 +39,10 @@ int compare_measure_mixed(cli_options *o, const cli_text *text, uint64_t *hash) 
     char *json = NULL;
     int code = 0;
     *hash = 0;
-    if (!any_mixed(o->modes)) return 0;
+    if (o->modes && !any_mixed(o->modes)) return 0;
     if (llmrun_sensitivity(&e, NULL, &json, NULL, &err) != LLMRUN_OK) return cli_fail_error(&err);
-    if (!json) code = measure(o, text, &json, NULL);
+    if (!json && o->modes) code = measure(o, text, &json, NULL);
+    if (json && !o->modes) o->modes = "f16,q8_0,mixed:7,mixed:6,mixed:5.5,q4_k,iq4_nl,nf4";
     if (json) *hash = compare_hash(COMPARE_HASH_START, json, strlen(json));
     llmrun_free(json);
     return code;

@@ -5,7 +5,7 @@ _llmrun() {
     run|plan|info|tokenize|bench|compare|quantize|devices) command=${COMP_WORDS[1]} ;;
     esac
     case $previous in
-    --quant|--modes|--reference) COMPREPLY=($(compgen -W "auto f16 8bit 4bit f32 bf16 q8_0 q4_k q4_0 iq4_nl nf4" -- "$word")) ;;
+    --quant|--modes|--reference) COMPREPLY=($(compgen -W "auto f16 8bit 4bit mixed f32 bf16 q8_0 Q6_K q4_k q4_0 iq4_nl nf4" -- "$word")) ;;
     --kv) COMPREPLY=($(compgen -W "auto f32 f16 q8_0 q4_rot" -- "$word")) ;;
     --device) COMPREPLY=($(compgen -W "auto cpu cuda sim" -- "$word")) ;;
     --prefer) COMPREPLY=($(compgen -W "auto speed quality" -- "$word")) ;;

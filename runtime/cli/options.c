@@ -54,7 +54,7 @@ static const option options[] = {
     { "-c --ctx --ctx-size --max-model-len", OPT_INT, "N", AT(engine.n_ctx), 1, INT_MAX, CMD_ONE_MODE, MODEL_GROUP,
       "tokens that fit at once (auto: the model's own length, or what the budget allows)" },
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_ONE_MODE, MODEL_GROUP,
-      "weights: auto f16 8bit 4bit f32 bf16 q8_0 q4_k iq4_nl nf4; mixed: bits where they count, as many as fit; mixed:5.5" },
+      "weights: auto f16 8bit 4bit f32 bf16 q8_0 Q6_K q4_k iq4_nl nf4; mixed: bits where they count, as many as fit; mixed:5.5" },
     { "--quant", OPT_TEXT, "Q", AT(engine.quant), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
       "format to write: f16 bf16 f32; as GGUF also q8_0 (8bit) q4_k (4bit) q4_0 iq4_nl; as a directory also nf4 (4bit)" },
     { "-o --out --output --outfile", OPT_TEXT, "OUT", AT(out), 0, 0, CMD_QUANTIZE, MODEL_GROUP,
