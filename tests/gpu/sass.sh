@@ -1,7 +1,7 @@
 #!/bin/bash
 # Reads the machine code of the hot kernels, which needs nvcc but no GPU: registers that spill, 16-byte loads, tensor cores.
 # Usage: tests/gpu/sass.sh [ARCH..]     default 75 80 90; tables in $RESULTS/sass-ARCH (default build/gpu)
-#   spills     by ptxas: none above SPILL_BYTES (default 24) a thread
+#   spills     by ptxas: none above SPILL_BYTES (default 32) a thread
 #   loads      by cuobjdump, from the path or CUOBJDUMP: products of a few tokens read weights 16 bytes at a time, but for
 #              the block formats whose rows are not aligned to that (8 bytes), and rows of odd length
 #   cores      the same: long products and attention of many rows are HMMA; 4-bit products of several tokens IMMA
@@ -10,7 +10,7 @@ cd "$(dirname "$0")/../.." || exit 2
 RESULTS=${RESULTS:-build/gpu}
 NVCC=${NVCC:-nvcc}
 CUOBJDUMP=${CUOBJDUMP:-cuobjdump}
-SPILL_BYTES=${SPILL_BYTES:-24}
+SPILL_BYTES=${SPILL_BYTES:-32}
 FILES="gemv gemv_glu gemm attention_few attention_many"
 mkdir -p "$RESULTS" || exit 2
 command -v "$NVCC" >/dev/null || { echo "nvcc is not on the path" && exit 77; }
