@@ -48,7 +48,8 @@ void lr_plan_mix_close(lr_plan_mix *m); /* accepts a zeroed one */
 bool lr_plan_mix_fill(lr_plan_mix *m, double bits);
 /* Raises a choice that fits (all of it on GPUs, or on the CPU) as far as the budgets allow, in eighths of a bit a weight:
  * a budget that is a little different next time gives the same formats, whose conversion is in the cache then.  True:
- * the result costs less than the uniform precision; found->choice becomes it.  False: found stays.                   */
+ * the result costs less than the uniform precision; found->choice becomes it.  False: found stays.
+ * Cost: plans for some 8 numbers of bits, about 1 ms for 100 layers.                                                 */
 bool lr_plan_mix_raise(lr_plan_mix *m, lr_plan_found *found);
 
 /* Where the input has formats, the plan gets a copy of them.                                           [errors: NOMEM] */
