@@ -106,7 +106,7 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_heads_args
     head_products p = { (const uint8_t *)a->w.quants, (const uint8_t *)a->w.scales, a->w.quants_stride,
                         a->w.scales_stride, a->y, a->y_stride, a->y_head, rows, (int)a->x_head * (q8 ? 1 : 4),
                         q8 ? (int)a->x_head / 32 : 0, LR_GPU_FEW };
-    if (p.d_head % 4) p.tokens = 2; /* tensor cores want scales of four blocks aligned; up to two tokens go without */
+    if (x->n == 1 || p.d_head % 4) p.tokens = 1; /* tensor cores want scales of four blocks aligned */
     double products = (double)x->n * (double)a->w.rows, groups = (double)((x->n + p.tokens - 1) / p.tokens);
     double bytes = gemv_weight_bytes(&a->w) * groups + 4 * products;
     bytes += (double)x->n * a->n_heads * act_row_bytes(x->format, a->w.cols);
@@ -123,7 +123,9 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_heads_args
         return GPU_LAUNCH_COST(bytes, flops, k_heads_tile<decltype(dot)>, grid(TILE_ROWS), dim3(TILE_WARPS * LANES), 0,
                                queue, p, input, units);
     };
-    return gemv_by_tokens<Dot>(lr_min(x->n, p.tokens), by_lanes, by_tiles);
+    if (p.tokens == 1) return by_lanes(std::integral_constant<int, 1>());
+    if constexpr ((int)LR_GPU_FEW >= (int)Dot::TILE_FROM) return by_tiles(Dot());
+    else return by_lanes(std::integral_constant<int, LR_GPU_FEW>());
 }
 
 cudaError_t gpu_heads(lr_device *d, const lr_heads_args *a) {
