@@ -43,7 +43,8 @@ static size_t piece_bytes(int64_t cols) { return lr_aligned(PIECE * (size_t)cols
 size_t lr_cpu_heads_scratch_bytes(const lr_ops *ops, int64_t cols) {
     size_t inner = ops->scratch_bytes(cols, PIECE, 1, 32), packed = lr_act_bytes(LR_ACT_F32, PIECE, cols);
     for (int f = 0; f < LR_N_ACT_FORMATS; f++)
-        if (f != LR_ACT_Q8 || cols % 32 == 0) packed = (size_t)lr_max((int64_t)packed, (int64_t)lr_act_bytes(f, PIECE, cols));
+        if (f != LR_ACT_Q8 || cols % 32 == 0)
+            packed = (size_t)lr_max((int64_t)packed, (int64_t)lr_act_bytes(f, PIECE, cols));
     return piece_bytes(cols) + lr_aligned(packed) + inner;
 }
 

@@ -31,7 +31,8 @@ static llmrun_status heads(const lr_work *w, lr_place *p, const lr_matrix *m, co
 }
 
 /* Heads of queries as they meet the cache, in `q`; the new rows of the cache, in it.  x: room for queries before.      */
-static llmrun_status project(const lr_work *w, lr_place *p, const lr_layer *l, const lr_seq *seqs, float *ranked, float *x) {
+static llmrun_status project(const lr_work *w, lr_place *p, const lr_layer *l, const lr_seq *seqs, float *ranked,
+                             float *x) {
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
     int64_t n = w->p->n;

@@ -174,8 +174,8 @@ static void check_device_heads(const lr_ops *c, lr_format format) {
                      .args.x = {.format = act, .n = lr_min(n, LR_GPU_FEW), .cols = cols}};
         int64_t y_head = rows + random_below(5), stride = n_heads * y_head;
         call.heads = (lr_heads_args){.y_stride = stride, .y_head = y_head, .x_head = x_head, .n_heads = n_heads,
-                                     .x = gpu_activations(c, act, n, n_heads * x_head, filled(n * n_heads * x_head, pat), x),
                                      .w = gpu_matrix(&m.w)};
+        call.heads.x = gpu_activations(c, act, n, n_heads * x_head, filled(n * n_heads * x_head, pat), x);
         call.heads.y = gpu_room((size_t)(n * stride) * sizeof(float));
         gpu_writes(call.heads.y, (size_t)rows * sizeof(float), (size_t)y_head * sizeof(float), n * n_heads);
         gpu_run(call_heads, &call);
