@@ -79,7 +79,96 @@ static void experts(void **state) {
     assert_true(n_partly >= 4 && n_none >= 4);
 }
 
+/* ---- faults ---- */
+
+/* Opens, reads a prompt, adds a token; the status of the first failure.                                               */
+static llmrun_status live(const setup *s) {
+    static float logits[VOCAB_MOST];
+    llmrun_engine *e = NULL;
+    llmrun_session *session = NULL;
+    int32_t tokens[13];
+    llmrun_status status = open_setup(&e, s);
+    for (int32_t k = 0; k < 13; k++) tokens[k] = 3 + k * 5;
+    if (!status) status = llmrun_session_open(&session, e, &err);
+    if (!status) status = llmrun_session_eval(session, tokens, 12, logits, &err);
+    if (!status) status = llmrun_session_eval(session, tokens + 12, 1, logits, &err);
+    llmrun_session_close(session);
+    llmrun_engine_close(e);
+    return status;
+}
+
+static void faults_are_survived(void **state) {
+    (void)state;
+    static const struct { simgpu_fault kind; int error; } faults[] = {
+        { SIMGPU_FAULT_LAUNCH, 719 }, { SIMGPU_FAULT_KERNEL, 700 }, { SIMGPU_FAULT_COPY, 719 }
+    };
+    setup s = { .model = "qwen2-moe", .quant = "f16", .kv = "f16", .n_batch = 16, .gpus = "2x64M" };
+    int runs = 0;
+    assert_int_equal(live(&s), LLMRUN_OK); /* makes the simulator that then counts the faults */
+    for (size_t kind = 0; kind < LR_COUNT(faults); kind++)
+        for (s.nth = 1;; s.nth += QUICK ? 7 : 2, runs++) {
+            s.fault = faults[kind].kind;
+            s.error = faults[kind].error;
+            uint64_t before = sim.stat().faults_fired;
+            llmrun_status status = live(&s);
+            bool fired = sim.stat().faults_fired > before;
+            sim.fail_at(s.fault, 0, 0);
+            simgpu_stats left = sim.stat();
+            assert_true(!left.live_allocations && !left.live_pinned && !left.live_streams && !left.live_events);
+            if (!fired) {
+                assert_int_equal(status, LLMRUN_OK);
+                break;
+            }
+            if (status != LLMRUN_DEVICE) fail_msg("kind %d, call %d: status %d", (int)s.fault, s.nth, status);
+            assert_true(err.message[0] && !strchr(err.message, '\n'));
+        }
+    print_message("%d runs ended by a fault\n", runs);
+    s = (setup){ .model = "qwen2-moe", .quant = "f16", .kv = "f16", .n_batch = 16, .gpus = "1x84K" };
+    assert_int_equal(live(&s), LLMRUN_OK);
+}
+
+/* ---- the virtual clock: what a plan says of prompts and tokens ---- */
+
+static void plans_predict(void **state) {
+    (void)state;
+    enum { N_CTX = 512 };
+    if (QUICK) skip(); /* the code is that of the other tests */
+    static const setup setups[] = {
+        { .model = "qwen3-moe", .quant = "f16", .kv = "f16", .gpus = "1x64M:0.1:0.001:0.1" },
+        { .model = "mixtral", .quant = "f16", .kv = "f16", .gpus = "2x64M:0.1:0.001:0.1" },
+        { .model = "mixtral", .quant = "f16", .kv = "f16", .gpus = "1x330K:0.1:0.01:0.01", .host_read = 5e7, .host_flops = 1e9 },
+    };
+    for (size_t i = 0; i < LR_COUNT(setups); i++) {
+        static float logits[VOCAB_MOST];
+        setup s = setups[i];
+        llmrun_engine *e;
+        llmrun_session *session;
+        int32_t tokens[N_CTX];
+        int n_layers;
+        for (int32_t k = 0; k < N_CTX; k++) tokens[k] = 3 + k * 7 % 80;
+        s.n_ctx = N_CTX;
+        s.n_batch = 64;
+        EXPECT_OK(open_setup(&e, &s));
+        EXPECT_OK(llmrun_session_open(&session, e, &err));
+        double start = sim.seconds();
+        EXPECT_OK(llmrun_session_eval(session, tokens, N_CTX, logits, &err));
+        double prefill = N_CTX / (sim.seconds() - start);
+        EXPECT_OK(llmrun_session_rewind(session, N_CTX / 2 - 4, &err));
+        start = sim.seconds();
+        for (int k = 0; k < 8; k++) EXPECT_OK(llmrun_session_eval(session, tokens + k, 1, logits, &err));
+        double decode = 8 / (sim.seconds() - start);
+        double said_decode = e->plan.decode_tokens_per_s, said_prefill = e->plan.prefill_tokens_per_s;
+        print_message("%s on %s, experts of %d layers: decode %.4g tokens/s, predicted %.4g; prefill %.4g, predicted %.4g\n",
+                      s.model, s.gpus, placed_experts(e, &n_layers), decode, said_decode, prefill, said_prefill);
+        llmrun_session_close(session);
+        llmrun_engine_close(e);
+        assert_true(fabs(said_decode / decode - 1) <= 0.05);
+        assert_true(fabs(said_prefill / prefill - 1) <= 0.05);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(experts) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(experts), cmocka_unit_test(faults_are_survived),
+                                        cmocka_unit_test(plans_predict) };
     return cmocka_run_group_tests(tests, load_controls, NULL);
 }
