@@ -83,27 +83,16 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int rows, 
     }
 }
 
-/* Rows i0 .. i1 - 1 times tokens t .. t + tokens - 1.                                                                */
-INLINE void some_rows(const lr_matmul_args *a, int64_t i0, int64_t i1, int64_t t, const int tokens) {
+INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t, const void *x, const int tokens) {
     const int rows = tokens > 2 ? ROWS / 2 : ROWS;
-    for (int64_t r = i0; r < i1; r += rows) tile(a, r, t, rows, tokens);
+    (void)x;
+    if (tokens == 1 && a->w.cols <= NARROW) one_by_one(a, r0, r1, t);
+    else for (int64_t r = r0; r < r1; r += rows) tile(a, r, t, rows, tokens);
 }
 
+#include "kernels/cpu/few_tokens_avx512.h"
+
 void NAME(const void *args, int64_t i0, int64_t i1, void *scratch) {
-    const lr_matmul_args *a = args;
     (void)scratch;
-    for (int64_t r0 = i0; r0 < i1; r0 += ROWS) {
-        const int64_t r1 = lr_min(r0 + ROWS, i1);
-        for (int64_t t = 0; t < a->x.n; t += MAX_TOKENS) {
-            switch (lr_min(MAX_TOKENS, a->x.n - t)) {
-            case 1:
-                if (a->w.cols <= NARROW) one_by_one(a, r0, r1, t);
-                else some_rows(a, r0, r1, t, 1);
-                break;
-            case 2: some_rows(a, r0, r1, t, 2); break;
-            case 3: some_rows(a, r0, r1, t, 3); break;
-            case 4: some_rows(a, r0, r1, t, 4); break;
-            }
-        }
-    }
+    each_row(args, i0, i1, NULL);
 }

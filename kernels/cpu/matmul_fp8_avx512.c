@@ -11,9 +11,10 @@ INLINE __m512 load16(const uint8_t *p) {
     return _mm512_cvtph_ps(_mm256_and_si256(bits, _mm256_set1_epi16((short)0xbfff)));
 }
 
-/* Rows r .. r + 3 (those that exist) times tokens t .. t + tokens - 1.                                                */
-INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens) {
+/* All four rows from r on that the matrix has; so r1 is not needed.                                                  */
+INLINE void some_rows(const lr_matmul_args *a, int64_t r, int64_t r1, int64_t t, const void *unused, const int tokens) {
     const float *x = (const float *)a->x.values + t * a->w.cols;
+    (void)r1, (void)unused;
     const uint8_t *w[ROWS], *scales[ROWS];
     __m512 total[ROWS][MAX_TOKENS];
     for (int i = 0; i < ROWS; i++) {
@@ -47,16 +48,9 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
     }
 }
 
+#include "kernels/cpu/few_tokens_avx512.h"
+
 void lr_matmul_fp8_avx512(const void *args, int64_t i0, int64_t i1, void *scratch) {
-    const lr_matmul_args *a = args;
     (void)scratch;
-    for (int64_t r = i0; r < i1; r += ROWS)
-        for (int64_t t = 0; t < a->x.n; t += MAX_TOKENS) {
-            switch (lr_min(MAX_TOKENS, a->x.n - t)) {
-            case 1: tile(a, r, t, 1); break;
-            case 2: tile(a, r, t, 2); break;
-            case 3: tile(a, r, t, 3); break;
-            case 4: tile(a, r, t, 4); break;
-            }
-        }
+    each_row(args, i0, i1, NULL);
 }

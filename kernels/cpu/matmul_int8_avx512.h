@@ -61,6 +61,8 @@ INLINE void arrange_line(line_input *out, const int8_t *q) {
     }
 }
 
+INLINE int64_t lines_of(int64_t cols) { return (cols / 32 + LINE_BLOCKS - 1) / LINE_BLOCKS; }
+
 static void arrange(line_input *out, const int8_t *q, int64_t n_blocks) {
     int64_t block = 0;
     for (; block + LINE_BLOCKS <= n_blocks; block += LINE_BLOCKS) arrange_line(out++, q + 32 * block);
@@ -126,14 +128,14 @@ INLINE void group(__m512 sums[MAX_TOKENS][SUMS], const lr_act *act, int64_t t, c
 }
 
 /* Rows r0 .. r1 - 1 times tokens t .. t + tokens - 1.                                                                 */
-INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t, const line_input *x, int64_t x_lines,
-                      const int tokens) {
+INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t, const void *lines, const int tokens) {
     const int64_t n_blocks = a->w.cols / 32, full = n_blocks / GROUP_BLOCKS * GROUP_BLOCKS;
+    const int64_t x_lines = lines_of(a->w.cols);
     const lr_format_traits *f = &lr_formats[a->w.format];
     const int64_t scale_bytes = f->scale_bytes ? (int64_t)f->scale_bytes * GROUP_BLOCKS * 32 / f->block : GROUP_BYTES;
     for (int64_t r = r0; r < r1; r++) {
         const uint8_t *quants = lr_row_quants(&a->w, r), *scales = f->scale_bytes ? lr_row_scales(&a->w, r) : quants;
-        const line_input *in = x + t * x_lines;
+        const line_input *in = (const line_input *)lines + t * x_lines;
         __m512 sums[MAX_TOKENS][SUMS];
         UNROLL for (int k = 0; k < tokens; k++) UNROLL for (int s = 0; s < SUMS; s++) sums[k][s] = _mm512_setzero_ps();
         /* The scales of the next group are decoded before the lines of this one: work for while those are on their way. */
@@ -159,21 +161,13 @@ INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t
     }
 }
 
+#include "kernels/cpu/few_tokens_avx512.h"
+
 void NAME(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const lr_matmul_args *a = args;
-    const int64_t n_blocks = a->w.cols / 32, x_lines = (n_blocks + LINE_BLOCKS - 1) / LINE_BLOCKS;
+    const int64_t x_lines = lines_of(a->w.cols);
     line_input *x = scratch; /* (x.n, x_lines) */
     for (int64_t t = 0; t < a->x.n; t++)
-        arrange(x + t * x_lines, (const int8_t *)a->x.values + t * a->w.cols, n_blocks);
-    for (int64_t r0 = i0; r0 < i1; r0 += ROWS) {
-        const int64_t r1 = lr_min(r0 + ROWS, i1);
-        for (int64_t t = 0; t < a->x.n; t += MAX_TOKENS) {
-            switch (lr_min(MAX_TOKENS, a->x.n - t)) {
-            case 1: some_rows(a, r0, r1, t, x, x_lines, 1); break;
-            case 2: some_rows(a, r0, r1, t, x, x_lines, 2); break;
-            case 3: some_rows(a, r0, r1, t, x, x_lines, 3); break;
-            case 4: some_rows(a, r0, r1, t, x, x_lines, 4); break;
-            }
-        }
-    }
+        arrange(x + t * x_lines, (const int8_t *)a->x.values + t * a->w.cols, a->w.cols / 32);
+    each_row(a, i0, i1, x);
 }
