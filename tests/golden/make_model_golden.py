@@ -160,7 +160,8 @@ def draw(model, config):
         elif "norm" in key or "ln_" in key:
             branch = config.model_type in ("olmo2", "olmo3", "exaone4") and "post_" in key
             branch |= "post_self_attn" in key or "post_mlp" in key
-            p.copy_((0 if one_plus else 0.5 if branch else 1) + 0.3 * noise)
+            many = branch and config.num_hidden_layers > 2
+            p.copy_((0 if one_plus else 0.5 if branch else 1) * (0.5 if many else 1) + (0.1 if many else 0.3) * noise)
         elif "embed" in key or "wte" in key or "wpe" in key:
             p.copy_(noise)
         else:
