@@ -22,9 +22,7 @@ static const lr_tensor_row tensors[] = {
            .in_hf = { .run = LR_D_V_HEAD, .before = { LR_D_NOPE } }, .in_gguf = { .run = LR_D_V_HEAD, .before = { LR_D_NOPE } }),
     LR_ROW(LR_WO, L "self_attn.o_proj.weight", B "attn_output.weight", LR_D_DIM, LR_D_V_UP, false),
     LR_ROW(LR_FFN_NORM, L "post_attention_layernorm.weight", B "ffn_norm.weight", LR_D_DIM, LR_D_ONE, false),
-    LR_ROW(LR_W_GATE, L "mlp.gate_proj.weight", B "ffn_gate.weight", LR_D_HIDDEN, LR_D_DIM, false),
-    LR_ROW(LR_W_UP, L "mlp.up_proj.weight", B "ffn_up.weight", LR_D_HIDDEN, LR_D_DIM, false),
-    LR_ROW(LR_W_DOWN, L "mlp.down_proj.weight", B "ffn_down.weight", LR_D_DIM, LR_D_HIDDEN, false),
+#include "models/mlp.def"
 #include "models/experts.def"
     LR_ROW(LR_W_GATE_SHARED, L "mlp.shared_experts.gate_proj.weight", B "ffn_gate_shexp.weight", LR_D_SHARED, LR_D_DIM, false),
     LR_ROW(LR_W_UP_SHARED, L "mlp.shared_experts.up_proj.weight", B "ffn_up_shexp.weight", LR_D_SHARED, LR_D_DIM, false),

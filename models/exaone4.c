@@ -7,16 +7,11 @@
 
 static const lr_tensor_row tensors[] = {
     LR_ROW(LR_EMBED, "model.embed_tokens.weight", "token_embd.weight", LR_D_VOCAB, LR_D_DIM, true),
-    LR_ROW(LR_WQ, L "self_attn.q_proj.weight", B "attn_q.weight", LR_D_Q, LR_D_DIM, false),
-    LR_ROW(LR_WK, L "self_attn.k_proj.weight", B "attn_k.weight", LR_D_KV, LR_D_DIM, false),
-    LR_ROW(LR_WV, L "self_attn.v_proj.weight", B "attn_v.weight", LR_D_KV, LR_D_DIM, false),
-    LR_ROW(LR_WO, L "self_attn.o_proj.weight", B "attn_output.weight", LR_D_DIM, LR_D_Q, false),
+#include "models/attention.def"
     LR_ROW(LR_Q_NORM, L "self_attn.q_norm.weight", B "attn_q_norm.weight", LR_D_HEAD, LR_D_ONE, false),
     LR_ROW(LR_K_NORM, L "self_attn.k_norm.weight", B "attn_k_norm.weight", LR_D_HEAD, LR_D_ONE, false),
     LR_ROW(LR_ATTN_POST_NORM, L "post_attention_layernorm.weight", B "post_attention_norm.weight", LR_D_DIM, LR_D_ONE, false),
-    LR_ROW(LR_W_GATE, L "mlp.gate_proj.weight", B "ffn_gate.weight", LR_D_HIDDEN, LR_D_DIM, false),
-    LR_ROW(LR_W_UP, L "mlp.up_proj.weight", B "ffn_up.weight", LR_D_HIDDEN, LR_D_DIM, false),
-    LR_ROW(LR_W_DOWN, L "mlp.down_proj.weight", B "ffn_down.weight", LR_D_DIM, LR_D_HIDDEN, false),
+#include "models/mlp.def"
     LR_ROW(LR_FFN_POST_NORM, L "post_feedforward_layernorm.weight", B "post_ffw_norm.weight", LR_D_DIM, LR_D_ONE, false),
     LR_ROW(LR_OUT_NORM, "model.norm.weight", "output_norm.weight", LR_D_DIM, LR_D_ONE, false),
     LR_ROW(LR_HEAD, "lm_head.weight", "output.weight", LR_D_VOCAB, LR_D_DIM, true),

@@ -4,9 +4,7 @@
 
 static const lr_tensor_row tensors[] = {
 #include "models/llama_core.def"
-    LR_ROW(LR_BQ, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias", LR_D_Q, LR_D_ONE, true),
-    LR_ROW(LR_BK, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias", LR_D_KV, LR_D_ONE, true),
-    LR_ROW(LR_BV, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias", LR_D_KV, LR_D_ONE, true),
+#include "models/qkv_biases.def"
     LR_ROW(LR_BO, "model.layers.%d.self_attn.o_proj.bias", "blk.%d.attn_output.bias", LR_D_DIM, LR_D_ONE, true),
     LR_ROW(LR_B_GATE, "model.layers.%d.mlp.gate_proj.bias", "blk.%d.ffn_gate.bias", LR_D_HIDDEN, LR_D_ONE, true),
     LR_ROW(LR_B_UP, "model.layers.%d.mlp.up_proj.bias", "blk.%d.ffn_up.bias", LR_D_HIDDEN, LR_D_ONE, true),

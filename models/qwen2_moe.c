@@ -6,9 +6,7 @@
 static const lr_tensor_row tensors[] = {
 #include "models/experts.def"
 #include "models/llama_core.def"
-    LR_ROW(LR_BQ, "model.layers.%d.self_attn.q_proj.bias", "blk.%d.attn_q.bias", LR_D_Q, LR_D_ONE, true),
-    LR_ROW(LR_BK, "model.layers.%d.self_attn.k_proj.bias", "blk.%d.attn_k.bias", LR_D_KV, LR_D_ONE, true),
-    LR_ROW(LR_BV, "model.layers.%d.self_attn.v_proj.bias", "blk.%d.attn_v.bias", LR_D_KV, LR_D_ONE, true),
+#include "models/qkv_biases.def"
     LR_ROW(LR_W_GATE_SHARED, SHARED "gate_proj.weight", "blk.%d.ffn_gate_shexp.weight", LR_D_SHARED, LR_D_DIM, false),
     LR_ROW(LR_W_UP_SHARED, SHARED "up_proj.weight", "blk.%d.ffn_up_shexp.weight", LR_D_SHARED, LR_D_DIM, false),
     LR_ROW(LR_W_DOWN_SHARED, SHARED "down_proj.weight", "blk.%d.ffn_down_shexp.weight", LR_D_DIM, LR_D_SHARED, false),

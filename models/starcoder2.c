@@ -8,13 +8,8 @@ static const lr_tensor_row tensors[] = {
     LR_ROW(LR_EMBED, "model.embed_tokens.weight", "token_embd.weight", LR_D_VOCAB, LR_D_DIM, true),
     LR_ROW(LR_ATTN_NORM, L "input_layernorm.weight", B "attn_norm.weight", LR_D_DIM, LR_D_ONE, false),
     LR_ROW(LR_B_ATTN_NORM, L "input_layernorm.bias", B "attn_norm.bias", LR_D_DIM, LR_D_ONE, false),
-    LR_ROW(LR_WQ, L "self_attn.q_proj.weight", B "attn_q.weight", LR_D_Q, LR_D_DIM, false),
-    LR_ROW(LR_WK, L "self_attn.k_proj.weight", B "attn_k.weight", LR_D_KV, LR_D_DIM, false),
-    LR_ROW(LR_WV, L "self_attn.v_proj.weight", B "attn_v.weight", LR_D_KV, LR_D_DIM, false),
-    LR_ROW(LR_WO, L "self_attn.o_proj.weight", B "attn_output.weight", LR_D_DIM, LR_D_Q, false),
-    LR_ROW(LR_BQ, L "self_attn.q_proj.bias", B "attn_q.bias", LR_D_Q, LR_D_ONE, true),
-    LR_ROW(LR_BK, L "self_attn.k_proj.bias", B "attn_k.bias", LR_D_KV, LR_D_ONE, true),
-    LR_ROW(LR_BV, L "self_attn.v_proj.bias", B "attn_v.bias", LR_D_KV, LR_D_ONE, true),
+#include "models/attention.def"
+#include "models/qkv_biases.def"
     LR_ROW(LR_BO, L "self_attn.o_proj.bias", B "attn_output.bias", LR_D_DIM, LR_D_ONE, true),
     LR_ROW(LR_FFN_NORM, L "post_attention_layernorm.weight", B "ffn_norm.weight", LR_D_DIM, LR_D_ONE, false),
     LR_ROW(LR_B_FFN_NORM, L "post_attention_layernorm.bias", B "ffn_norm.bias", LR_D_DIM, LR_D_ONE, false),
