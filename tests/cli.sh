@@ -216,7 +216,7 @@ fi
 
 "$llmrun" plan --model "$shape" --gpu 1G:900:80:25 >"$work/out" 2>"$work/err"
 same "plan --gpu: exit 0" 0 $?
-for text in 'GPU 0' 'layers 0-1' 'reads 900 GB/s, computes 80.0 TFLOP/s, link 25.0 GB/s' 'decode about'; do
+for text in 'GPU 0' 'layers 0-1' 'memory 900 GB/s, f16 80.0 TFLOP/s, link 25.0 GB/s' 'decode about'; do
     grep -qF "$text" "$work/out" && ok "plan --gpu: $text" || bad "plan --gpu: $text" "$(cat "$work/out" "$work/err")"
 done
 "$llmrun" plan --model "$shape" --gpu 2x1G --json 2>"$work/err" | "$json_check" devices layers tensors hash >/dev/null
