@@ -241,7 +241,8 @@ llmrun_status lr_plan_refuse(lr_plan_scale *scale, const lr_plan_input *in, cons
     for (int i = 0; i < n; i++) {
         char gib[32];
         SAY("\n  %-28s needs %s", remedy[i].words, lr_size_gib(gib, remedy[i].needed_bytes));
-        if (remedy[i].decode_tokens_per_s > 0) SAY(", %.3g tokens/s", remedy[i].decode_tokens_per_s);
+        double speed = remedy[i].decode_tokens_per_s;
+        if (speed > 0) SAY(", %.*f tokens/s", speed < 10 ? 2 : speed < 100 ? 1 : 0, speed);
     }
     return lr_fail(err, gpu ? LLMRUN_VRAM : LLMRUN_NOMEM, "%s", r->text);
 }

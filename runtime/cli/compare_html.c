@@ -207,7 +207,8 @@ static void print_row(const compare_row *row, bool reference, bool gpus, FILE *t
     fprintf(to, "<td>%s", size_text(size, gpus ? row->gpu_planned : row->host_planned));
     uint64_t peak = gpus ? row->gpu_peak : row->host_peak;
     fprintf(to, "<td>%s", peak ? size_text(size, peak) : "?");
-    fprintf(to, "<td>%.2f s<td>%.4g<td>%.4g<td>%.3f ± %.3f", row->load_seconds, row->prefill, row->decode, f->perplexity,
+    fprintf(to, "<td>%.2f s<td>%.*f<td>%.*f<td>%.3f ± %.3f", row->load_seconds, row->prefill < 100, row->prefill,
+            row->decode < 100, row->decode, f->perplexity,
             f->perplexity_error);
     if (reference)
         fprintf(to, "<td><td><td><td><td><td>\n");
