@@ -70,6 +70,8 @@ bool lr_gpu_attention_takes(lr_format kv, int32_t head_dim) {
 
 /* Of queries' heads, packed row by row, each begins a block.                                                          */
 bool lr_gpu_latent_takes(lr_format kv, int32_t kv_rank, int32_t n_nope, int32_t n_rot) {
+    /* Formats whose blocks have 64 values or more read the scales of a head's activations in pairs. */
+    if (n_nope % 64 == 0 && n_rot % 64 != 0) return false;
     return (kv == LR_F16 || kv == LR_Q8_0) && kv_rank <= 512 && kv_rank % 16 == 0 && n_rot % 16 == 0 &&
            (n_nope + n_rot) % 32 == 0 && (kv_rank + n_rot) <= 576 && (kv_rank + n_rot) % lr_formats[kv].block == 0;
 }

@@ -164,7 +164,8 @@ static void check_device_heads(const lr_ops *c, lr_format format) {
         pattern pat = (pattern)(round % N_PATTERNS);
         lr_act_format act = gpu.ops.act(gpu.d, format, 1);
         int64_t n = round % 2 ? 1 + random_below(LR_GPU_FEW) : PICK(9, 16, 19), rows = PICK(16, 32, 48, 67);
-        int64_t cols = (pick_cols(format) + 31) / 32 * 32, x_head = cols + 32 * random_below(3);
+        int64_t cols = (pick_cols(format) + 31) / 32 * 32;
+        int64_t x_head = cols + (lr_formats[format].block >= 64 ? 64 : 32) * random_below(3);
         int32_t n_heads = (int32_t)PICK(1, 2, 5);
         describe("%d heads, rows %lld cols %lld of %lld tokens %lld, %s", n_heads, (long long)rows, (long long)cols,
                  (long long)x_head, (long long)n, pattern_names[pat]);

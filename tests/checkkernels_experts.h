@@ -205,16 +205,35 @@ static void run_experts(const lr_ops *ops, const lr_experts_args *a, bool split,
         }
 }
 
-/* y = m x + bias for one row, by the kernel that `together` rows take.                                                */
-static void one_product(const lr_ops *ops, const lr_matrix *m, const float *bias, const float *x, int64_t together,
-                        float *y, void *scratch) {
-    const lr_matmul_kernel *k = lr_ops_matmul(ops, m->format, together);
-    size_t bytes = lr_act_bytes(k->act, 1, m->cols);
-    lr_matmul_args a = { .y = y, .y_stride = m->rows, .w = *m, .bias = bias,
-                         .x = lr_act_at(k->act, 1, m->cols, guarded(bytes, LR_ALIGN)) };
-    ops->pack(&(lr_pack_args){ .x = x, .out = a.x }, 0, 1, scratch);
+/* Where a pair stands among those of its expert.                                                                      */
+typedef struct place {
+    int64_t together, position;
+} place;
+
+static place place_of(const lr_experts_args *a, int64_t pair) {
+    place at = { 0, 0 };
+    for (int64_t p = 0; p < a->n * a->k; p++) {
+        at.position += p < pair && a->chosen[p] == a->chosen[pair];
+        at.together += a->chosen[p] == a->chosen[pair];
+    }
+    return at;
+}
+
+/* y = m x + bias for one row, by the kernel that so many rows take.  Kernels for few tokens may take a token that is left
+ * over another way than several at once, so the row has its place among equals.                                       */
+static void one_product(const lr_ops *ops, const lr_matrix *m, const float *bias, const float *x, place at, float *y,
+                        void *scratch) {
+    const lr_matmul_kernel *k = lr_ops_matmul(ops, m->format, at.together);
+    const int64_t n = at.together <= ops->few_tokens ? at.together : 1, row = n > 1 ? at.position : 0;
+    size_t bytes = lr_act_bytes(k->act, n, m->cols);
+    float *all = guarded((size_t)(n * m->rows) * sizeof *all, 4), *rows = guarded((size_t)(n * m->cols) * sizeof *rows, 4);
+    lr_matmul_args a = { .y = all, .y_stride = m->rows, .w = *m, .bias = bias,
+                         .x = lr_act_at(k->act, n, m->cols, guarded(bytes, LR_ALIGN)) };
+    for (int64_t t = 0; t < n; t++) memcpy(rows + t * m->cols, x, (size_t)m->cols * sizeof *rows);
+    ops->pack(&(lr_pack_args){ .x = rows, .out = a.x }, 0, n, scratch);
     k->run(&a, 0, m->rows, scratch);
-    release_last();
+    memcpy(y, all + row * m->rows, (size_t)m->rows * sizeof *y);
+    for (int i = 0; i < 3; i++) release_last();
 }
 
 /* The same by single products of single rows, experts in ascending order.  The kernels of the products are checked by
@@ -228,16 +247,14 @@ static void expect_composed(const lr_ops *ops, const experts_case *e, const floa
         for (int32_t i = 0; i < a->n_experts; i++)
             for (int32_t j = 0; j < a->k; j++) {
                 if (a->chosen[t * a->k + j] != i) continue;
-                int64_t together = 0;
-                for (int64_t p = 0; p < a->n * a->k; p++) together += a->chosen[p] == i;
-                one_product(ops, &a->gate[i], a->b_gate ? a->b_gate + i * e->hidden : NULL, a->h + t * e->dim, together,
-                            gate, scratch);
-                one_product(ops, &a->up[i], a->b_up ? a->b_up + i * e->hidden : NULL, a->h + t * e->dim, together, up,
+                const place at = place_of(a, t * a->k + j);
+                one_product(ops, &a->gate[i], a->b_gate ? a->b_gate + i * e->hidden : NULL, a->h + t * e->dim, at, gate,
                             scratch);
+                one_product(ops, &a->up[i], a->b_up ? a->b_up + i * e->hidden : NULL, a->h + t * e->dim, at, up, scratch);
                 lr_glu_args glu = { .y = gate, .gate = gate, .up = up, .dim = e->hidden, .y_stride = e->hidden,
                                     .in_stride = e->hidden, .act = a->act };
                 ops->glu(&glu, 0, 1, scratch);
-                one_product(ops, &a->down[i], a->b_down ? a->b_down + i * e->dim : NULL, gate, together, y, scratch);
+                one_product(ops, &a->down[i], a->b_down ? a->b_down + i * e->dim : NULL, gate, at, y, scratch);
                 for (int64_t r = 0; r < e->dim; r++) want[r] += a->weights[t * a->k + j] * y[r];
             }
         for (int64_t r = 0; r < e->dim; r++)
