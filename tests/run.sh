@@ -159,12 +159,12 @@ run_section() {
     asan)
         export UBSAN_OPTIONS=print_stacktrace=1
         unit "$BUILD/asan" " (asan)"
-        at_once "checkkernels (asan)" "$BUILD/asan/tests/checkkernels" \
-            "checkkernels (sim, asan)" "$BUILD/asan/tests/checkkernels --device sim --rounds 2"
         ;;
     tsan)
         unit "$BUILD/tsan" " (tsan)"
-        check "checkkernels (sim, tsan)" "$BUILD/tsan/tests/checkkernels" --device sim --rounds 1
+        at_once "checkkernels (sim, tsan)" "$BUILD/tsan/tests/checkkernels --device sim --rounds 1" \
+            "checkkernels (asan)" "$BUILD/asan/tests/checkkernels" \
+            "checkkernels (sim, asan)" "$BUILD/asan/tests/checkkernels --device sim --rounds 2"
         ;;
     *) echo "run.sh: unknown section $1" >&2 && exit 2 ;;
     esac
