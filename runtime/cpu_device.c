@@ -93,8 +93,6 @@ static void run_group(const void *args, int64_t i0, int64_t i1, void *scratch) {
     }
 }
 
-static double bytes_of(const lr_matrix *m) { return (double)m->rows * (double)(m->quants_stride + m->scales_stride); }
-
 static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int count, llmrun_error *err) {
     (void)err;
     group g = { .m = m, .n = count, .step = 1 };
@@ -102,7 +100,7 @@ static llmrun_status matmul(lr_device *d, const lr_matmul_args *m, int count, ll
     for (int i = 0; i < count; i++) {
         g.kernel[i] = lr_ops_matmul(cpu_of(d)->ops, m[i].w.format, m[i].x.n);
         g.step = lr_max(g.step, g.kernel[i]->row_step); /* row steps are powers of two: the largest serves all */
-        bytes += bytes_of(&m[i].w);
+        bytes += lr_cpu_bytes(&m[i].w);
         values += (double)m[i].w.rows * (double)m[i].w.cols;
     }
     for (int i = 0; i < count; i++) g.start[i + 1] = g.start[i] + (m[i].w.rows + g.step - 1) / g.step * g.step;
@@ -200,8 +198,8 @@ static llmrun_status experts(lr_device *d, const lr_experts_args *a, llmrun_erro
     while (lr_experts_next(&r)) {
         for (int i = 0; i < LR_EXPERTS_STEPS; i++) run(d, r.steps[i].run, &r, r.steps[i].n_items, r.steps[i].row_step);
         for (int32_t i = 0; i < r.n_rows; i++)
-            bytes += bytes_of(&a->gate[r.rows[i].expert]) + bytes_of(&a->up[r.rows[i].expert]) +
-                     bytes_of(&a->down[r.rows[i].expert]);
+            bytes += lr_cpu_bytes(&a->gate[r.rows[i].expert]) + lr_cpu_bytes(&a->up[r.rows[i].expert]) +
+                     lr_cpu_bytes(&a->down[r.rows[i].expert]);
     }
     lr_cpu_spend(cpu_of(d), bytes, 6 * (double)(a->n * a->k) * (double)r.dim * (double)r.hidden);
     return LLMRUN_OK;

@@ -23,6 +23,9 @@ size_t lr_cpu_heads_scratch_bytes(const lr_ops *ops, int64_t cols); /* of a thre
 
 /* Moves the simulated GPUs' clock: an op takes as long as reading its bytes, or as its arithmetic.                     */
 void lr_cpu_spend(const lr_cpu_device *cpu, double bytes, double flops);
+static inline double lr_cpu_bytes(const lr_matrix *m) { /* read by a product with it */
+    return (double)m->rows * (double)(m->quants_stride + m->scales_stride);
+}
 
 /* dst = src on all threads.                                                                                           */
 void lr_cpu_copy(lr_cpu_device *cpu, void *dst, const void *src, size_t bytes);

@@ -78,7 +78,6 @@ llmrun_status lr_cpu_heads(lr_device *d, const lr_heads_args *a, llmrun_error *e
     const lr_cpu_device *cpu = (const lr_cpu_device *)d;
     (void)err;
     lr_threads_run(cpu->threads, run_heads, &(products){ a, cpu->ops }, a->n_heads, 1);
-    lr_cpu_spend(cpu, (double)a->w.rows * (double)(a->w.quants_stride + a->w.scales_stride),
-                 2 * (double)a->w.rows * (double)a->w.cols * (double)a->x.n);
+    lr_cpu_spend(cpu, lr_cpu_bytes(&a->w), 2 * (double)a->w.rows * (double)a->w.cols * (double)a->x.n);
     return LLMRUN_OK;
 }

@@ -62,10 +62,7 @@ static llmrun_status read_numbers(lr_hparams *h, const lr_config *c, llmrun_erro
 /* The rotated part of a head takes the place of head_dim until rope is read: lr_hparams_settle makes it whole.        */
 static llmrun_status read_latent(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err) {
     int64_t rotated;
-    if (!family->latent) {
-        h->q_rank = h->kv_rank = 0; /* keys that mean nothing here */
-        return LLMRUN_OK;
-    }
+    if (!family->latent) return LLMRUN_OK;
     llmrun_status status = lr_config_int(c, "qk_rope_head_dim", 2, LR_MAX_ROT / 2, 0, &rotated, err);
     if (status) return status;
     h->head_dim = (int32_t)rotated;
@@ -98,8 +95,7 @@ static llmrun_status read_act(lr_hparams *h, const lr_family *family, const lr_c
 static llmrun_status refuse_variants(const lr_config *c, llmrun_error *err) {
     static const struct { const char *key; bool must; } flags[] = {
         { "scale_attn_weights", true },          { "scale_attn_by_inverse_layer_idx", false },
-        { "use_bidirectional_attention", false },
-        { "add_cross_attention", false },
+        { "use_bidirectional_attention", false }, { "add_cross_attention", false },
     };
     for (size_t i = 0; i < LR_COUNT(flags); i++)
         if (lr_config_bool(c, flags[i].key, flags[i].must) != flags[i].must)
@@ -137,6 +133,7 @@ static void read_ends(lr_hparams *h, const lr_config *c, const char *key) {
 }
 
 void lr_hparams_settle(lr_hparams *h, const lr_family *family) {
+    if (!family->latent) h->q_rank = h->kv_rank = 0; /* keys that mean nothing here */
     if (isnan(h->norm_eps)) h->norm_eps = family->layer_norm ? 1e-5f : 1e-6f;
     if (isnan(h->embed_scale)) h->embed_scale = family->scaled_embedding ? sqrtf((float)h->dim) : 1;
     int32_t head_dim = h->kv_rank ? h->n_nope + h->n_rot : h->head_dim;

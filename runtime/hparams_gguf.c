@@ -216,8 +216,7 @@ llmrun_status lr_hparams_read_gguf(lr_hparams *h, const lr_family **family, cons
     if (!status) status = read_integers(h, *family, &s);
     if (!status) status = read_numbers(h, &s);
     if (!status) status = read_rope(h, *family, &s);
-    if (!status && !(*family)->latent) h->q_rank = h->kv_rank = 0; /* keys that mean nothing here */
-    else if (!status) status = read_latent(h, &s);
+    if (!status && (*family)->latent) status = read_latent(h, &s);
     if (!status) status = read_layers(h, *family, &s);
     if (!status) status = lr_hparams_read_experts_gguf(h, *family, s.arch, s.c, err);
     if (status) return status;

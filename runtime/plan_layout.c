@@ -157,9 +157,9 @@ static void place_pinned(lr_plan_gpu *g, const lr_plan_input *in, const lr_plan_
 
 static void place_gpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_gpu_sizes *s, int gpu, uint64_t *ends) {
     static const int order[] = { /* the header of a pass first */
-        LR_BUFFER_seqs, LR_BUFFER_ids, LR_BUFFER_cos_sin, LR_BUFFER_x, LR_BUFFER_y, LR_BUFFER_h, LR_BUFFER_latent, LR_BUFFER_q, LR_BUFFER_k,
-        LR_BUFFER_v, LR_BUFFER_att, LR_BUFFER_gate, LR_BUFFER_up, LR_BUFFER_act, LR_BUFFER_act_hidden,
-        LR_BUFFER_partial, LR_BUFFER_route, LR_BUFFER_experts, LR_BUFFER_logits,
+        LR_BUFFER_seqs, LR_BUFFER_ids, LR_BUFFER_cos_sin, LR_BUFFER_x, LR_BUFFER_y, LR_BUFFER_h, LR_BUFFER_latent,
+        LR_BUFFER_q, LR_BUFFER_k, LR_BUFFER_v, LR_BUFFER_att, LR_BUFFER_gate, LR_BUFFER_up, LR_BUFFER_act,
+        LR_BUFFER_act_hidden, LR_BUFFER_partial, LR_BUFFER_route, LR_BUFFER_experts, LR_BUFFER_logits,
     };
     lr_plan_gpu *g = &plan->gpus[gpu];
     arena a = { .regions = g->regions };

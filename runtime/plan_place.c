@@ -387,8 +387,7 @@ static void spread(placer *k, int gpu) {
 bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                           lr_plan_places *places, lr_plan_sizes *s) {
     placer k = { .in = in, .w = w, .c = c, .s = s, .p = places,
-                 .attention = attention_on_gpus(in, c->kv) };
-    k.experts = true;
+                 .attention = attention_on_gpus(in, c->kv), .experts = true };
     if (c->stream == LR_PLACE_HOST && split(&k)) return true;
     k.experts = false;
     for (int32_t l = 0; l < in->model->n_layers; l++) k.n_able += able(&k, l);

@@ -106,7 +106,6 @@ llmrun_status lr_stream_drain(lr_place *p, llmrun_error *err) {
 
 /* ---- weights ---- */
 
-
 /* A part goes in so many copies: between them the link serves what the compute queue waits for.                      */
 enum { PIECES = 8 };
 

@@ -126,4 +126,18 @@ static inline uint32_t draw(uint64_t *rng, uint32_t n) {
     return (uint32_t)((*rng >> 33) % n);
 }
 
+/* Damaged documents of a plan: a status, never a crash, and never another plan under the same hash.                   */
+static inline void replay_damaged(const lr_plan_input *in, const lr_plan *plan, const lr_text *json, int times,
+                                  uint64_t *rng) {
+    for (int k = 0; k < times; k++) {
+        lr_plan again;
+        char *copy = strdup(json->text);
+        assert_non_null(copy);
+        copy[draw(rng, (uint32_t)json->n)] = (char)(32 + draw(rng, 95));
+        if (lr_plan_replay(&again, in, copy, NULL) == LLMRUN_OK) assert_int_equal(again.hash, plan->hash);
+        lr_plan_close(&again);
+        free(copy);
+    }
+}
+
 #endif
