@@ -11,6 +11,7 @@ themselves; for GPTQ, AWQ and FP8 blocks the formulas of their papers and loader
 experts (MIXTURES) have no weights.u64.
 """
 import argparse
+import itertools
 import json
 import pathlib
 import shutil
@@ -79,11 +80,17 @@ def words(q, bits, dim):
     return torch.from_numpy(packed.copy()).movedim(-1, dim).contiguous()
 
 
-def gptq(w, bits, group, symmetric, version=1, order=False):
+def in_threes():
+    """Act-order's seeds for matrix after matrix: three have one order, which makes that of an expert's gate and up one."""
+    n = itertools.count()
+    return lambda w: next(n) // 3
+
+
+def gptq(w, bits, group, symmetric, version=1, order=None):
     cols = w.shape[1]
     g_idx = torch.arange(cols) // group
     if order:
-        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(w.numel()))]
+        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(order(w)))]
     q, scales, zeros, values = integers(w, bits, group, symmetric, g_idx)
     stored = (zeros.T - int(version == 1)) & (2 ** bits - 1)
     return {"qweight": words(q.T, bits, 0), "qzeros": words(stored, bits, 1), "scales": scales.T.contiguous(),
@@ -163,7 +170,7 @@ MODELS = {
     "bnb-int8": (EIGHT, bnb8, dict(quant_method="bitsandbytes", load_in_8bit=True)),
     "gptq-4": (FOUR, lambda w: gptq(w, 4, 128, True), gptq_config(4, 128)),
     "gptq-4-v2": (FOUR, lambda w: gptq(w, 4, 32, False, 2), gptq_config(4, 32, checkpoint_format="gptq_v2")),
-    "gptq-4-order": (FOUR, lambda w: gptq(w, 4, 64, False, 1, True), {**gptq_config(4, 64), "desc_act": True}),
+    "gptq-4-order": (FOUR, lambda w: gptq(w, 4, 64, False, 1, torch.numel), {**gptq_config(4, 64), "desc_act": True}),
     "gptq-8": (EIGHT, lambda w: gptq(w, 8, 64, True), gptq_config(8, 64)),
     "gptq-8-asym": (EIGHT, lambda w: gptq(w, 8, w.shape[1], False), gptq_config(8, -1)),
     "awq": (FOUR, lambda w: awq(w, 128), dict(quant_method="awq", bits=4, group_size=128, zero_point=True, version="gemm")),
@@ -177,7 +184,7 @@ MODELS = {
     "ct-int8-packed": (EIGHT, lambda w: compressed(w, 8, w.shape[1]), ct_config("pack-quantized", 8, type="int")),
     "ct-int8": (EIGHT, int8, ct_config("int-quantized", 8, type="int", strategy="channel")),
     "gptq-3": (FOUR, lambda w: gptq(w, 3, 128, False), gptq_config(3, 128)),
-    "gptq-3-order": (FOUR, lambda w: gptq(w, 3, 32, True, 2, True), {**gptq_config(3, 32, checkpoint_format="gptq_v2"),
+    "gptq-3-order": (FOUR, lambda w: gptq(w, 3, 32, True, 2, torch.numel), {**gptq_config(3, 32, checkpoint_format="gptq_v2"),
                                                                      "desc_act": True}),
     "gptq-2": (FOUR, lambda w: gptq(w, 2, 32, False), gptq_config(2, 32)),
 }
@@ -188,15 +195,19 @@ MIXTRAL = transformers.MixtralConfig(**EXPERTS, num_local_experts=4)
 QWEN2 = transformers.Qwen2MoeConfig(**EXPERTS, num_experts=4, moe_intermediate_size=64, shared_expert_intermediate_size=96)
 SMALL = transformers.Qwen3MoeConfig(**EXPERTS, num_experts=3, moe_intermediate_size=64)
 QWEN3 = transformers.Qwen3MoeConfig(**{**EXPERTS, "hidden_size": 192}, num_experts=3, moe_intermediate_size=64)
+LAYERS = transformers.LlamaConfig(**{**FOUR, "num_hidden_layers": 3})  # no mixture, but several layers
 MIXTURES = {
     "mixtral-gptq": (MIXTRAL, lambda w: gptq(w, 4, 32, False), gptq_config(4, 32)),
-    "mixtral-gptq-order": (MIXTRAL, lambda w: gptq(w, 4, 32, True, 1, True), {**gptq_config(4, 32), "desc_act": True}),
+    "mixtral-gptq-order": (MIXTRAL, lambda w, order=in_threes(): gptq(w, 4, 32, True, 1, order),
+                           {**gptq_config(4, 32), "desc_act": True}),
     "mixtral-nf4": (MIXTRAL, lambda w: bnb4(w, "nf4", 64, True), {**BNB4, "bnb_4bit_quant_type": "nf4"}),
     "qwen2-moe-awq": (QWEN2, lambda w: awq(w, 32), dict(quant_method="awq", bits=4, group_size=32, zero_point=True,
                                                         version="gemm", modules_to_not_convert=["gate"])),
     "qwen3-moe-fp8": (QWEN3, lambda w: fp8(w, "block"), dict(quant_method="fp8", activation_scheme="dynamic",
                                                              weight_block_size=[128, 128])),
     "qwen3-moe-ct8": (SMALL, int8, ct_config("int-quantized", 8, type="int", strategy="channel")),
+    "llama-gptq-order": (LAYERS, lambda w, order=in_threes(): gptq(w, 4, 32, False, 1, order),
+                         {**gptq_config(4, 32), "desc_act": True}),
 }
 
 
