@@ -53,5 +53,11 @@ static inline const uint8_t *lr_row_quants(const lr_matrix *w, int64_t r) {
 static inline const uint8_t *lr_row_scales(const lr_matrix *w, int64_t r) {
     return w->scales ? (const uint8_t *)w->scales + (size_t)r * w->scales_stride : NULL;
 }
+/* What a kernel that knows no more than the quants has to multiply a row's sums with.                                */
+static inline float lr_row_factor(const lr_matrix *w, int64_t r) {
+    float factor = 1;
+    if (lr_formats[w->format].row_bytes) __builtin_memcpy(&factor, lr_row_scales(w, r), sizeof factor);
+    return factor;
+}
 
 #endif
