@@ -9,7 +9,7 @@ llmrun_status lr_layer_shared(const lr_work *w, lr_place *p, const lr_layer *l) 
     LR_TRY(lr_layer_norm(w, p, &in, NULL));
     if (!l->w_up.quants) return LLMRUN_OK;
     const lr_matrix *m = &l->experts.shared_gate;
-    lr_act_format format = p->ops->act(p->device, l->w_down.format, in.n);
+    lr_act_format format = lr_layer_input_format(p, &l->w_down, in.n);
     LR_TRY(lr_layer_gate_up(w, p, l, m->quants ? LR_ACT_F32 : format));
     if (!m->quants) return lr_layer_down(w, p, l, format, true);
     /* The gate may as well be taken before w_down, which is linear; `up` is free for its values. */
@@ -30,10 +30,11 @@ llmrun_status lr_layer_experts_run(const lr_work *w, lr_place *p, const lr_layer
     int32_t *chosen = (int32_t *)(void *)(weights + n * k);
     lr_input in = lr_layer_ffn_input(w, p, l);
     const lr_matrix *router = &e->router;
-    LR_TRY(lr_layer_products(w, p, &in, &router, &logits, &e->b_router, 1, false));
-    lr_route_args route = { .chosen = chosen, .weights = weights, .among_chosen = h->among_chosen,
-                            .scale = h->expert_scale, .logits = logits, .n_experts = h->n_experts, .k = k,
-                            .n_groups = h->n_expert_groups, .k_groups = h->n_expert_groups_used };
+    LR_TRY(lr_layer_products(w, p, &in, &router, &logits, h->bias_chooses ? NULL : &e->b_router, 1, false));
+    lr_route_args route = { .chosen = chosen, .weights = weights, .among_chosen = h->among_chosen, .sigmoid = h->sigmoid,
+                            .scale = h->expert_scale, .logits = logits, .bias = h->bias_chooses ? e->b_router : NULL,
+                            .n_experts = h->n_experts, .k = k, .n_groups = h->n_expert_groups,
+                            .k_groups = h->n_expert_groups_used, .best_of_group = h->best_of_group };
     LR_TRY(p->ops->route(p->device, &route, n, w->err));
     lr_experts_args a = { .x = lr_layer_floats(p, p->buffers->x), .h = in.x, .n = n, .chosen = chosen,
                           .weights = weights, .gate = e->gate, .up = e->up, .down = e->down, .b_gate = e->b_gate,

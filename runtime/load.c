@@ -55,6 +55,23 @@ static const struct {
     { LR_B_DOWN_EXPERTS, offsetof(lr_layer, experts.b_down) },
 };
 
+const int32_t *lr_engine_order(const llmrun_engine *e, size_t i) {
+    return e->plan.placements[i].order_bytes ? e->binding.sources[i].packed->perm : NULL;
+}
+
+/* Matrices that read the same input mostly have the same order of columns.  That of the first one stands for it, so that
+ * their input is packed once.                                                                                         */
+static size_t first_in_order(const llmrun_engine *e, size_t i) {
+    const lr_plan_placement *p = e->plan.placements;
+    const int32_t *order = lr_engine_order(e, i), layer = e->binding.tensors[i].layer;
+    size_t first = i;
+    for (size_t k = i; k-- > 0 && e->binding.tensors[k].layer == layer;)
+        if (p[k].order_bytes == p[i].order_bytes && p[k].place == p[i].place &&
+            memcmp(lr_engine_order(e, k), order, p[i].order_bytes) == 0)
+            first = k;
+    return first;
+}
+
 lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     const lr_plan_tensor *t = &e->binding.tensors[i];
     const lr_plan_placement *p = &e->plan.placements[i];
@@ -62,15 +79,12 @@ lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     if (p->place != LR_PLACE_HOST) at = e->gpus[p->place].arena + p->offset;
     else if (p->converted) at = e->plan_input.cached ? e->cache.weights + p->block_offset : e->arena + p->offset;
     lr_matrix m = lr_matrix_at(p->format, t->rows, t->cols, at);
-    const lr_source *source = &e->binding.sources[i];
-    if (t->permuted && p->format == lr_source_packed_format(source)) m.perm = source->packed->perm;
+    if (!p->order_bytes) return m;
+    i = first_in_order(e, i);
+    p = &e->plan.placements[i];
+    m.perm = p->place == LR_PLACE_HOST ? lr_engine_order(e, i)
+                                       : (const void *)(e->gpus[p->place].arena + p->offset + lr_plan_order_offset(p));
     return m;
-}
-
-/* Matrices that read the same input mostly have the same order of columns: then it is packed once.                    */
-static void share_perm(const lr_matrix *from, lr_matrix *m) {
-    if (from->perm && m->perm && from->cols == m->cols && memcmp(from->perm, m->perm, (size_t)m->cols * sizeof *m->perm) == 0)
-        m->perm = from->perm;
 }
 
 void lr_layer_set(lr_layer *layer, lr_role role, lr_matrix m) {
@@ -137,11 +151,6 @@ static void fill_tables(llmrun_engine *e) {
     if (!e->head.quants) e->head = e->embed;
     if (!e->embed.quants) e->embed = e->head;
     const lr_hparams *h = &e->binding.hparams;
-    for (int32_t l = 0; l < h->n_layers; l++) {
-        share_perm(&e->layers[l].wq, &e->layers[l].wk);
-        share_perm(&e->layers[l].wq, &e->layers[l].wv);
-        share_perm(&e->layers[l].w_gate, &e->layers[l].w_up);
-    }
     fill_experts(e);
     for (int32_t l = 0; l < h->n_layers; l++) e->layers[l].window = lr_layer_windowed(h, l) ? h->window : 0;
 }

@@ -26,6 +26,7 @@ typedef struct lr_plan_part {
     uint64_t params;         /* values that a token's matmuls read */
     lr_plan_widths widths, gpu_widths; /* sets of lr_plan_weights.cols */
     lr_plan_widths gpu_hidden; /* of a part that is a layer: its w_down's, not in gpu_widths */
+    lr_plan_widths gpu_apart;  /* of w_down with columns in another order: packed by itself, like the input of others */
     int64_t longest_row;     /* values */
     int64_t heads_row;       /* values of all heads' inputs that products of heads want packed as int8 (latent attention) */
     bool gpu_takes;          /* a GPU has kernels for all its formats */
@@ -70,8 +71,6 @@ uint64_t lr_plan_token_share(const lr_plan_input *in, bool tied, const lr_plan_t
 /* How a tensor runs in that precision on the host or a GPU; place, offsets left 0.  False: its size overflows.       */
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
                                  bool on_gpu, lr_plan_placement *out);
-/* Bytes that a tensor so placed takes in a GPU's arena.                                                              */
-static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) { return lr_aligned(p->bytes); }
 
 /* Where groups go; arrays of the caller's.                                                                           */
 typedef struct lr_plan_places {

@@ -209,6 +209,7 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
                       const lr_plan_sizes *s) {
     l->kinds |= p->is_layer ? ATTN | GATE_UP | DOWN : 1u << group;
     l->hidden_widths |= p->gpu_hidden;
+    l->widths |= p->gpu_apart;
     *(shared && !p->is_experts ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
     l->experts_out |= p->experts_out;
     l->weights += p->gpu;
