@@ -378,16 +378,17 @@ def make_blocks(name, number, out):
     """A GGUF with experts whose matrices are NVFP4, with factors beside them; that of o_proj is 1 and is not there."""
     import gguf
     from make_gguf import finish, gguf_name, with_experts, write_metadata
+    config = transformers.Qwen3MoeConfig(**EXPERTS, num_experts=3, moe_intermediate_size=64, norm_topk_prob=True)
     torch.manual_seed(5000 + number)
-    model = transformers.AutoModelForCausalLM.from_config(SMALL, torch_dtype=torch.float32)
+    model = transformers.AutoModelForCausalLM.from_config(config, torch_dtype=torch.float32)
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     w = gguf.GGUFWriter(folder / "model.gguf", "qwen3moe")
-    write_metadata(w, "qwen3moe", SMALL.to_dict())
+    write_metadata(w, "qwen3moe", config.to_dict())
     blocks, factors, plain = {}, {}, {}
     with torch.no_grad(), tempfile.TemporaryDirectory() as work:
-        draw(model, SMALL)
+        draw(model, config)
         model.half().save_pretrained(work)
         for key, x in load_file(f"{work}/model.safetensors").items():
             if x.dim() != 2 or "layers" not in key or key.endswith("gate.weight"):
@@ -407,7 +408,7 @@ def make_blocks(name, number, out):
             plain[key], factors[key] = torch.from_numpy(values), factor.numpy()
         save_file(plain, f"{work}/model.safetensors", metadata={"format": "pt"})
         again = transformers.AutoModelForCausalLM.from_pretrained(work, attn_implementation="eager", dtype=torch.float32).eval()
-        ids = np.random.default_rng(number).integers(3, SMALL.vocab_size, N_TOKENS).astype(np.int32)
+        ids = np.random.default_rng(number).integers(3, config.vocab_size, N_TOKENS).astype(np.int32)
         logits = again(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
     rest, stacks = with_experts(blocks)
     _, factors_of_stacks = with_experts(factors)
