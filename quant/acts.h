@@ -11,4 +11,7 @@ typedef enum lr_glu_act {
     LR_N_GLU_ACTS
 } lr_glu_act;
 
+/* Experts that a row may be routed among: kernels keep a value of each where they are fast.                           */
+#define LR_MAX_EXPERTS 1024
+
 #endif

@@ -44,6 +44,7 @@ static void check_device_route(void) {
         bool has_nan = round % 5 == 4;
         if (has_nan) r.logits[random_below(n * r.a.n_experts)] = NAN;
         call.route.logits = gpu_floats(r.logits, n * r.a.n_experts);
+        if (r.a.bias) call.route.bias = gpu_floats(r.a.bias, r.a.n_experts);
         call.route.chosen = gpu_written(k_bytes);
         call.route.weights = gpu_written(k_bytes);
         gpu_run(call_route, &call);
