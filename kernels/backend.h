@@ -175,8 +175,8 @@ typedef struct lr_backend {
     void (*host_work)(double seconds);
 } lr_backend;
 
-/* The one exported function.  config: what --sim-gpus says ("2x512M", "2x1G:900:80"); NULL for hardware.  NULL with err
- * filled where the backend cannot work here at all.                                                                  */
+/* The one exported function.  config: what --sim-gpus says ("2x512M", "2x1G:900:80"); NULL or "early" for hardware
+ * (kernels/cuda/gpu.h).  NULL with err filled where the backend cannot work here at all.                             */
 typedef const lr_backend *(*lr_backend_open_function)(uint32_t abi, const lr_backend_host *host, const char *config,
                                                       llmrun_error *err);
 #define LR_BACKEND_OPEN "lr_backend_open"

@@ -14,7 +14,7 @@ GPU_FN projection expert_of(const projection &all, int expert, int rows) {
 /* Row t as its first one.                                                                                            */
 GPU_FN gemv_input from_row(const gemv_input &x, int t) {
     int d = t * x.d_stride;
-    return { x.values + t * x.values_stride, x.d + d, x.s + d, x.values_stride, x.d_stride, x.n };
+    return { x.values + t * x.values_stride, x.d + d, x.s + d, x.values_stride, x.d_stride, x.n, false };
 }
 
 /* blockIdx.y: pair (token, rank); the hidden values go to the row of that number.                                    */
