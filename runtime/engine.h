@@ -91,8 +91,6 @@ void lr_engine_free(llmrun_engine *e);
  * chat_template.jinja, else the one in tokenizer_config.json (of several: the default), else that of the GGUF metadata. */
 const char *lr_chat_template(const llmrun_engine *e, size_t *n_bytes);
 
-/* The order of tensor i's columns, in the host's memory; NULL: that of the model.                                      */
-const int32_t *lr_engine_order(const llmrun_engine *e, size_t i);
 /* Planes of tensor i where the plan put it: its place's arena, the file's map or the cache.                            */
 lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i);
 /* Puts a matrix or vector into the member of its role.                                                                */

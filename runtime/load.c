@@ -55,19 +55,16 @@ static const struct {
     { LR_B_DOWN_EXPERTS, offsetof(lr_layer, experts.b_down) },
 };
 
-const int32_t *lr_engine_order(const llmrun_engine *e, size_t i) {
-    return e->plan.placements[i].order_bytes ? e->binding.sources[i].packed->perm : NULL;
-}
-
 /* Matrices that read the same input mostly have the same order of columns.  That of the first one stands for it, so that
  * their input is packed once.                                                                                         */
 static size_t first_in_order(const llmrun_engine *e, size_t i) {
     const lr_plan_placement *p = e->plan.placements;
-    const int32_t *order = lr_engine_order(e, i), layer = e->binding.tensors[i].layer;
+    const lr_plan_tensor *t = e->binding.tensors;
+    const lr_source *s = e->binding.sources;
     size_t first = i;
-    for (size_t k = i; k-- > 0 && e->binding.tensors[k].layer == layer;)
-        if (p[k].order_bytes == p[i].order_bytes && p[k].place == p[i].place &&
-            memcmp(lr_engine_order(e, k), order, p[i].order_bytes) == 0)
+    for (size_t k = i; k-- > 0 && t[k].layer == t[i].layer && !t[i].experts;)
+        if (!t[k].experts && p[k].order_bytes == p[i].order_bytes && p[k].place == p[i].place &&
+            memcmp(lr_binding_order(&s[k], 0), lr_binding_order(&s[i], 0), p[i].order_bytes) == 0)
             first = k;
     return first;
 }
@@ -82,7 +79,7 @@ lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     if (!p->order_bytes) return m;
     i = first_in_order(e, i);
     p = &e->plan.placements[i];
-    m.perm = p->place == LR_PLACE_HOST ? lr_engine_order(e, i)
+    m.perm = p->place == LR_PLACE_HOST ? lr_binding_order(&e->binding.sources[i], 0)
                                        : (const void *)(e->gpus[p->place].arena + p->offset + lr_plan_order_offset(p));
     return m;
 }
@@ -105,6 +102,7 @@ static lr_matrix expert_at(const llmrun_engine *e, size_t i, const lr_matrix *al
     m.rows = rows;
     m.quants = (const uint8_t *)all->quants + (size_t)(expert * rows) * all->quants_stride;
     if (all->scales) m.scales = (const uint8_t *)all->scales + (size_t)(expert * rows) * all->scales_stride;
+    if (p->order_bytes) m.perm = p->place == LR_PLACE_HOST ? lr_binding_order(s, expert) : all->perm + expert * all->cols;
     return m;
 }
 

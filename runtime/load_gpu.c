@@ -104,16 +104,20 @@ static llmrun_status send(lr_place *p, const chunk *c, uint8_t *base, int t, llm
     return status ? status : b->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[t], err);
 }
 
-/* The order of a tensor's columns, which is no longer than a row of floats, behind its planes.                         */
-static llmrun_status send_order(const loader *k, size_t i, lr_place *p, uint8_t *base) {
-    const lr_plan_placement *placement = &k->e->plan.placements[i];
-    int slot;
-    uint8_t *at;
-    LR_TRY(take_slot(p, &slot, &at, k->err));
-    memcpy(at, lr_engine_order(k->e, i), placement->order_bytes);
-    LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, base + lr_plan_order_offset(placement), 0, at, 0,
-                               placement->order_bytes, 1, k->err));
-    return p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[slot], k->err);
+/* The orders of a tensor's columns, none longer than a row of floats, behind its planes.                               */
+static llmrun_status send_orders(const loader *k, size_t i, lr_place *p, uint8_t *base) {
+    const lr_plan_tensor *t = &k->e->binding.tensors[i];
+    size_t bytes = (size_t)t->cols * sizeof(int32_t);
+    for (int32_t part = 0; part < lr_max(1, t->experts); part++, base += bytes) {
+        const int32_t *order = lr_binding_order(&k->e->binding.sources[i], part);
+        int slot;
+        uint8_t *at;
+        LR_TRY(take_slot(p, &slot, &at, k->err));
+        for (int32_t c = 0; c < t->cols; c++) ((int32_t *)(void *)at)[c] = order ? order[c] : c;
+        LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, base, 0, at, 0, bytes, 1, k->err));
+        LR_TRY(p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[slot], k->err));
+    }
+    return LLMRUN_OK;
 }
 
 /* Rows that a slot holds, the planes' padding included.                                                                */
@@ -167,7 +171,8 @@ static llmrun_status load_tensor(loader *k, size_t i) {
         if (!status && !lr_progress(&e->report, "load", (double)k->done / (double)k->total))
             status = lr_fail(k->err, LLMRUN_CANCELLED, "load: cancelled");
     }
-    if (!status && placement->order_bytes) status = send_order(k, i, p, lr_place_at(p, placement->offset));
+    if (!status && placement->order_bytes)
+        status = send_orders(k, i, p, lr_place_at(p, placement->offset + lr_plan_order_offset(placement)));
     bool last = i + 1 == e->binding.n || e->binding.sources[i + 1].tensor != file; /* of a fused one the next part follows */
     if (file && last && !source->parts && !e->checkpoint.files[file->file].heap) forget(file, file->bytes);
     for (int32_t part = 0; part < source->n_parts && !e->checkpoint.files[file->file].heap; part++)

@@ -104,7 +104,8 @@ bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr
     if (out->fell_back && lr_format_is_plain(out->format)) out->format = kept_format(t);
 
     if (on_gpu) out->format = gpu_format(out->format, t->cols);
-    if (t->permuted && out->format == t->file_format) out->order_bytes = (uint64_t)t->cols * sizeof(int32_t);
+    if (t->permuted && out->format == t->file_format)
+        out->order_bytes = (uint64_t)lr_max(1, t->experts) * (uint64_t)t->cols * sizeof(int32_t);
     out->converted = out->format != t->file_format || !t->aligned || !in->use_mmap;
     out->tier = !out->converted || in->cached ? LR_TIER_MAPPED : LR_TIER_RESIDENT;
     if (out->converted) {
@@ -172,6 +173,7 @@ static void add_experts(const lr_plan_input *in, lr_plan_part *part, const lr_pl
     part->gpu_takes &= t->experts <= LR_GPU_EXPERTS_MOST &&
                        (!is_in || part->experts_in == LR_FORMAT_NONE || part->experts_in == gpu->format);
     if (is_in) part->experts_in = gpu->format;
+    part->experts_ordered |= gpu->order_bytes > 0;
 }
 
 /* host, gpu: the tensor as it would run on either.                                                                   */

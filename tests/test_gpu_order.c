@@ -36,11 +36,12 @@ static void wherever_layers_are(void **state) {
     (void)state;
     static const struct {
         const char *model;
-        int32_t n_orders;
+        int32_t n_orders; /* tensors; experts are one */
         const char *part; /* a GPU that holds some of it */
     } models[] = { { "tests/golden/packed/llama-gptq-order", 21, "1x330K" },
                    { "tests/golden/packed/ct-int4-order", 7, NULL },
-                   { "tests/golden/packed/gptq-4-order", 7, NULL } };
+                   { "tests/golden/packed/gptq-4-order", 7, NULL },
+                   { "tests/golden/packed/mixtral-gptq-order", 7, NULL } };
     for (size_t i = 0; i < LR_COUNT(models); i++) {
         setup s = { .model = models[i].model, .quant = "auto", .kv = "f32", .n_batch = 16 };
         int32_t n_host_layers;

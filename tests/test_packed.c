@@ -217,15 +217,15 @@ static void logits_on_gpus(void **state) {
 
 /* ---- mixtures of experts ---- */
 
-/* keeps: the format of every matrix, and experts: that of the experts.  GPTQ's act-order has another order of columns for
- * each expert, which no run format has.                                                                               */
+/* keeps: the format of every matrix, and experts: that of the experts.  GPTQ's act-order has an order of columns for each
+ * expert.                                                                                                             */
 static const struct mixture {
     const char *name;
     lr_format keeps, experts;
     double few, many;
 } mixtures[] = {
     { "mixtral-gptq", LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
-    { "mixtral-gptq-order", LR_U4_32, LR_FORMAT_NONE, 3e-2, 3e-2 },
+    { "mixtral-gptq-order", LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
     { "llama-gptq-order", LR_U4_32, LR_U4_32, 3e-2, 3e-2 }, /* no experts, but several layers */
     { "mixtral-nf4", LR_NF4, LR_NF4, 3e-2, 3e-2 },
     { "qwen2-moe-awq", LR_U4_32, LR_U4_32, 3e-2, 3e-2 },
@@ -463,7 +463,50 @@ static void wrong_files(void **state) {
 #undef HEAD
 }
 
-/* Bytes of the data of a tensor, changed in a copy: numbers out of range, scales and codes that are no numbers.       */
+/* Changes bytes of the data of a tensor in that copy.                                                                  */
+static void overwrite(const char *tensor, size_t at, const void *bytes, size_t n_bytes) {
+    char path[300];
+    lr_map map;
+    llmrun_error err;
+    lr_tensor *tensors = NULL;
+    size_t n = 0, cap = 0, data = 0;
+    snprintf(path, sizeof path, "%s/model.safetensors", work);
+    if (lr_map_open(&map, path, true, &err)) fail_msg("%s", err.message);
+    if (lr_safetensors_read(&map, 0, &tensors, &n, &cap, &err)) fail_msg("%s", err.message);
+    for (size_t k = 0; k < n; k++)
+        if (strcmp(tensors[k].name, tensor) == 0) data = (size_t)(tensors[k].data - map.data);
+    if (!data) fail_msg("no %s", tensor);
+    lr_tensors_free(tensors, n);
+    lr_map_close(&map);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    assert_int_equal(fseek(f, (long)(data + at), SEEK_SET), 0);
+    assert_int_equal(fwrite(bytes, 1, n_bytes, f), n_bytes);
+    fclose(f);
+}
+
+/* An expert whose gate has another order of columns than its up, which need no conversion where they agree.           */
+static void orders_that_differ(void **state) {
+    (void)state;
+    llmrun_engine *e;
+    llmrun_error err;
+    int32_t sorted[64];
+    for (int32_t i = 0; i < 64; i++) sorted[i] = i / 32;
+    spoil("mixtral-gptq-order", "config.json", "mixtral", "mixtral");
+    overwrite("model.layers.0.block_sparse_moe.experts.1.w3.g_idx", 0, sorted, sizeof sorted);
+    llmrun_options o = golden_options(work);
+    if (llmrun_engine_open(&e, &o, &err)) fail_msg("%s", err.message);
+    for (size_t i = 0; i < e->binding.n; i++) {
+        const lr_plan_tensor *t = &e->binding.tensors[i];
+        bool down = t->role == LR_W_DOWN_EXPERTS;
+        if (!t->experts) continue;
+        assert_int_equal(e->plan.placements[i].format, down ? LR_U4_32 : LR_F16);
+        assert_int_equal(e->plan.placements[i].order_bytes, down ? 4 * 4 * 64 : 0);
+    }
+    llmrun_engine_close(e);
+}
+
+/* Numbers out of range, scales and codes that are no numbers.                                                          */
 static void wrong_values(void **state) {
     (void)state;
     static const struct { const char *model, *tensor; size_t at; uint32_t bytes; size_t n; const char *says; } cases[] = {
@@ -483,25 +526,9 @@ static void wrong_values(void **state) {
     };
     for (size_t i = 0; i < LR_COUNT(cases); i++) {
         spoil(cases[i].model, "config.json", "llama", "llama");
-        char path[300];
-        lr_map map;
-        lr_tensor *tensors = NULL;
-        size_t n = 0, cap = 0, at = 0;
         llmrun_engine *e;
         llmrun_error err;
-        snprintf(path, sizeof path, "%s/model.safetensors", work);
-        if (lr_map_open(&map, path, true, &err)) fail_msg("%s", err.message);
-        if (lr_safetensors_read(&map, 0, &tensors, &n, &cap, &err)) fail_msg("%s", err.message);
-        for (size_t k = 0; k < n; k++)
-            if (strcmp(tensors[k].name, cases[i].tensor) == 0) at = (size_t)(tensors[k].data - map.data) + cases[i].at;
-        if (!at) fail_msg("%s: no %s", cases[i].model, cases[i].tensor);
-        lr_tensors_free(tensors, n);
-        lr_map_close(&map);
-        FILE *f = fopen(path, "r+b");
-        assert_non_null(f);
-        assert_int_equal(fseek(f, (long)at, SEEK_SET), 0);
-        assert_int_equal(fwrite(&cases[i].bytes, 1, cases[i].n, f), cases[i].n);
-        fclose(f);
+        overwrite(cases[i].tensor, cases[i].at, &cases[i].bytes, cases[i].n);
         llmrun_options o = golden_options(work);
         if (llmrun_engine_open(&e, &o, &err) == LLMRUN_OK) fail_msg("%s: %s: opened", cases[i].model, cases[i].tensor);
         if (!strstr(err.message, cases[i].says)) fail_msg("%s: \"%s\" does not say %s", cases[i].model, err.message, cases[i].says);
@@ -523,7 +550,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_exact), cmocka_unit_test(bare_configs), cmocka_unit_test(logits_on_the_cpu),
         cmocka_unit_test(logits_on_gpus),   cmocka_unit_test(experts), cmocka_unit_test(ternary), cmocka_unit_test(nf4_of_our_own), cmocka_unit_test(mxfp4_blocks),
-        cmocka_unit_test(wrong_files),      cmocka_unit_test(wrong_values),
+        cmocka_unit_test(wrong_files),      cmocka_unit_test(wrong_values), cmocka_unit_test(orders_that_differ),
     };
     return cmocka_run_group_tests(tests, make_work, remove_work);
 }
