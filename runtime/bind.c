@@ -26,6 +26,19 @@ static bool is_leftover(const char *name) {
     return false;
 }
 
+/* Tensors that guess further tokens: layers behind the last one, or a part of their own.                              */
+static bool is_next(const char *name, const lr_hparams *h) {
+    static const char *const layers[] = { "model.layers.", "blk." }, *const starts[] = { "mtp.", "model.mtp_" };
+    for (size_t i = 0; i < LR_COUNT(starts); i++)
+        if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
+    for (size_t i = 0; i < LR_COUNT(layers); i++) {
+        int layer = -1;
+        if (strncmp(name, layers[i], strlen(layers[i])) != 0) continue;
+        if (sscanf(name + strlen(layers[i]), "%6d", &layer) == 1) return layer >= h->n_layers && layer < h->n_layers + h->n_next;
+    }
+    return false;
+}
+
 typedef struct binder {
     lr_binding *b;
     const lr_checkpoint *c;
@@ -401,6 +414,8 @@ static llmrun_status check_unused(const binder *k) {
         char shown[120];
         if (!k->used[i] && is_vision(t->name))
             k->b->n_vision++;
+        else if (!k->used[i] && is_next(t->name, &k->b->hparams))
+            k->b->n_next++;
         else if (!k->used[i] && !is_leftover(t->name) && !(k->tied && strcmp(t->name, "lm_head.weight") == 0))
             return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: tensor \"%s\" is not part of %s with %d layers",
                            k->c->files[t->file].path, lr_printable(shown, sizeof shown, t->name, strlen(t->name)),

@@ -66,7 +66,11 @@ static llmrun_status read_integers(lr_hparams *h, const lr_family *family, sourc
         if (status) return status;
         *(int32_t *)((char *)h + row->offset) = (int32_t)value;
     }
-    return LLMRUN_OK;
+    int64_t n_next;
+    llmrun_status status = lr_config_int(s->c, key_of(s, "nextn_predict_layers"), 0, h->n_layers - 1, 0, &n_next, s->err);
+    h->n_next = (int32_t)n_next;
+    h->n_layers -= h->n_next; /* the container counts them */
+    return status;
 }
 
 /* A positive number; absent: fallback.                                                                               */
