@@ -31,8 +31,8 @@ instructions() {
     for cubin in "$@"; do "$CUOBJDUMP" -sass "$cubin"; done | awk '
         /Function : / { name = $3; seen[name] = 1 }
         / LDG\./ { all[name]++ }
-        / LDG\..*128/ { wide[name]++ }
-        / LDG\..*\.64/ { half[name]++ }
+        / LDG[.A-Z0-9]*\.128[. ]/ { wide[name]++ }
+        / LDG[.A-Z0-9]*\.64[. ]/ { half[name]++ } # of addresses .64 is said too
         / HMMA/ { hmma[name]++ }
         / IMMA/ { imma[name]++ }
         / (LDL|STL)/ { local[name]++ }
