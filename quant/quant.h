@@ -52,7 +52,7 @@ typedef struct lr_matrix {
     const void *scales;      /* plane of scales, or NULL */
     size_t quants_stride;    /* bytes from row to row, quants */
     size_t scales_stride;    /* bytes from row to row, scales */
-    const int32_t *perm;     /* (cols) or NULL: column i meets x[perm[i]] (GPTQ's act-order); on the CPU alone */
+    const int32_t *perm;     /* (cols) or NULL: column i meets x[perm[i]] (GPTQ's act-order) */
 } lr_matrix;
 
 typedef struct lr_format_size {
