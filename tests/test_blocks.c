@@ -88,6 +88,8 @@ static void patterned_blocks(void **state) {
     }
 }
 
+static int twice_e2m1(int i) { return (const int[]){ 0, 1, 2, 3, 4, 6, 8, 12 }[i % 8] * (i % 16 < 8 ? 1 : -1); }
+
 /* nvfp4: the same blocks with a factor.  Its scales are those of E4M3 but for 0x7f, which is 0, and signs, which they do
  * not have; the encoder finds what it can hold, and the nearest of what it cannot.                                    */
 static void nvfp4(void **state) {
@@ -102,8 +104,7 @@ static void nvfp4(void **state) {
         lr_formats[LR_NVFP4].decode(y, block, &factor, 64);
         for (int i = 0; i < 64; i++) {
             int code = block[4 + i / 16 * 8 + i % 8] >> (i % 16 / 8 * 4) & 15;
-            float value = scale * 0.5f * (float)(const int8_t[]){ 0, 1, 2, 3, 4, 6, 8, 12 }[code & 7];
-            assert_true(x[i] == (code & 8 ? -value : value));
+            assert_true(x[i] == scale * 0.5f * (float)twice_e2m1(code));
             assert_true(fabsf(y[i] - factor * x[i]) <= 1e-6f * fabsf(x[i]));
         }
         lr_formats[LR_NVFP4].encode(again, &factor, x, 64);
@@ -120,6 +121,17 @@ static void nvfp4(void **state) {
     lr_formats[LR_BLOCK_NVFP4].decode(y, block, NULL, 64);
     for (int i = 0; i < 9; i++)
         if (y[i] != want[i]) fail_msg("%g becomes %g, not %g", (double)x[i], (double)y[i], (double)want[i]);
+    lr_formats[LR_BLOCK_MXFP4].encode(block, NULL, x, 32);
+    lr_formats[LR_BLOCK_MXFP4].decode(y, block, NULL, 32);
+    for (int i = 0; i < 9; i++)
+        if (y[i] != want[i]) fail_msg("MXFP4: %g becomes %g, not %g", (double)x[i], (double)y[i], (double)want[i]);
+    for (int e = -126; e < 124; e++) { /* what it holds comes back */
+        for (int i = 0; i < 32; i++) x[i] = ldexpf((float)twice_e2m1(i), e);
+        lr_formats[LR_BLOCK_MXFP4].encode(block, NULL, x, 32);
+        lr_formats[LR_BLOCK_MXFP4].decode(y, block, NULL, 32);
+        for (int i = 0; i < 32; i++)
+            if (x[i] != y[i]) fail_msg("2^%d: %g becomes %g", e, (double)x[i], (double)y[i]);
+    }
 }
 
 static double relative_error(const float *x, const float *y, int n) {
