@@ -7,7 +7,7 @@ static const lr_tensor_row tensors[] = {
 
 const lr_family lr_family_deepseek3 = {
     .name = "deepseek3",
-    .model_types = { "deepseek_v3", "kimi_k2", "glm4_moe_lite" },
+    .model_types = { "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite" },
     .architectures = { "DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM" },
     .gguf_architectures = { "deepseek2" },
     .tensors = tensors,

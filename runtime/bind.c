@@ -8,7 +8,8 @@
 /* Tensors of the part that sees pictures, beside the language model.                                                  */
 static bool is_vision(const char *name) {
     static const char *const starts[] = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
-                                          "model.multi_modal_projector.", "visual.", "model.visual." };
+                                          "model.multi_modal_projector.", "visual.", "model.visual.",
+                                          "mm_projector." };
     for (size_t i = 0; i < LR_COUNT(starts); i++)
         if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
     return false;

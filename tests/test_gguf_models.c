@@ -54,6 +54,9 @@ static void same_weights_as_safetensors(void **state) {
         { "cohere2", "F16", 1e-5, 1e-2 },             { "exaone4", "F16", 1e-5, 1e-2 },
         { "olmoe", "F16", 1e-5, 1e-2 },               { "granite-moe", "F16", 1e-5, 1e-2 },
         { "stablelm-norms", "F16", 1e-5, 1e-2 },      { "cohere-norms", "F16", 1e-5, 1e-2 },
+        { "deepseek-v3", "F16", 1e-5, 1e-2 },         { "glm4-moe", "F16", 1e-5, 1e-2 },
+        { "ernie4.5-moe", "F16", 1e-5, 1e-2 },        { "minimax-m2", "Q8_0", 3e-2, 4e-2 },
+        { "ministral3", "Q8_0", 3e-2, 4e-2 },
     };
     static golden g;
     for (size_t i = 0; i < LR_COUNT(row); i++) {

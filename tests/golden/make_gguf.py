@@ -33,11 +33,14 @@ MODELS = [("llama-mha", T.F16), ("llama-rope3", T.F16), ("llama-tied-biases", T.
           ("qwen2-moe", T.F16), ("smollm3-four", T.F16), ("deepseek-v2-groups", T.Q8_0), ("deepseek-v2-yarn", T.F16),
           ("starcoder2", T.F16), ("glm4", T.F16), ("cohere", T.F16), ("cohere2", T.F16),
           ("exaone4", T.F16), ("olmoe", T.F16), ("granite-moe", T.F16),
-          ("stablelm-norms", T.F16), ("cohere-norms", T.F16)]
+          ("stablelm-norms", T.F16), ("cohere-norms", T.F16), ("deepseek-v3", T.F16), ("glm4-moe", T.F16),
+          ("ernie4.5-moe", T.F16), ("minimax-m2", T.Q8_0), ("ministral3", T.Q8_0)]
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "gpt_neox": "gptneox",
                  "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
-                 "deepseek_v2": "deepseek2", "cohere": "command-r"}
-PERMUTED = ("llama", "granite", "granitemoe", "smollm3")
+                 "deepseek_v2": "deepseek2", "cohere": "command-r", "deepseek_v3": "deepseek2", "glm4_moe": "glm4moe",
+                 "ernie4_5_moe": "ernie4_5-moe", "minimax_m2": "minimax-m2", "ministral3": "mistral3"}
+PERMUTED = ("llama", "granite", "granitemoe", "smollm3", "mistral3")
+SIGMOID = ("deepseek_v3", "glm4_moe", "minimax_m2")
 # Per type: offset of the f16 scale and of the f16 min in a block, None where it has none, and the sign of the min.
 FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
           "IQ4_NL": (0, None, 0), "MXFP4": (None, None, 0), "Q2_K": (80, 82, -1), "Q3_K": (108, None, 0),
@@ -68,7 +71,7 @@ POST_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforwar
 
 
 def gguf_name(name, arch="llama"):
-    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2", "exaone4", "gpt-oss") else NAMES
+    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2", "exaone4", "gpt-oss", "glm4moe") else NAMES
     stem, end = name.rsplit(".", 1)
     if stem in names:
         return f"{names[stem]}.{end}"
@@ -119,10 +122,16 @@ def write_metadata(w, arch, c):
     if rope["rope_type"] == "yarn":
         w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if rope.get("mscale_all_dim"):
-        w.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
-    if arch == "gpt-oss" or "num_experts_per_tok" in c:
-        w.add_expert_count(c.get("num_local_experts") or c.get("num_experts") or c["n_routed_experts"])
-        w.add_expert_used_count(c["num_experts_per_tok"])
+        w.add_rope_scaling_yarn_log_mul((0.1 if arch == "deepseek2" else 1) * rope["mscale_all_dim"])
+    if rope.get("llama_4_scaling_beta"):
+        w.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
+    if c["model_type"] in SIGMOID:
+        w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+        w.add_expert_weights_norm(True)
+    if arch == "gpt-oss" or "num_experts_per_tok" in c or "moe_k" in c:
+        w.add_expert_count(c.get("num_local_experts") or c.get("num_experts") or c.get("moe_num_experts") or
+                           c["n_routed_experts"])
+        w.add_expert_used_count(c.get("num_experts_per_tok") or c["moe_k"])
         w.add_expert_feed_forward_length(c.get("moe_intermediate_size") or c["intermediate_size"])
     if c.get("mlp_only_layers") == [0]:
         w.add_leading_dense_block_count(1)
@@ -134,7 +143,9 @@ def write_metadata(w, arch, c):
                      ("topk_group", w.add_expert_group_used_count), ("n_shared_experts", w.add_expert_shared_count),
                      ("routed_scaling_factor", w.add_expert_weights_scale),
                      ("shared_expert_intermediate_size", w.add_expert_shared_feed_forward_length),
-                     ("first_k_dense_replace", w.add_leading_dense_block_count)):
+                     ("first_k_dense_replace", w.add_leading_dense_block_count),
+                     ("moe_layer_start_index", w.add_leading_dense_block_count),
+                     ("moe_num_shared_experts", w.add_expert_shared_count)):
         if c.get(key) is not None:
             add(c[key])
     if arch == "gemma3":
@@ -148,12 +159,18 @@ def write_metadata(w, arch, c):
     return head_dim, rope
 
 
+def is_older(c):
+    """Of the two forms that converters gave to latent attention one model has the older."""
+    return c["model_type"] == "deepseek_v2" and c["q_lora_rank"]
+
+
 def write_latent(w, c):
-    """Sizes of latent attention: with q_lora_rank as older converters did, else as newer ones.  Returns the rotated part."""
+    """Sizes of latent attention, as older or as newer converters did.  Returns the rotated part."""
     key, rotated, rank = c["qk_nope_head_dim"] + c["qk_rope_head_dim"], c["qk_rope_head_dim"], c["kv_lora_rank"]
     w.add_kv_lora_rank(rank)
     if c["q_lora_rank"]:
         w.add_q_lora_rank(c["q_lora_rank"])
+    if is_older(c):
         w.add_key_length(key)
         w.add_value_length(c["v_head_dim"])
         return rotated
@@ -180,7 +197,7 @@ def with_latent(tensors, c):
     """What makes keys and values of the latent row as newer converters write it, the matrices of keys transposed."""
     out = {}
     for key, x in tensors.items():
-        if "kv_b_proj" in key and not c["q_lora_rank"]:
+        if "kv_b_proj" in key and not is_older(c):
             layer, nope = key.split(".")[2], c["qk_nope_head_dim"]
             heads = x.reshape(c["num_attention_heads"], nope + c["v_head_dim"], -1)
             out[f"model.layers.{layer}.attn_k_b.weight"] = np.ascontiguousarray(heads[:, :nope].swapaxes(1, 2))
@@ -222,6 +239,8 @@ def with_experts(tensors):
         one = re.fullmatch(r".*experts\.(\d+)\.(\w+?)(_proj)?\.weight", key)
         if one:
             stacks.setdefault(f"blk.{layer}.ffn_{parts.get(one[2], one[2])}_exps.weight", {})[int(one[1])] = x
+        elif key.endswith("e_score_correction_bias"):
+            stacks[f"blk.{layer}.exp_probs_b.bias"] = dict(enumerate(x.reshape(-1)))
         elif key.endswith(("input_linear.weight", "output_linear.weight")):
             half = x.shape[1] // 2
             for part, rows in (("gate", x[:, :half]), ("up", x[:, half:])) if "input" in key else (("down", x),):
