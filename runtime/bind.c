@@ -78,7 +78,7 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
     if (format == LR_FORMAT_NONE || (vector && !lr_format_is_plain(format)))
         return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s",
                        path, name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
-                       k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS, MXFP4 or NVFP4" : "");
+                       k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ1_S to IQ4_XS, MXFP4 or NVFP4" : "");
     if (fits) return LLMRUN_OK;
     int n = depth ? snprintf(want, sizeof want, "%d,", depth) : 0;
     if (vector) snprintf(want + n, sizeof want - (size_t)n, "%lld", (long long)shape[0]);

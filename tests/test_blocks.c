@@ -64,6 +64,13 @@ static void patterned_blocks(void **state) {
         { LR_BLOCK_Q6_K, -1431, 1696, 512, -60, 4612, 784420 },
         { LR_BLOCK_NVFP4, -6, 2, -2, 0.5, -12.5, -367.5 },
         { LR_BLOCK_IQ4_XS, 65, -1, 35, -16, -11005, -2091134 },
+        { LR_BLOCK_IQ2_XXS, -59.125, 59.125, 59.125, -80.625, 763.75, 36793 },
+        { LR_BLOCK_IQ2_XS, -11, 34.375, -19, -19, 1490.5, 123198.125 },
+        { LR_BLOCK_IQ2_S, -145.125, 84.375, -123.625, 78.125, -800.625, -62080.625 },
+        { LR_BLOCK_IQ3_XXS, -13, 9, -1, -15, -684, 3023 },
+        { LR_BLOCK_IQ3_S, -81, 243, -243, 225, 1456, 202790 },
+        { LR_BLOCK_IQ1_S, -2.625, 0.375, -2.625, -4.375, 20, -11829 },
+        { LR_BLOCK_IQ1_M, -0.875, 6.125, 1.875, -1.875, 41, -2236 },
     };
     for (size_t k = 0; k < LR_COUNT(row); k++) {
         const lr_format_traits *f = &lr_formats[row[k].format];
@@ -76,6 +83,7 @@ static void patterned_blocks(void **state) {
         if (min >= 0) memcpy(block + min, &(uint16_t){ 0x3800 }, 2);
         if (row[k].format == LR_BLOCK_MXFP4) block[0] = 127;
         if (row[k].format == LR_BLOCK_NVFP4) memset(block, 0x38, 4);
+        if (row[k].format == LR_BLOCK_IQ1_M) set_iq1_m_scale(block, 0x3c00);
         f->decode(x, block, NULL, f->block);
         for (int i = 0; i < f->block; i++) {
             sum += (double)x[i];
@@ -204,11 +212,29 @@ static void file_types(void **state) {
     }
     assert_int_equal(n, LR_COUNT(block_fields));
     float x;
-    assert_false(lr_dtype_to_f32(&x, LR_DT_IQ2_XXS, "", 0));
+    assert_false(lr_dtype_to_f32(&x, LR_DT_Q8_K, "", 0));
+}
+
+/* Every byte is legal: no bits lead out of a codebook.                                                               */
+static void any_bytes(void **state) {
+    (void)state;
+    uint64_t seed = 9;
+    for (int f = 0; f < LR_N_FORMATS; f++) {
+        if (!lr_format_is_blocks((lr_format)f)) continue;
+        for (int round = 0; round < 200; round++) {
+            uint8_t *blocks = malloc((size_t)lr_formats[f].quant_bytes);
+            float x[256];
+            for (int i = 0; i < lr_formats[f].quant_bytes; i++)
+                blocks[i] = round == 0 ? 0 : round == 1 ? 255 : (uint8_t)block_random(&seed);
+            lr_formats[f].decode(x, blocks, &(float){ 1 }, lr_formats[f].block);
+            free(blocks);
+        }
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(random_vectors), cmocka_unit_test(patterned_blocks), cmocka_unit_test(nvfp4),
-                                        cmocka_unit_test(ggml_vectors), cmocka_unit_test(file_types) };
+                                        cmocka_unit_test(ggml_vectors), cmocka_unit_test(file_types),
+                                        cmocka_unit_test(any_bytes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /* GGUF models against the logits that Hugging Face transformers computes (tests/golden/make_gguf.py): the same weights
- * as in safetensors, and one model whose matrices are of every block type; for few and many tokens, at every instruction
- * set of this CPU.                                                                                                    */
+ * as in safetensors, and two models whose matrices are of every block type; for few and many tokens, at every
+ * instruction set of this CPU.                                                                                                    */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,6 +73,8 @@ static void every_block_type(void **state) {
     static golden g;
     read_golden(&g, ROOT "gguf/blocks.");
     check(ROOT "gguf/blocks.gguf", &g, 1e-4, 3e-2);
+    read_golden(&g, ROOT "gguf/grids.");
+    check(ROOT "gguf/grids.gguf", &g, 1e-4, 3e-2);
 }
 
 /* Blocks stay as they are without a mapping, and the plan counts what it says.                                       */

@@ -7,8 +7,9 @@
 Writes tests/golden/gguf/
     NAME.TYPE.gguf   models of make_model_golden.py as GGUF: rows of q and k permuted for the llama architecture, as
                      converters do; their logits are models/NAME/logits.f32
-    blocks.gguf      a model whose matrices are of every block type, with blocks.tokens.i32 and blocks.logits.f32: what
-                     transformers computes in float32 from the decoded weights
+    blocks.gguf      a model whose matrices are of every block type but those of codebooks, with blocks.tokens.i32 and
+                     blocks.logits.f32: what transformers computes in float32 from the decoded weights
+    grids.gguf       the same with those of codebooks, IQ1 to IQ3
     blocks.bin       for every block type: its name (8 bytes), number of bytes (u32), random blocks, 512 decoded f32
 """
 import json
@@ -45,7 +46,8 @@ SIGMOID = ("deepseek_v3", "glm4_moe", "minimax_m2")
 FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
           "IQ4_NL": (0, None, 0), "MXFP4": (None, None, 0), "Q2_K": (80, 82, -1), "Q3_K": (108, None, 0),
           "Q4_K": (0, 2, -1), "Q5_K": (0, 2, -1), "Q6_K": (208, None, 0), "IQ4_XS": (0, None, 0),
-          "NVFP4": (None, None, 0)}
+          "NVFP4": (None, None, 0),
+          **{name: (0, None, 0) for name in ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S")}, "IQ1_M": (48, None, 0)}
 NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
          "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
          "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
@@ -289,7 +291,12 @@ def finish(w):
 
 
 def set_half(blocks, at, value):
-    blocks[:, at:at + 2] = np.array([value], np.float16).view(np.uint8)
+    half = np.array([value], np.float16).view(np.uint8)
+    if blocks.shape[1] == 56:  # IQ1_M: a nibble on top of each of four words
+        for i in range(4):
+            blocks[:, at + 2 * i + 1] = blocks[:, at + 2 * i + 1] & 15 | half[i // 2] >> i % 2 * 4 << 4
+    else:
+        blocks[:, at:at + 2] = half
 
 
 def random_matrix(rng, kind, rows, cols, deviation):
@@ -322,18 +329,17 @@ def random_matrix(rng, kind, rows, cols, deviation):
     return blocks.reshape(rows, -1), decoded()
 
 
-def blocks_model():
-    """Llama with every block type; 32-value blocks where rows are not multiples of 256."""
+def blocks_model(name, table, small, large):
+    """Llama with matrices of these types; 32-value blocks, `small`, where rows are not multiples of 256."""
     rng = np.random.default_rng(7)
     torch.manual_seed(7)
     config = transformers.LlamaConfig(hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2,
                                       num_key_value_heads=1, head_dim=32, vocab_size=96, max_position_embeddings=64,
                                       rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
-    small, large = iter([T.Q4_1, T.Q5_0]), iter([T.Q4_0, T.Q5_1, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.IQ4_XS, T.MXFP4,
-                                                T.IQ4_NL, T.Q8_0, T.Q6_K, T.Q4_K])
+    small, large = iter(small), iter(large)
     c = config.to_dict()
-    w = gguf.GGUFWriter(OUT / "blocks.gguf", "llama")
+    w = gguf.GGUFWriter(OUT / f"{name}.gguf", "llama")
     write_metadata(w, "llama", c)
     with torch.no_grad():
         for key, p in model.named_parameters():
@@ -341,7 +347,7 @@ def blocks_model():
                 p.copy_(1 + 0.3 * torch.randn_like(p))
                 w.add_tensor(gguf_name(key), p.numpy())
                 continue
-            kind = T.Q6_K if "embed" in key or "head" in key else next(small if p.shape[1] % 256 else large)
+            kind = table if "embed" in key or "head" in key else next(small if p.shape[1] % 256 else large)
             branch = 0.5 if "o_proj" in key or "down_proj" in key else 1
             deviation = 1 if "embed" in key else branch * p.shape[1] ** -0.5
             raw, x = random_matrix(rng, kind, *p.shape, deviation)
@@ -354,9 +360,9 @@ def blocks_model():
     ids = rng.integers(3, 96, 40).astype(np.int32)
     with torch.no_grad():
         logits = model.eval()(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
-    ids.tofile(OUT / "blocks.tokens.i32")
-    logits.astype(np.float32).tofile(OUT / "blocks.logits.f32")
-    print(f"blocks: max |logit| {np.abs(logits).max():.2f}")
+    ids.tofile(OUT / f"{name}.tokens.i32")
+    logits.astype(np.float32).tofile(OUT / f"{name}.logits.f32")
+    print(f"{name}: max |logit| {np.abs(logits).max():.2f}")
 
 
 def block_vectors():
@@ -396,6 +402,8 @@ if __name__ == "__main__":
             convert(model_name, model_type)
     if sys.argv[1:]:
         sys.exit()
-    blocks_model()
+    blocks_model("blocks", T.Q6_K, [T.Q4_1, T.Q5_0], [T.Q4_0, T.Q5_1, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.IQ4_XS, T.MXFP4,
+                                                      T.IQ4_NL, T.Q8_0, T.Q6_K, T.Q4_K])
+    blocks_model("grids", T.IQ3_S, [T.Q8_0] * 2, 2 * [T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ1_S, T.IQ1_M])
     block_vectors()
     fuzz_seeds()
