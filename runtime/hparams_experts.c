@@ -11,7 +11,7 @@ static llmrun_status settle(lr_hparams *h, const lr_family *family, const lr_con
     else if (!h->n_experts)
         return lr_fail(err, LLMRUN_FORMAT, "%s: %s needs the number of experts", c->path, family->name);
     if (!h->shared_dim) h->shared_dim = h->n_shared * h->expert_dim;
-    if (h->n_expert_groups == 1) h->n_expert_groups = 0;
+    if (h->n_expert_groups <= 1) h->n_expert_groups = h->n_expert_groups_used = 0;
     for (int32_t l = h->n_dense; l < h->n_layers && h->n_experts; l++)
         if ((l + 1) % h->expert_every == 0) h->layer_flags[l] |= LR_LAYER_EXPERTS;
     return LLMRUN_OK;
@@ -72,7 +72,7 @@ llmrun_status lr_hparams_read_experts(lr_hparams *h, const lr_family *family, co
     status = read_word(c, "topk_method", methods, LR_COUNT(methods), &method, err);
     if (!status) status = read_word(c, "scoring_func", scores, LR_COUNT(scores), &score, err);
     if (!status) status = read_dense(h, c, err);
-    if (!method) h->n_expert_groups = 0;
+    if (!method) h->n_expert_groups = h->n_expert_groups_used = 0;
     h->best_of_group = method;
     h->sigmoid = score;
     h->among_chosen = lr_config_bool(c, "norm_topk_prob", family->among_chosen);

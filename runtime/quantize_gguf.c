@@ -16,9 +16,12 @@ static lr_format fallback(lr_format want, int64_t cols) {
     return LR_F16;
 }
 
-static const lr_tensor_row *find_row(const lr_family *family, lr_role role) {
-    for (size_t i = 0; i < family->n_tensors; i++)
-        if (family->tensors[i].role == role && family->tensors[i].gguf) return &family->tensors[i];
+/* The first that a model of these numbers has.                                                                        */
+static const lr_tensor_row *find_row(const lr_family *family, const lr_hparams *h, lr_role role) {
+    for (size_t i = 0; i < family->n_tensors; i++) {
+        const lr_tensor_row *row = &family->tensors[i];
+        if (row->role == role && row->gguf && lr_dim_value(h, row->rows) && lr_dim_value(h, row->cols)) return row;
+    }
     return NULL;
 }
 
@@ -55,7 +58,7 @@ static llmrun_status append(lr_quantize *q, lr_out_tensor *t, const lr_slice *sl
 static llmrun_status list_tensor(lr_quantize *q, size_t i, const lr_family *family, bool from_gguf, bool tied, bool only_head) {
     const lr_binding *b = &q->e->binding;
     const lr_plan_tensor *p = &b->tensors[i];
-    const lr_tensor_row *row = find_row(family, only_head && p->role == LR_HEAD ? LR_EMBED : p->role);
+    const lr_tensor_row *row = find_row(family, &b->hparams, only_head && p->role == LR_HEAD ? LR_EMBED : p->role);
     bool rotates = p->role == LR_WQ || p->role == LR_WK || p->role == LR_BQ || p->role == LR_BK;
     bool shared = tied && (p->role == LR_EMBED || p->role == LR_HEAD); /* as the head it is worth 8 bits: plan_weigh.c */
     lr_format want = shared && lr_formats[q->format].bits == 4 ? LR_BLOCK_Q8_0 : q->format;
@@ -71,10 +74,10 @@ static llmrun_status list_tensor(lr_quantize *q, size_t i, const lr_family *fami
     const char *out = from_gguf ? item.src.tensor->name : name;
     lr_out_tensor *open = find_open(q, out);
     if (open) return append(q, open, &row->in_gguf, &item);
-    int32_t n_dims = 0;
+    int32_t n_dims = 0, parts = p->role == LR_WK_B || p->role == LR_WV_B ? b->hparams.n_heads : p->experts;
     uint64_t shape[3];
-    if (p->experts) shape[n_dims++] = (uint64_t)p->experts;
-    if (p->rows > 1) shape[n_dims++] = (uint64_t)(p->rows / lr_max(p->experts, 1));
+    if (parts) shape[n_dims++] = (uint64_t)parts;
+    if (p->rows > 1) shape[n_dims++] = (uint64_t)(p->rows / lr_max(parts, 1));
     if (p->cols > 1 || n_dims == 0) shape[n_dims++] = (uint64_t)p->cols;
     return lr_quantize_add_item(q, out, &item, n_dims, shape);
 }
@@ -144,12 +147,14 @@ static void add_rope(keys *k, const lr_hparams *h) {
     if (h->n_ropes > 1) lr_gguf_add_f32(k->meta, key_of(k, "rope.freq_base_swa"), h->rope[1].theta);
     if (yarn || longer) lr_gguf_add_u32(k->meta, key_of(k, "rope.scaling.original_context_length"), (uint32_t)r->n_ctx_orig);
     if (longer) lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.attn_factor"), r->attn_factor);
+    if (yarn && h->kv_rank && r->score_factor > 0)
+        lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.yarn_log_multiplier"), (sqrtf(r->score_factor) - 1) / logf(r->factor));
     if (!yarn && r->scaling != LR_ROPE_LINEAR) return;
     add_text(k->meta, key_of(k, "rope.scaling.type"), yarn ? "yarn" : "linear");
     lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.factor"), r->factor);
     if (!yarn) return;
     float usual = (float)(0.1 * log((double)r->factor) + 1); /* what readers multiply with anyway */
-    if (r->attn_factor != usual)
+    if (r->attn_factor != usual && !h->kv_rank)
         lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.attn_factor"), r->attn_factor / usual);
     if (r->beta_fast != 32) lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.yarn_beta_fast"), r->beta_fast);
     if (r->beta_slow != 1) lr_gguf_add_f32(k->meta, key_of(k, "rope.scaling.yarn_beta_slow"), r->beta_slow);
@@ -186,7 +191,12 @@ static llmrun_status add_hparams(lr_quantize *q, lr_gguf_meta *m) {
         bool experts = row->offset >= offsetof(lr_hparams, n_experts) && row->offset <= offsetof(lr_hparams, expert_every);
         if (value && (!experts || h->n_experts)) lr_gguf_add_u32(m, key_of(&k, row->gguf), (uint32_t)value);
     }
-    lr_gguf_add_u32(m, key_of(&k, "attention.value_length"), (uint32_t)h->head_dim);
+    lr_gguf_add_u32(m, key_of(&k, "attention.value_length"), (uint32_t)lr_v_dim(h));
+    if (h->kv_rank) lr_gguf_add_u32(m, key_of(&k, "attention.key_length_mla"), (uint32_t)(h->n_nope + h->n_rot));
+    if (family->sigmoid && h->n_experts) { /* elsewhere readers know it */
+        lr_gguf_add_u32(m, key_of(&k, "expert_gating_func"), h->sigmoid ? 2 : 1);
+        lr_gguf_add_bool(m, key_of(&k, "expert_weights_norm"), h->among_chosen);
+    }
     add_numbers(&k, h, &q->e->checkpoint.config, family->logits_times);
     if (h->layer_norm) lr_gguf_add_bool(m, key_of(&k, "use_parallel_residual"), h->parallel);
     if (h->window) lr_gguf_add_u32(m, key_of(&k, "attention.sliding_window"), (uint32_t)h->window);
@@ -210,8 +220,8 @@ static void copy_values(const lr_gguf *g, lr_gguf_meta *m) {
 llmrun_status lr_quantize_list_gguf(lr_quantize *q, lr_gguf_meta *meta) {
     const lr_gguf *g = &q->e->checkpoint.gguf;
     bool from_gguf = g->n_values > 0;
-    if (q->e->binding.hparams.kv_rank)
-        return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: writing %s as GGUF is not supported; give a directory's name",
+    if (from_gguf && lr_checkpoint_find(&q->e->checkpoint, "blk.0.attn_kv_b.weight"))
+        return lr_fail(q->err, LLMRUN_UNSUPPORTED, "%s: writing GGUF files of the older form of %s again is not supported",
                        q->e->checkpoint.dir, q->e->binding.family->name);
     llmrun_status status = list_tensors(q, from_gguf);
     if (!status && (!from_gguf || !q->e->binding.rope_factors)) status = add_rope_factors(q);

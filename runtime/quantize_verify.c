@@ -49,6 +49,8 @@ static const char *compare(const lr_hparams *a, const lr_hparams *b) {
     if (a->act != b->act) return "hidden_act";
     if (a->parallel != b->parallel) return "use_parallel_residual";
     if (a->n_experts && a->among_chosen != b->among_chosen) return "norm_topk_prob";
+    if (a->n_experts && (a->sigmoid != b->sigmoid || a->bias_chooses != b->bias_chooses)) return "scoring_func";
+    if (a->n_expert_groups && lr_max(1, a->best_of_group) != lr_max(1, b->best_of_group)) return "topk_method";
     return a->n_pos != b->n_pos ? "n_positions" : compare_ropes(a, b);
 }
 
