@@ -34,8 +34,8 @@ template <class Table> struct dot_table {
     GPU_FN raw load(const dot_row &row, unsigned unit) {
         return { load_weights16(row.quants + 16 * unit), load_scale<float>(row.scales, unit / 2) };
     }
-    GPU_FN unsigned low_nibbles(unsigned a, unsigned b) { return (a & 0x0f0f0f0fu) | (b << 4 & 0xf0f0f0f0u); }
-    GPU_FN unsigned high_nibbles(unsigned a, unsigned b) { return (a >> 4 & 0x0f0f0f0fu) | (b & 0xf0f0f0f0u); }
+    GPU_FN unsigned low_nibbles(unsigned a, unsigned b) { return select_bits(a, b << 4, 0x0f0f0f0fu); }
+    GPU_FN unsigned high_nibbles(unsigned a, unsigned b) { return select_bits(a >> 4, b, 0x0f0f0f0fu); }
     GPU_FN weights decode(const raw &r, const fixed &f, int) {
         return { { low_nibbles(r.q.x, r.q.y), low_nibbles(r.q.z, r.q.w) },
                  { high_nibbles(r.q.x, r.q.y), high_nibbles(r.q.z, r.q.w) },

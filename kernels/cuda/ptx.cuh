@@ -134,6 +134,17 @@ GPU_FN unsigned permute_bytes(unsigned a, unsigned b, unsigned selector) {
 #endif
 }
 
+/* Bits of a where the mask has them, bits of b elsewhere.  (Of the same in C the compiler makes two instructions.)     */
+GPU_FN unsigned select_bits(unsigned a, unsigned b, unsigned mask) {
+#ifdef SIMGPU
+    return (a & mask) | (b & ~mask);
+#else
+    unsigned r;
+    asm("lop3.b32 %0, %1, %2, %3, 0xe4;" : "=r"(r) : "r"(a), "r"(b), "r"(mask));
+    return r;
+#endif
+}
+
 /* ---- kernels that are launched early (gpu_queue) ---- */
 
 /* Lets the next kernel be launched, and waits until those ahead have ended and what they wrote can be read.  Nothing is
