@@ -2,7 +2,7 @@
  * copy from pinned memory reach there, then decode products of each format (GB/s of weights, of the read rate), long
  * products (TFLOP/s, beside cuBLAS where it is found) and attention.
  *
- *     bench_gpu [cuda|sim [CONFIG]]
+ *     bench_gpu [cuda|sim [CONFIG]]      CONFIG: early for cuda (kernels/cuda/gpu.h), what --sim-gpus takes for sim
  *
  * Each op runs over data far larger than the caches, from a graph where it is short; the best of a few rounds counts. */
 #include <dlfcn.h>
