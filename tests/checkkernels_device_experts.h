@@ -90,6 +90,27 @@ static product make_stack(lr_format format, int32_t n_experts, int64_t rows, int
     return m;
 }
 
+/* Gives each expert's matrix an order of columns of its own.                                                          */
+static const int32_t *put_orders(int32_t n_experts, int64_t cols) {
+    int32_t *all = guarded((size_t)(n_experts * cols) * sizeof *all, sizeof *all);
+    for (int32_t i = 0; i < n_experts; i++) {
+        memcpy(all + i * cols, random_order(cols), (size_t)cols * sizeof *all);
+        release_last();
+    }
+    return gpu_put(all, (size_t)(n_experts * cols) * sizeof *all);
+}
+
+static void set_orders(lr_matrix *slices, int32_t n_experts, const int32_t *orders) {
+    for (int32_t i = 0; i < n_experts; i++) slices[i].perm = orders + i * slices[i].cols;
+}
+
+/* Values of one magnitude, of which 127 parts are exact, are packed as they are in any order.                         */
+static float *equals(int64_t n) {
+    float *x = floats(n);
+    for (int64_t i = 0; i < n; i++) x[i] = random_below(2) ? 127 / 128.0f : -127 / 128.0f;
+    return x;
+}
+
 /* Values that packing keeps as they are.                                                                              */
 static float *packable(const lr_ops *c, lr_act_format format, int64_t n, int64_t cols) {
     float *x = filled(n * cols, P_RANDOM);
@@ -109,19 +130,28 @@ static double expert_product(const product *m, const float *x, int64_t t, int64_
     return exact;
 }
 
-/* Hidden values of one pair: exact ones as floats, and what each may be off by once it is packed.                     */
+/* Hidden values of one pair: exact ones as floats, and what each may be off by once it is packed; in the order of down. */
 static void expert_hidden(const lr_experts_args *a, const product m[3], const float *h, int64_t t, int64_t expert,
                           float *hidden, double *off) {
-    int64_t n = m[2].w.m.cols;
+    int64_t n = m[2].w.m.cols, dim = m[0].w.m.cols;
+    const int32_t *order = in_image(a->gate[expert].perm), *later = in_image(a->down[expert].perm);
+    float *x = order ? reordered(h + t * dim, order, 1, dim) : memcpy(floats(dim), h + t * dim, (size_t)dim * sizeof *x);
+    float *values = floats(n);
+    double *errors = guarded((size_t)n * sizeof *errors, sizeof *errors);
     for (int64_t i = 0; i < n; i++) {
         double e[2], terms[2];
-        double v = expert_product(&m[0], h, t, expert * n + i, &e[0]);
-        double u = expert_product(&m[1], h, t, expert * n + i, &e[1]);
+        double v = expert_product(&m[0], x, 0, expert * n + i, &e[0]);
+        double u = expert_product(&m[1], x, 0, expert * n + i, &e[1]);
         double gate = activate_exactly(a->act, v, &terms[0]), up = up_exactly(a->act, u, &terms[1]);
-        hidden[i] = (float)(gate * up);
-        off[i] = glu_moves(a->act, v, e[0]) * (fabs(up) + e[1]) + e[1] * fabs(gate) +
+        values[i] = (float)(gate * up);
+        errors[i] = glu_moves(a->act, v, e[0]) * (fabs(up) + e[1]) + e[1] * fabs(gate) +
                  terms[0] * terms[1] * allowed_error("glu", 0, 0) + ROUNDING * fabs(gate * up);
     }
+    for (int64_t i = 0; i < n; i++) {
+        hidden[i] = values[later ? later[i] : i];
+        off[i] = errors[later ? later[i] : i];
+    }
+    for (int i = 0; i < 3; i++) release_last();
     lr_act_format packed = m[2].args.x.format;
     for (int64_t i = 0; i < n; i++) {
         double most = 0;
@@ -172,15 +202,18 @@ static void experts_on_device(const lr_ops *c, lr_format format, lr_format out, 
     lr_matrix slices[3][21];
     int32_t *chosen = make_choice(n, n_experts, k);
     float *shares = filled(n * k, P_RANDOM), *before = filled(n * dim, P_RANDOM);
-    bool with_bias = random_below(2);
+    bool with_bias = random_below(2), order = !random_below(3), later = !random_below(3);
     lr_act_format act = gpu.ops.act(gpu.d, format, n);
-    describe("%s, %s, experts %d of %d, dim %lld hidden %lld tokens %lld%s", lr_formats[format].name,
+    describe("%s, %s, experts %d of %d, dim %lld hidden %lld tokens %lld%s%s%s", lr_formats[format].name,
              lr_formats[out].name, k, n_experts, (long long)dim, (long long)hidden, (long long)n,
-             with_bias ? " bias" : "");
-    float *h = packable(c, act, n, dim);
+             with_bias ? " bias" : "", order ? " ordered" : "", later ? " down ordered" : "");
+    float *h = order ? equals(n * dim) : packable(c, act, n, dim);
     product m[3] = { make_stack(format, n_experts, hidden, dim, n, with_bias, slices[0]),
                      make_stack(format, n_experts, hidden, dim, n, with_bias, slices[1]),
                      make_stack(out, n_experts, dim, hidden, n, with_bias, slices[2]) };
+    const int32_t *orders = order ? put_orders(n_experts, dim) : NULL;
+    for (int i = 0; i < 2 && order; i++) set_orders(slices[i], n_experts, orders);
+    if (later) set_orders(slices[2], n_experts, put_orders(n_experts, hidden));
     experts_call call = { .experts = { .h = gpu_floats(h, n * dim), .n = n, .weights = gpu_floats(shares, n * k),
                                        .chosen = gpu_put(chosen, (size_t)(n * k) * sizeof *chosen), .gate = slices[0],
                                        .up = slices[1], .down = slices[2], .b_gate = m[0].args.bias,
@@ -188,7 +221,8 @@ static void experts_on_device(const lr_ops *c, lr_format format, lr_format out, 
                                        .act = (lr_glu_act)random_below(LR_N_GLU_ACTS) } };
     call.experts.x = gpu_output(n, dim, dim);
     memcpy(in_image(call.experts.x), before, (size_t)(n * dim) * sizeof *before);
-    call.experts.work = gpu_written(lr_gpu_experts_bytes(n, k, n_experts, dim, hidden, LR_FORMAT_NONE, out));
+    call.experts.work = gpu_written(lr_gpu_experts_bytes(n, k, n_experts, dim, hidden,
+                                                          order || later ? format : LR_FORMAT_NONE, out));
     call.experts.packed = gpu_written(lr_act_bytes(act, n, dim));
     gpu_run(call_experts, &call);
     expect_experts(&call.experts, m, h, chosen, shares, before, in_result(call.experts.x));
