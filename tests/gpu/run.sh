@@ -26,9 +26,13 @@
 #   llama.cpp/   the source of llama.cpp or a fork; cmake builds it here
 # Logs are $RESULTS/STEP.log (default build/gpu), a line for each step is in $RESULTS/summary; figures end up in
 # tests/gpu/RESULTS.md by hand.  DEVICE=sim SHAPES=dir, with small shapes under the same names, rehearses what it can.
+# shellcheck disable=SC2086 # GPU is words
 cd "$(dirname "$0")/../.." || exit 2
 export RESULTS=${RESULTS:-build/gpu} BUILD=${BUILD:-build} MAKE=${MAKE:-make}
 export DEVICE=${DEVICE:-cuda} SHAPES=${SHAPES:-tests/gpu}
+GPU="--device $DEVICE"
+[ "$DEVICE" != sim ] || GPU="$GPU --sim-gpus 1x32G"
+export GPU
 STEP_SECONDS=${STEP_SECONDS:-540} STEP_LEAST=${STEP_LEAST:-30}
 ALL=(build kernels text limits decode7 decode8 early budgets flat prefill offload7 offload70 load memcheck racecheck
     initcheck peers static nf4 llamabuild llamacpp)
@@ -63,14 +67,14 @@ measure() {
     local model
     model=$(shape "$1")
     shift
-    "$BUILD/llmrun" bench --model "$model" --device "$DEVICE" --json "$@"
+    "$BUILD/llmrun" bench --model "$model" $GPU --json "$@"
 }
 
 # number NAME: the first value of that name in the JSON on stdin.
 number() { grep -o "\"$1\": *[0-9.e+-]*" | head -n 1 | sed 's/.*: *//'; }
 
 # Bytes a second that the GPU reads, from the limits step, else measured now.
-read_limit() { "$BUILD/llmrun" devices --device "$DEVICE" --json | grep -o '"kind": "'"$DEVICE"'".*' | number read_bytes_per_second; }
+read_limit() { "$BUILD/llmrun" devices $GPU --json | grep -o '"kind": "'"$DEVICE"'".*' | number read_bytes_per_second; }
 
 # ---- steps: status 77 is a skip ----
 
@@ -104,16 +108,17 @@ initcheck() { sanitize initcheck 3; }
 
 limits() {
     "$BUILD/bench/bench_gpu" "$DEVICE" || return 1
-    has_program && "$BUILD/llmrun" devices --device "$DEVICE"
+    has_program && "$BUILD/llmrun" devices $GPU
     return 0
 }
 
 text() {
-    local device quant
+    local device options quant
     has_program || return 77
     for quant in f16 q8_0 q4_k nf4; do
         for device in cpu "$DEVICE"; do
-            "$BUILD/llmrun" run --device "$device" --quant $quant --raw -p "Once upon a time" -n 200 --temp 0 --stats \
+            [ "$device" = cpu ] && options="--device cpu" || options=$GPU
+            "$BUILD/llmrun" run $options --quant $quant --raw -p "Once upon a time" -n 200 --temp 0 --stats \
                 >"$RESULTS/text-$quant-$device" || return 1
         done
         cmp "$RESULTS/text-$quant-cpu" "$RESULTS/text-$quant-$DEVICE" || return 1
@@ -136,7 +141,7 @@ budgets() {
     has_program || return 77
     for budget in 1G 2G 4G 8G 12G 16G 24G; do
         echo "== --vram $budget"
-        "$BUILD/llmrun" plan --model "$(shape llama-2-7b)" --vram $budget --device "$DEVICE" || [ $? -eq 3 ] || status=1
+        "$BUILD/llmrun" plan --model "$(shape llama-2-7b)" --vram $budget $GPU || [ $? -eq 3 ] || status=1
         json=$(measure llama-2-7b --vram $budget -p 512 -n 32 -r 2) || {
             [ $? -eq 3 ] || status=1
             continue
@@ -202,8 +207,8 @@ prefill() {
 offload() {
     local plan json
     has_program || return 77
-    plan=$("$BUILD/llmrun" plan --model "$(shape "$1")" --device "$DEVICE" --vram "$2" --quant "$3" -c 1024 --json) || return 1
-    "$BUILD/llmrun" plan --model "$(shape "$1")" --device "$DEVICE" --vram "$2" --quant "$3" -c 1024
+    plan=$("$BUILD/llmrun" plan --model "$(shape "$1")" $GPU --vram "$2" --quant "$3" -c 1024 --json) || return 1
+    "$BUILD/llmrun" plan --model "$(shape "$1")" $GPU --vram "$2" --quant "$3" -c 1024
     json=$(measure "$1" --vram "$2" --quant "$3" -c 1024 -p 1000 -n 16 -r 3) || return 1
     echo "$json"
     for what in prefill decode; do
@@ -221,7 +226,7 @@ load() {
     [ -e "$model/done" ] || python3 tests/gpu/make_model.py "$(shape llama-2-7b)" "$model" || return 77
     for run in 1 2 3; do
         started=$(date +%s.%N)
-        "$BUILD/llmrun" run --model "$model" --device "$DEVICE" --quant f16 --no-cache -c 512 --raw -p "Once" -n 1 --temp 0 --stats || return 1
+        "$BUILD/llmrun" run --model "$model" $GPU --quant f16 --no-cache -c 512 --raw -p "Once" -n 1 --temp 0 --stats || return 1
         took=$(echo "$(date +%s.%N) $started" | awk '{ print $1 - $2 }')
         echo "run $run: $took s from start to end with one token, $(stat -c %s "$model/model.safetensors") bytes" \
             "$(awk -v b="$(stat -c %s "$model/model.safetensors")" -v t="$took" 'BEGIN { printf "%.1f GB/s", b / t / 1e9 }')"
