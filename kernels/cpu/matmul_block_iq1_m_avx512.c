@@ -8,11 +8,12 @@ _Static_assert((int)SHIFT == (int)LR_IQ1_ZERO, "codes are as in the codebook");
 
 INLINE void load_line(__m512i u[1][VECTORS], const uint8_t *p, int line, int left) {
     (void)left, (void)line;
-    const __m512i levels = _mm512_set1_epi64(LR_LEVELS_4(LR_LEVEL_IQ1)), v = words_of_blocks(p + 32);
-    const __m512i rows = rows_at(lr_codes_iq1, 11, _mm512_or_si512(bytes_of_groups(p), high_bits(v, 0, 4)));
+    const __m512i v = words_of_blocks(p + 32), high = _mm512_and_si512(high_bits(v, 0, 4), _mm512_set1_epi16(0x700));
+    uint16_t index[32];
+    _mm512_storeu_si512(index, _mm512_or_si512(bytes_of_groups(p), high));
     UNROLL for (int k = 0; k < VECTORS; k++) {
         const __mmask8 up = _mm512_testn_epi64_mask(v, _mm512_set1_epi64(8 << 4 * k));
-        u[0][k] = group_of_8(rows, levels, k);
+        u[0][k] = load_group(lr_grid_iq1, index, k);
         u[0][k] = _mm512_mask_or_epi64(u[0][k], up, u[0][k], _mm512_set1_epi8(LR_IQ1_UP));
     }
 }

@@ -72,6 +72,14 @@ INLINE __m512i rows_at(const uint16_t *codes, const int bits, __m512i index) {
     return rows[bits - 6];
 }
 
+/* Of a codebook so large that 64 loads cost less: the values of group k of all sub-blocks, index[4 q + k] of 8 values. */
+INLINE __m512i load_group(const uint64_t *grid, const uint16_t index[32], const int k) {
+#define TWO(q) _mm_set_epi64x((int64_t)grid[index[4 * (q) + 4 + k]], (int64_t)grid[index[4 * (q) + k]])
+    const __m256i low = _mm256_set_m128i(TWO(2), TWO(0)), high = _mm256_set_m128i(TWO(6), TWO(4));
+#undef TWO
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
 /* Group k of all sub-blocks, from rows of 8 or from two rows of 4 each; levels hold SHIFT.                          */
 INLINE __m512i group_of_8(__m512i rows, __m512i levels, const int k) {
     const __m512i bits = _mm512_set1_epi64((int64_t)(0x0e0c0a0806040200 + 0x1010101010101010 * (uint64_t)k));
