@@ -45,7 +45,7 @@ const size_t lr_n_hparam_rows = LR_COUNT(lr_hparam_rows);
 const lr_number_row lr_number_rows[] = {
     { AT(norm_eps), { "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps", "norm_epsilon" },
       { "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon" }, NAN },
-    { AT(embed_scale), { "embedding_multiplier" }, { "embedding_scale" }, NAN },
+    { AT(embed_scale), { "embedding_multiplier", "scale_emb" }, { "embedding_scale" }, NAN },
     { AT(residual_scale), { "residual_multiplier" }, { "residual_scale" }, 1 },
     { AT(attn_scale), { "attention_multiplier" }, { "attention.scale" }, NAN },
     { AT(logit_scale), { "logits_scaling", "logit_scale" }, { "logit_scale" }, 1 },

@@ -53,9 +53,13 @@ static llmrun_status read_numbers(lr_hparams *h, const lr_config *c, llmrun_erro
         if (status) return status;
         *(float *)((char *)h + row->offset) = (float)value;
     }
-    double scalar = 0;
+    double scalar = 0, depth = 0, base = 0;
     llmrun_status status = lr_config_number(c, "query_pre_attn_scalar", 0, &scalar, err);
+    if (!status) status = lr_config_number(c, "scale_depth", 0, &depth, err);
+    if (!status) status = lr_config_number(c, "dim_model_base", 0, &base, err);
     if (scalar > 0) h->attn_scale = (float)(1 / sqrt(scalar));
+    if (depth > 0) h->residual_scale = (float)(depth / sqrt(h->n_layers));
+    if (base > 0) h->logit_scale = (float)(h->dim / base);
     return status;
 }
 

@@ -45,6 +45,7 @@ static const struct { const char *file; double n_params; uint64_t kv; int32_t wi
     { "aiconfigurator/Qwen--Qwen3-235B-A22B_config.json", 235093634560, 2 * 2 * 4 * 128 * 94, 0, 0 },
     { "mlc-presets/qwen2moe.json", 14315784192, 2 * 2 * 16 * 128 * 24, 0, 0 },
     { "mlc-presets/deepseek_v2_lite.json", 15706484224, 2 * (512 + 64) * 27, 0, 0 }, /* one latent row */
+    { "mlc-presets/minicpm_2b_sft_bf16.json", 2724880896, 2 * 2 * 36 * 64 * 40, 0, 0 },
     { "mlc-presets/internlm2_5_7b.json", 7737708544, 2 * 2 * 8 * 128 * 32, 0, 0 },
     { "mlc-presets/ministral3_3b_2512.json", 3429006336, 2 * 2 * 8 * 128 * 26, 0, 0 },
     { "aiconfigurator/deepseek-ai--DeepSeek-V3_config.json", 671026404352, 2 * (512 + 64) * 61, 0, 0 },

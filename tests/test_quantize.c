@@ -101,7 +101,8 @@ static void golden_models(void **state) {
         "stablelm",   "stablelm-parallel-v4", "starcoder2", "glm4",            "cohere",           "cohere2",
         "cohere-norms", "stablelm-norms", "exaone4",         "olmoe",             "granite-moe",      "seed-oss",
         "internlm3",  "deepseek-v2-groups", "deepseek-v2-yarn", "deepseek-v3",  "glm4-moe-lite",    "glm4-moe",
-        "dots1",      "ernie4.5",    "ernie4.5-moe",      "minimax-m2",        "ministral3",       "internlm2"};
+        "dots1",      "ernie4.5",    "ernie4.5-moe",      "minimax-m2",        "ministral3",       "internlm2",
+        "minicpm"};
     static const struct { const char *quant, *out, *as; double limit; } kinds[] = {
         {"f32", "x.gguf", "f32", 1e-5}, {"f16", "x.gguf", "f16", 1e-5}, {"bf16", "x.gguf", "bf16", 1e-2},
         {"q8_0", "x.gguf", "auto", 3e-2}, {"f32", "x", "f32", 0}, {"f16", "x", "f16", 0}, {"bf16", "x", "bf16", 1e-2}};

@@ -170,6 +170,8 @@ MODELS = {
         **YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 48,
         "llama_4_scaling_beta": 0.1}),
     "internlm2": LlamaConfig(**{**BASE, **SMALL, "num_attention_heads": 8, "rms_norm_eps": 1e-6}, head_dim=4),
+    "minicpm": GraniteConfig(**{**SQUARE, "intermediate_size": 32, "tie_word_embeddings": True}, embedding_multiplier=3.0,
+                             logits_scaling=4.0, residual_multiplier=1.4 / 2 ** 0.5, attention_multiplier=0.25),
 }
 BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_proj")
 
@@ -252,6 +254,16 @@ def as_internlm2(folder, config):
     (folder / "config.json").write_text(json.dumps(c, indent=2, sort_keys=True) + "\n")
 
 
+def as_minicpm(folder):
+    """A Granite in the words of MiniCPM, which transformers has no class for."""
+    c = older(json.loads((folder / "config.json").read_text()))
+    c.update(model_type="minicpm", architectures=["MiniCPMForCausalLM"], scale_emb=c.pop("embedding_multiplier"),
+             scale_depth=c.pop("residual_multiplier") * c["num_hidden_layers"] ** 0.5,
+             dim_model_base=c["hidden_size"] / c.pop("logits_scaling"))
+    c.pop("attention_multiplier")
+    (folder / "config.json").write_text(json.dumps(c, indent=2, sort_keys=True) + "\n")
+
+
 def closest_choice(model, ids):
     """Smallest distance between router logits of an expert that was chosen and one that was not: rounding must not
     change the choice.  Group-limited routing also counts the groups.  Where a bias counts in the choice: between scores
@@ -313,6 +325,8 @@ def make(name, number, out):
             break
     if name == "internlm2":
         as_internlm2(folder, config)
+    if name == "minicpm":
+        as_minicpm(folder)
     chosen.tofile(folder / "tokens.i32")
     values.astype(np.float32).tofile(folder / "logits.f32")
     size = (folder / "model.safetensors").stat().st_size
