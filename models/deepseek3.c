@@ -1,4 +1,4 @@
-/* DeepSeek-V3, Kimi K2, Moonlight and GLM-4.7-Flash: as DeepSeek-V2, but experts are chosen by sigmoids and a bias.    */
+/* DeepSeek-V3, Kimi K2, Moonlight and GLM-4.7-Flash: as DeepSeek-V2, but experts are chosen by sigmoids and a bias. */
 #include "models/model.h"
 
 static const lr_tensor_row tensors[] = {

@@ -1,4 +1,4 @@
-/* dots.llm1: attention of Qwen3, experts as in DeepSeek-V3.                                                           */
+/* dots.llm1: attention of Qwen3, experts as in DeepSeek-V3. */
 #include "models/model.h"
 
 static const lr_tensor_row tensors[] = {

@@ -1,4 +1,4 @@
-/* ERNIE 4.5: Llama whose adjacent pairs rotate; with experts, which are chosen by their softmax and a bias.            */
+/* ERNIE 4.5: Llama whose adjacent pairs rotate; with experts, which are chosen by their softmax and a bias. */
 #include "models/model.h"
 
 static const lr_tensor_row tensors[] = {
@@ -27,8 +27,8 @@ static const lr_tensor_row moe_tensors[] = {
     LR_ROW(LR_BO, "model.layers.%d.self_attn.o_proj.bias", "blk.%d.attn_output.bias", LR_D_DIM, LR_D_ONE, true),
 #include "models/experts.def"
 #include "models/shared_experts.def"
-    LR_ROW(LR_B_ROUTER, "model.layers.%d.mlp.moe_statics.e_score_correction_bias", "blk.%d.exp_probs_b.bias", LR_D_EXPERTS,
-           LR_D_ONE, true),
+    LR_ROW(LR_B_ROUTER, "model.layers.%d.mlp.moe_statics.e_score_correction_bias", "blk.%d.exp_probs_b.bias",
+           LR_D_EXPERTS, LR_D_ONE, true),
 };
 
 const lr_family lr_family_ernie_moe = {

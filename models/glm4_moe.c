@@ -1,4 +1,4 @@
-/* GLM-4.5 and 4.6: biases of queries, keys and values, half of a head rotates, experts as in DeepSeek-V3.             */
+/* GLM-4.5 and 4.6: biases of queries, keys and values, half of a head rotates, experts as in DeepSeek-V3. */
 #include "models/model.h"
 
 #define L "model.layers.%d."

@@ -1,4 +1,5 @@
-/* InternLM 2 and 2.5: Llama with one tensor for queries, keys and values: of each KV head its queries, its key, its value.  */
+/* InternLM 2 and 2.5: Llama with one tensor for queries, keys and values: of each KV head its queries, its key, its
+ * value.                                                                                                             */
 #include "models/model.h"
 
 #define L "model.layers.%d."

@@ -1,4 +1,4 @@
-/* MiniCPM 1B and 2B, MiniCPM4: Llama with the factors of Granite, which config.json has by other names.                */
+/* MiniCPM 1B and 2B, MiniCPM4: Llama with the factors of Granite, which config.json has by other names. */
 #include "models/model.h"
 
 static const lr_tensor_row tensors[] = {

@@ -1,4 +1,4 @@
-/* MiniMax-M2: norms over all heads of queries and of keys, half of a head rotates, sigmoid routers.                    */
+/* MiniMax-M2: norms over all heads of queries and of keys, half of a head rotates, sigmoid routers. */
 #include "models/model.h"
 
 #define L "model.layers.%d."
@@ -10,7 +10,8 @@ static const lr_tensor_row tensors[] = {
     LR_ROW(LR_Q_NORM, L "self_attn.q_norm.weight", B "attn_q_norm.weight", LR_D_Q, LR_D_ONE, false),
     LR_ROW(LR_K_NORM, L "self_attn.k_norm.weight", B "attn_k_norm.weight", LR_D_KV, LR_D_ONE, false),
     LR_ROW(LR_ROUTER, L "block_sparse_moe.gate.weight", B "ffn_gate_inp.weight", LR_D_EXPERTS, LR_D_DIM, false),
-    LR_ROW(LR_B_ROUTER, L "block_sparse_moe.e_score_correction_bias", B "exp_probs_b.bias", LR_D_EXPERTS, LR_D_ONE, true),
+    LR_ROW(LR_B_ROUTER, L "block_sparse_moe.e_score_correction_bias", B "exp_probs_b.bias", LR_D_EXPERTS, LR_D_ONE,
+           true),
     LR_ROW(LR_W_GATE_EXPERTS, EXPERTS "w1.weight", B "ffn_gate_exps.weight", LR_D_EXPERT, LR_D_DIM, false),
     LR_ROW(LR_W_UP_EXPERTS, EXPERTS "w3.weight", B "ffn_up_exps.weight", LR_D_EXPERT, LR_D_DIM, false),
     LR_ROW(LR_W_DOWN_EXPERTS, EXPERTS "w2.weight", B "ffn_down_exps.weight", LR_D_DIM, LR_D_EXPERT, false),
