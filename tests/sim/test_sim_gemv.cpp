@@ -160,7 +160,7 @@ static double product(const weights &w, const activations &x, size_t row, size_t
 }
 
 /* Relative to the magnitude: rounding of f32 sums; of nf4, that of its values as well.                               */
-static double bound_of(lr_format format) { return format == LR_NF4 ? 1.6e-6 : 1e-6; }
+static double bound_of(lr_format format) { return format == LR_NF4 ? 2.4e-5 : 1e-6; }
 
 static float larger(float worst, double error, double bound) {
     float e = (float)(error / bound);
