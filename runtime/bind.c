@@ -14,6 +14,9 @@ static bool is_vision(const char *name) {
     return false;
 }
 
+/* Tensors that guess further tokens, which is not done here.                                                          */
+static bool is_draft(const char *name) { return strncmp(name, "mtp.", 4) == 0; }
+
 /* Tensors that hold no weights: what older converters left in files.                                                  */
 static bool is_leftover(const char *name) {
     static const char *const ends[] = { ".rotary_emb.inv_freq", ".attn.bias", ".self_attn.bias", ".masked_bias",
@@ -55,6 +58,7 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
                 got_shape[0] == (uint64_t)shape[0] && (vector || got_shape[1] == (uint64_t)shape[1]);
     fits |= !depth && rows == 1 && t->n_dims == 1 && t->shape[0] == (uint64_t)cols; /* one row without its dimension */
     fits |= vector && !depth && t->n_dims == 2 && t->shape[0] * t->shape[1] == (uint64_t)shape[0];
+    fits |= vector && !depth && t->n_dims == 3 && t->shape[1] == 1 && t->shape[0] * t->shape[2] == (uint64_t)shape[0];
     fits |= !depth && t->n_dims == 3 && !slice->run && t->shape[0] * t->shape[1] == (uint64_t)shape[0] &&
             t->shape[2] == (uint64_t)shape[1]; /* rows of heads, head after head */
     char got[200], want[64], name[120];
@@ -376,6 +380,8 @@ static llmrun_status check_unused(const binder *k) {
         char shown[120];
         if (!k->used[i] && is_vision(t->name))
             k->b->n_vision++;
+        else if (!k->used[i] && is_draft(t->name))
+            k->b->n_draft++;
         else if (!k->used[i] && !is_leftover(t->name) && !(k->tied && strcmp(t->name, "lm_head.weight") == 0))
             return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: tensor \"%s\" is not part of %s with %d layers",
                            k->c->files[t->file].path, lr_printable(shown, sizeof shown, t->name, strlen(t->name)),

@@ -14,6 +14,11 @@ void lr_elementwise_fill_avx2(lr_ops *ops);
 void lr_elementwise_fill_avx512(lr_ops *ops);
 size_t lr_elementwise_scratch_bytes(int64_t max_cols, int64_t n);
 
+/* delta_conv, delta_rule */
+void lr_delta_fill_c(lr_ops *ops);
+void lr_delta_fill_avx2(lr_ops *ops);
+void lr_delta_fill_avx512(lr_ops *ops);
+
 /* attention, attention_merge */
 void lr_attention_fill_c(lr_ops *ops);
 void lr_attention_fill_avx2(lr_ops *ops);
