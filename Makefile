@@ -104,11 +104,12 @@ san:
 unit: $(TESTS) $(BUILD)/tests/checkkernels $(BUILD)/tests/json_check sim
 threaded: $(THREADED) $(BUILD)/tests/checkkernels sim
 
+SAN_OPT := -O1 -g1
 ASAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 asan-unit:
-	+@$(SUBMAKE) BUILD=$(BUILD)/asan SAN="$(ASAN)" OPT="-O1 -g" unit
+	+@$(SUBMAKE) BUILD=$(BUILD)/asan SAN="$(ASAN)" OPT="$(SAN_OPT)" unit
 tsan-unit:
-	+@$(SUBMAKE) BUILD=$(BUILD)/tsan SAN="-fsanitize=thread" OPT="-O1 -g" threaded
+	+@$(SUBMAKE) BUILD=$(BUILD)/tsan SAN="-fsanitize=thread" OPT="$(SAN_OPT)" threaded
 
 # Each prints the rate at which memory is read in the same run: the measure of what decode can reach.
 bench: all $(BENCHES)

@@ -176,8 +176,8 @@ typedef struct lr_backend {
     void (*host_work)(double seconds);
 } lr_backend;
 
-/* The one exported function.  config: what --sim-gpus says ("2x512M", "2x1G:900:80"); NULL for hardware.  NULL with err
- * filled where the backend cannot work here at all.                                                                  */
+/* The one exported function.  config: what --sim-gpus says ("2x512M", "2x1G:900:80"); NULL or "early" for hardware
+ * (kernels/cuda/gpu.h).  NULL with err filled where the backend cannot work here at all.                             */
 typedef const lr_backend *(*lr_backend_open_function)(uint32_t abi, const lr_backend_host *host, const char *config,
                                                       llmrun_error *err);
 #define LR_BACKEND_OPEN "lr_backend_open"
@@ -197,17 +197,21 @@ enum { LR_GPU_EXPERTS_MOST = 4096 };
 /* lr_experts_args.work on a GPU for n tokens: offsets.  Pairs are (token, rank), those of long passes sorted by expert. */
 typedef struct lr_gpu_experts_room {
     size_t hidden;             /* (n k, hidden) packed as down reads them */
-    size_t rows;               /* the rest is of long passes.  Floats: (n k, hidden) of gate and of up, then (n k, dim) */
-    size_t tokens, pairs;      /* (n k) of each sorted pair, its token and its number t k + rank */
+    size_t in;                 /* columns in orders of their own: (n k, dim) packed as gate and up read them */
+    size_t rows;               /* floats: (n k, hidden) of gate and of up, then (n k, dim); short passes have it for the
+                                * hidden values alone, and where columns are in orders of their own */
+    size_t tokens, pairs;      /* the rest is of long passes: (n k) of each sorted pair, its token and its number t k + rank */
     size_t tiles;              /* (n_tiles) of 4 int32_t, see gemm.h */
     int32_t n_tiles;           /* in tiles of LR_GPU_EXPERTS_TILE rows, the smallest */
     size_t bytes;
 } lr_gpu_experts_room;
 enum { LR_GPU_EXPERTS_TILE = 32 };
+/* ordered: format of gate and up where any of the three has columns in orders of its experts' own, else LR_FORMAT_NONE. */
 lr_gpu_experts_room lr_gpu_experts_lay_out(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden,
-                                           lr_format down);
+                                           lr_format ordered, lr_format down);
 /* For all passes of at most n tokens.                                                                                 */
-size_t lr_gpu_experts_bytes(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden, lr_format down);
+size_t lr_gpu_experts_bytes(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden,
+                            lr_format ordered, lr_format down);
 /* Into how many parts attention of a few rows cuts the context: fixed by shape, never by the device.                 */
 int32_t lr_gpu_attention_splits(int32_t n_kv_heads, int32_t n_ctx);
 size_t lr_gpu_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads,

@@ -29,11 +29,15 @@ static size_t take(size_t *end, size_t bytes) {
 
 /* What gate and up left is no longer needed when down writes.                                                         */
 lr_gpu_experts_room lr_gpu_experts_lay_out(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden,
-                                           lr_format down) {
+                                           lr_format ordered, lr_format down) {
     lr_gpu_experts_room r = { 0 };
     int64_t n_pairs = n * k;
     r.hidden = take(&r.bytes, lr_act_bytes(lr_gpu_act(down, n), n_pairs, hidden));
-    if (n <= LR_GPU_FEW) return r;
+    if (ordered != LR_FORMAT_NONE) r.in = take(&r.bytes, lr_act_bytes(lr_gpu_act(ordered, n), n_pairs, dim));
+    if (n <= LR_GPU_FEW) {
+        if (ordered != LR_FORMAT_NONE) r.rows = take(&r.bytes, (size_t)n_pairs * (size_t)hidden * sizeof(float));
+        return r;
+    }
     r.n_tiles = (int32_t)(n_pairs / LR_GPU_EXPERTS_TILE + lr_min(n_pairs, n_experts));
     r.rows = take(&r.bytes, (size_t)n_pairs * (size_t)lr_max(2 * hidden, dim) * sizeof(float));
     r.tokens = take(&r.bytes, (size_t)n_pairs * sizeof(int32_t));
@@ -43,8 +47,9 @@ lr_gpu_experts_room lr_gpu_experts_lay_out(int64_t n, int32_t k, int32_t n_exper
 }
 
 /* Long passes take more than short ones.                                                                              */
-size_t lr_gpu_experts_bytes(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden, lr_format down) {
-    return lr_gpu_experts_lay_out(n, k, n_experts, dim, hidden, down).bytes;
+size_t lr_gpu_experts_bytes(int64_t n, int32_t k, int32_t n_experts, int64_t dim, int64_t hidden,
+                            lr_format ordered, lr_format down) {
+    return lr_gpu_experts_lay_out(n, k, n_experts, dim, hidden, ordered, down).bytes;
 }
 
 enum { SPLITS_MOST = 64, SPLIT_LEAST = 64, BLOCKS_WANTED = 256 };

@@ -201,17 +201,22 @@ typedef struct lr_softcap_args {
 
 /* ---- mixture of experts ---- */
 
-/* The k experts that a row goes to, and the weight of each.  Ties: the lower index first; NaN counts as -infinity.
- *                                                                                     item: row                       */
+/* The k experts that a row goes to, and the weight of each.  An expert's score is the softmax of its logit over all
+ * experts, or the sigmoid of it alone.  Those with the largest score + bias are chosen.  Ties: the lower index first;
+ * NaN counts as -infinity.                                                            item: row                       */
 typedef struct lr_route_args {
     int32_t *chosen;           /* (n, k) distinct, best first */
-    float *weights;            /* (n, k) scale * softmax of the logits: over all experts, or over the chosen alone, */
-    bool among_chosen;         /* which is the same as dividing by the sum of the chosen */
+    float *weights;            /* (n, k) scale * score */
+    bool among_chosen;         /* divided by the sum of the chosen ones' scores */
+    bool sigmoid;
     float scale;
     const float *logits;       /* (n, n_experts) */
-    int32_t n_experts, k;
-    int32_t n_groups, k_groups; /* the experts are in n_groups <= 64 groups of equal size; open are those of the */
-} lr_route_args;               /* k_groups whose best expert is best.  n_groups 0: all are open */
+    const float *bias;         /* (n_experts) or NULL */
+    int32_t n_experts, k;      /* at most LR_MAX_EXPERTS */
+    /* The experts are in n_groups <= 64 groups of equal size; open are those of the k_groups whose best one or best two
+     * (best_of_group) are best, taken together.  n_groups 0: all are open. */
+    int32_t n_groups, k_groups, best_of_group;
+} lr_route_args;
 
 /* x[t] *= 1 / (1 + exp(-gate[t]))                                                     item: row                       */
 typedef struct lr_gate_rows_args {

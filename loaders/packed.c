@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quant/blocks.h"
+
 /* ---- config.json ---- */
 
 /* What most matrices of such a checkpoint run as.                                                                    */
@@ -19,8 +21,16 @@ static lr_format likely_format(const char *method, const lr_config *c) {
     }
     if (strcmp(method, "mxfp4") == 0) return LR_FORMAT_NONE;
     if (strstr(method, "fp8")) return LR_FP8;
+    if (strcmp(method, "modelopt") == 0) {
+        const char *algorithm = lr_config_string(c, "quantization_config.quant_algo");
+        if (algorithm && strcmp(algorithm, "FP8") == 0) return LR_FP8;
+        return algorithm && strcmp(algorithm, "NVFP4") == 0 ? LR_NVFP4 : LR_FORMAT_NONE;
+    }
     if (strcmp(method, "compressed-tensors") == 0) {
         if (kind && (strcmp(kind, "float-quantized") == 0 || strcmp(kind, "naive-quantized") == 0)) return LR_FP8;
+        if (kind && strcmp(kind, "nvfp4-pack-quantized") == 0) return LR_NVFP4;
+        if (kind && strcmp(kind, "mxfp4-pack-quantized") == 0) return LR_BLOCK_MXFP4;
+        if (kind && strcmp(kind, "mixed-precision") == 0) return LR_FORMAT_NONE;
         bits_key = "quantization_config.config_groups.group_0.weights.num_bits";
         group_key = "quantization_config.config_groups.group_0.weights.group_size";
     }
@@ -33,15 +43,19 @@ static lr_format likely_format(const char *method, const lr_config *c) {
 llmrun_status lr_packing_read(lr_packing *p, const lr_config *config, llmrun_error *err) {
     /* A value that must not be there, and a list of those that may: NULL-terminated. */
     static const struct {
-        const char *method, *key, *known[8];
+        const char *method, *key, *known[10];
     } words[] = {
-        { NULL, "quant_method", { "bitsandbytes", "gptq", "awq", "fp8", "fbgemm_fp8", "compressed-tensors", "mxfp4" } },
+        { NULL,
+          "quant_method",
+          { "bitsandbytes", "gptq", "awq", "fp8", "fbgemm_fp8", "compressed-tensors", "mxfp4", "modelopt" } },
         { "gptq", "checkpoint_format", { "gptq", "gptq_v2" } },
         { "gptq", "format", { "gptq", "gptq_v2" } },
         { "awq", "version", { "gemm", "GEMM" } },
         { "compressed-tensors",
           "format",
-          { "pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "dense" } },
+          { "pack-quantized", "int-quantized", "float-quantized", "naive-quantized", "nvfp4-pack-quantized",
+            "mxfp4-pack-quantized", "mixed-precision", "dense" } },
+        { "modelopt", "quant_algo", { "NVFP4", "FP8", "MIXED_PRECISION" } },
     };
     static const struct {
         const char *method, *key, *known; /* of one digit each */
@@ -112,11 +126,21 @@ llmrun_status lr_packed_check(const lr_packed_opener *o, const lr_tensor *t, con
     return lr_fail(o->err, LLMRUN_FORMAT, "%s: %s%s: expected shape [%s], got [%s]", path, o->stem, what, want, got);
 }
 
+llmrun_status lr_packed_check_rows(const lr_packed_opener *o, const lr_tensor *t, const char *what,
+                                   const lr_dtype types[3], int64_t rows, int64_t cols) {
+    uint64_t n = t->n_dims == 3 ? t->shape[0] : 0;
+    uint64_t shape[3] = { n, n ? (uint64_t)rows / n : 0, (uint64_t)cols };
+    if (n && (uint64_t)rows % n == 0) return lr_packed_check(o, t, what, types, 3, shape);
+    return lr_packed_check(o, t, what, types, 2, (uint64_t[]){ (uint64_t)rows, (uint64_t)cols });
+}
+
 llmrun_status lr_packed_open(lr_packed *out, bool *found, const lr_packing *packing, const lr_checkpoint *c,
                              const char *name, int64_t rows, int64_t cols, llmrun_error *err) {
     static lr_packed_open_fn *const kinds[] = { lr_packed_open_bnb4, lr_packed_open_bnb8,  lr_packed_open_gptq,
                                                 lr_packed_open_awq,  lr_packed_open_words, lr_packed_open_fp8,
-                                                lr_packed_open_int8, lr_packed_open_ternary };
+                                                lr_packed_open_int8, lr_packed_open_ternary,
+                                                lr_packed_open_compressed_e2m1, lr_packed_open_modelopt,
+                                                lr_packed_open_nvfp4 };
     char stem[256];
     size_t n = strlen(name), end = strlen(".weight");
     *out = (lr_packed){ 0 };
@@ -154,6 +178,7 @@ lr_format lr_packed_format_of(const lr_packed *p) {
         case LR_CODING_SIGNED: return by_64 ? LR_I8 : LR_FORMAT_NONE;
         case LR_CODING_E4M3: return by_64 ? LR_FP8 : LR_FORMAT_NONE;
         case LR_CODING_NF4: return p->cols % 64 == 0 && p->group % 64 == 0 ? LR_NF4 : LR_FORMAT_NONE;
+        case LR_CODING_E2M1: return p->format; /* the file's own blocks, or none */
         case LR_CODING_FP4: return p->cols % 64 == 0 && p->group % 64 == 0 ? LR_FP4 : LR_FORMAT_NONE;
     }
     return LR_FORMAT_NONE;
@@ -211,6 +236,7 @@ static float value_of(lr_coding coding, uint8_t code, int32_t zero) {
         case LR_CODING_UNSIGNED: return (float)(code - zero);
         case LR_CODING_SIGNED: return (float)((int8_t)code - zero);
         case LR_CODING_E4M3: return lr_f8_e4m3_to_f32(code);
+        case LR_CODING_E2M1: return lr_mxfp4_values[code & 15];
     }
     return 0;
 }
@@ -254,6 +280,7 @@ static int64_t bad_code(lr_coding coding, const uint8_t *q, int64_t n, float d) 
 }
 
 int64_t lr_packed_planes(const lr_packed *p, void *quants, void *scales, int64_t row, int64_t n_rows) {
+    if (p->kind->coding == LR_CODING_E2M1) return lr_packed_e2m1_planes(p, quants, scales, row, n_rows);
     uint8_t q[LR_PACKED_TILE_ROWS * LR_PACKED_TILE_COLS];
     const lr_format_traits *f = &lr_formats[p->format];
     bool has_zeros = f->bits == 4 && p->kind->coding == LR_CODING_UNSIGNED;

@@ -1,6 +1,6 @@
 /* Matrices that a quantizer packed into several tensors (codes, scales, zeros ...), as Hugging Face checkpoints have
- * them: bitsandbytes, GPTQ, AWQ, FP8, compressed-tensors; and GGUF's ternary types.  Which tensors are there decides for
- * each matrix how it is packed; those without companions are plain.  Layouts: the comment of each packed_*.c.        */
+ * them: bitsandbytes, GPTQ, AWQ, FP8, compressed-tensors, ModelOpt; and GGUF's ternary types.  Which tensors are there
+ * decides for each matrix how it is packed; those without companions are plain.  Layouts: the comment of each packed_*.c.        */
 #ifndef LR_PACKED_H
 #define LR_PACKED_H
 

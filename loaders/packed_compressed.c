@@ -34,17 +34,13 @@ static const lr_packed_kind integers = { LR_CODING_UNSIGNED, codes, scale };
 llmrun_status lr_packed_open_words(lr_packed *p, bool *found, const lr_packed_opener *o) {
     uint64_t rows = (uint64_t)p->rows, cols = (uint64_t)p->cols;
     const lr_tensor *words = lr_packed_find(o, ".weight_packed"), *scales = lr_packed_find(o, ".weight_scale");
-    if (!words) return LLMRUN_OK;
+    if (!words || words->dtype == LR_DT_U8) return LLMRUN_OK; /* bytes: packed_e2m1.c */
     *found = true;
     p->t[LR_PACKED_CODES] = words;
     p->t[LR_PACKED_SCALES] = scales;
     p->t[LR_PACKED_ZEROS] = lr_packed_find(o, ".weight_zero_point");
     p->t[LR_PACKED_ORDER] = lr_packed_find(o, ".weight_g_idx");
     p->t[LR_PACKED_EXTRA] = lr_packed_find(o, ".weight_shape");
-    if (words->dtype == LR_DT_U8)
-        return lr_fail(o->err, LLMRUN_UNSUPPORTED,
-                       "%s: %s: 4-bit floats (nvfp4, mxfp4) are not supported here; expected I32",
-                       o->c->files[words->file].path, words->name);
     if (words->n_dims == 2 && words->shape[1] != (cols + 7) / 8 && words->shape[1] != (cols + 3) / 4)
         return lr_fail(o->err, LLMRUN_UNSUPPORTED, "%s: %s: %llu words for %llu columns: expected codes of 4 or 8 bits",
                        o->c->files[words->file].path, words->name, (unsigned long long)words->shape[1],

@@ -10,7 +10,8 @@ typedef enum lr_coding {
     LR_CODING_FP4,
     LR_CODING_UNSIGNED, /* code - zero; 8 bits as a run format only with zeros of 128 */
     LR_CODING_SIGNED,   /* int8 */
-    LR_CODING_E4M3
+    LR_CODING_E4M3,
+    LR_CODING_E2M1 /* twice the values, half the scale */
 } lr_coding;
 
 /* Scale and zero of a value, and how many values from there on in its row have the same.                             */
@@ -39,7 +40,8 @@ typedef struct lr_packed_kind {
 /* One for each way of packing: p->rows and cols are set; *found stays false where its tensors are not there.          */
 typedef llmrun_status lr_packed_open_fn(lr_packed *p, bool *found, const lr_packed_opener *o);
 lr_packed_open_fn lr_packed_open_bnb4, lr_packed_open_bnb8, lr_packed_open_gptq, lr_packed_open_awq, lr_packed_open_fp8,
-    lr_packed_open_words, lr_packed_open_int8, lr_packed_open_ternary;
+    lr_packed_open_words, lr_packed_open_int8, lr_packed_open_ternary, lr_packed_open_compressed_e2m1,
+    lr_packed_open_modelopt, lr_packed_open_nvfp4;
 
 /* The tensor stem + end, or NULL.                                                                                     */
 const lr_tensor *lr_packed_find(const lr_packed_opener *o, const char *end);
@@ -48,6 +50,9 @@ const lr_tensor *lr_packed_find(const lr_packed_opener *o, const char *end);
 #define LR_PACKED_ANY UINT64_MAX
 llmrun_status lr_packed_check(const lr_packed_opener *o, const lr_tensor *t, const char *what, const lr_dtype types[3],
                               int32_t n_dims, const uint64_t *shape);
+/* Of this many values: rows x cols, or matrices one below the other with a dimension for them in front.               */
+llmrun_status lr_packed_check_rows(const lr_packed_opener *o, const lr_tensor *t, const char *what,
+                                   const lr_dtype types[3], int64_t rows, int64_t cols);
 extern const lr_dtype lr_packed_floats_16_32[3], lr_packed_words[3];
 
 /* Run format of codes with a scale and a zero for `group` columns.                                                    */
@@ -59,6 +64,9 @@ llmrun_status lr_packed_sort(lr_packed *p, const lr_packed_opener *o);
 /* Codes of a byte each, row after row.                                                                                */
 void lr_packed_bytes(const lr_packed *p, uint8_t *q, int64_t row, int64_t n_rows, const int32_t *perm, int64_t col,
                      int64_t n_cols);
+
+/* lr_packed_planes of LR_CODING_E2M1: blocks, and factors of rows where the format has them.                          */
+int64_t lr_packed_e2m1_planes(const lr_packed *p, uint8_t *quants, uint8_t *factors, int64_t row, int64_t n_rows);
 
 float lr_packed_float_at(const lr_tensor *t, int64_t i); /* f32 f16 bf16 */
 static inline uint32_t lr_packed_word_at(const lr_tensor *t, int64_t i) {

@@ -54,8 +54,8 @@ llmrun_status lr_packed_open_ternary(lr_packed *p, bool *found, const lr_packed_
     p->bits = 2;
     p->group = BLOCK;
     p->t[LR_PACKED_CODES] = p->t[LR_PACKED_SCALES] = t;
-    llmrun_status status = lr_packed_check(o, t, ".weight", (lr_dtype[3]){ t->dtype, LR_DT_UNKNOWN, LR_DT_UNKNOWN }, 2,
-                                           (uint64_t[]){ (uint64_t)p->rows, (uint64_t)p->cols });
+    llmrun_status status = lr_packed_check_rows(o, t, ".weight", (lr_dtype[3]){ t->dtype, LR_DT_UNKNOWN, LR_DT_UNKNOWN },
+                                                p->rows, p->cols);
     if (!status) p->format = lr_packed_format_of(p);
     return status;
 }

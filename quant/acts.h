@@ -16,4 +16,7 @@ typedef enum lr_glu_act {
 enum { LR_DELTA_MOST = 256, LR_DELTA_TAPS = 4 };
 #define LR_DELTA_EPS 1e-6f /* beside the squares of a query or a key */
 
+/* Experts that a row may be routed among: kernels keep a value of each where they are fast.                           */
+#define LR_MAX_EXPERTS 1024
+
 #endif

@@ -25,10 +25,20 @@ static inline float lr_f16_at(const uint8_t *p) {
     return lr_f16_to_f32(h);
 }
 
+void lr_block_nvfp4_encode(void *blocks, void *none, const float *x, int64_t n);
+void lr_nvfp4_encode(void *blocks, void *factor, const float *x, int64_t n);
+
 extern const int8_t lr_mxfp4_values[16]; /* twice E2M1 */
 /* 2^(e - 128): MXFP4's block scale 2^(e - 127) for values that are twice too large; 255 is NaN.                       */
 static inline float lr_mxfp4_scale(uint8_t e) {
     return e == 255 ? __builtin_nanf("") : __builtin_ldexpf(1, e - 128);
+}
+
+/* Half of NVFP4's scale for a group, for values that are twice too large: E4M3 without sign, 0x7f is 0.  The seven bits
+ * at the place of those of an f32 are the scale times 2^-120, subnormal ones too.                                     */
+static inline float lr_nvfp4_scale(uint8_t b) {
+    union { uint32_t u; float f; } v = { .u = (b & 0x7f) == 0x7f ? 0 : (uint32_t)(b & 0x7f) << 20 };
+    return v.f * 0x1p119f;
 }
 
 /* Scale S and min M of sub-block s (0 .. 7) from the 12 packed bytes of Q4_K, Q5_K and q4_k.                          */

@@ -13,9 +13,11 @@
 
 const lr_format_traits lr_formats[LR_N_FORMATS] = {
 #define LR_FORMAT(id, name, block, quant_bytes, scale_bytes, bits, file) \
-    [id] = {name, block, quant_bytes, scale_bytes, bits, lr_##file##_encode, lr_##file##_decode},
+    [id] = {name, block, quant_bytes, scale_bytes, bits, lr_##file##_encode, lr_##file##_decode, 0},
 #define LR_BLOCK_FORMAT(id, name, block, bytes, bits, file, encoder) \
-    [id] = {name, block, bytes, 0, bits, encoder, lr_##file##_decode},
+    [id] = {name, block, bytes, 0, bits, encoder, lr_##file##_decode, 0},
+#define LR_ROW_FORMAT(id, name, block, bytes, bits, file, encoder) \
+    [id] = {name, block, bytes, 0, bits, encoder, lr_##file##_decode, 4},
 #include "quant/formats.def"
 #undef LR_FORMAT
 };
@@ -41,6 +43,7 @@ bool lr_format_measure(lr_format format, uint64_t rows, uint64_t cols, lr_format
     uint64_t blocks = cols / (uint64_t)t->block;
     if (!lr_mul_u64(blocks, (uint64_t)t->quant_bytes, &size.quants_stride) ||
         !lr_mul_u64(blocks, (uint64_t)t->scale_bytes, &size.scales_stride) ||
+        !lr_add_u64(size.scales_stride, (uint64_t)t->row_bytes, &size.scales_stride) ||
         !plane_bytes(rows, size.quants_stride, &size.scales_offset) ||
         !plane_bytes(rows, size.scales_stride, &scales) || !lr_add_u64(size.scales_offset, scales, &size.bytes))
         return false;
@@ -60,8 +63,8 @@ lr_matrix lr_matrix_at(lr_format format, int64_t rows, int64_t cols, const void 
     int64_t blocks = cols / t->block;
     lr_matrix m = {.format = format, .rows = rows, .cols = cols, .quants = base};
     m.quants_stride = (size_t)(blocks * t->quant_bytes);
-    m.scales_stride = (size_t)(blocks * t->scale_bytes);
-    if (t->scale_bytes) {
+    m.scales_stride = (size_t)(blocks * t->scale_bytes + t->row_bytes);
+    if (m.scales_stride) {
         size_t quants = lr_aligned((uint64_t)rows * m.quants_stride);
         m.scales = (const char *)base + quants;
     }

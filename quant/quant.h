@@ -27,15 +27,18 @@ typedef struct lr_format_traits {
      * Values must be finite (upload.c refuses others): NaN and infinity get codes without meaning.
      * NULL: a block format that is only read from files.                                                              */
     void (*encode)(void *quants, void *scales, const float *x, int64_t n);
-    /* Decodes n values (a multiple of block).  Exact: what a kernel computes with is exactly this.                    */
+    /* Decodes n values (a multiple of block).  Exact: what a kernel computes with is exactly this, but for the rounding
+     * of a product with the row's factor.                                                                             */
     void (*decode)(float *x, const void *quants, const void *scales, int64_t n);
+    int32_t row_bytes;        /* of each row in the scales plane: a factor of its values, f32; 0: none.  Then encode and
+                               * decode take values of one row, and its factor as scales                               */
 } lr_format_traits;
 
 extern const lr_format_traits lr_formats[LR_N_FORMATS];
 
 /* f32 f16 bf16.                                                                                                       */
 static inline bool lr_format_is_plain(lr_format f) { return lr_formats[f].block == 1; }
-/* Scales inside the blocks, as in GGUF files.                                                                         */
+/* Scales inside the blocks, as in GGUF files; nvfp4 has a factor for each row beside them.                            */
 static inline bool lr_format_is_blocks(lr_format f) { return lr_formats[f].block > 1 && lr_formats[f].scale_bytes == 0; }
 
 /* LR_FORMAT_NONE if unknown. */

@@ -68,7 +68,7 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
     if (format == LR_FORMAT_NONE || (vector && !lr_format_is_plain(format)))
         return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s",
                        path, name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
-                       k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS or MXFP4" : "");
+                       k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS, MXFP4 or NVFP4" : "");
     if (fits) return LLMRUN_OK;
     int n = depth ? snprintf(want, sizeof want, "%d,", depth) : 0;
     if (vector) snprintf(want + n, sizeof want - (size_t)n, "%lld", (long long)shape[0]);
@@ -222,8 +222,8 @@ static llmrun_status find(binder *k, const lr_tensor_row *row, const char *name,
     int64_t shape[2];
     *out = (lr_source){ 0 };
     lr_slice_shape(h, slice, rows, cols, shape);
-    if (!slice->transposed && !depth)
-        status = find_packed(k, name, shape[0], cols, &packed);
+    if (!slice->transposed && (!depth || k->c->gguf.n_values)) /* GGUF: experts one below the other */
+        status = find_packed(k, name, shape[0] * lr_max(1, depth), cols, &packed);
     if (status) return status;
     const lr_tensor *t = packed ? packed->t[LR_PACKED_CODES] : find_tensor(k->c, name);
     if (!t && !k->c->config_only && !row->optional)
@@ -300,11 +300,20 @@ static llmrun_status locate(binder *k, const lr_tensor_row *row, int32_t layer, 
     return status;
 }
 
-/* Run format of the file's rows.  Experts pack their inputs in one order of columns, so those that would need orders of
- * their own are converted.                                                                                            */
-static lr_format file_format(const lr_source *s) {
-    for (int32_t i = 0; i < s->n_parts; i++)
-        if (s->parts[i].packed && s->parts[i].packed->perm) return LR_FORMAT_NONE;
+const int32_t *lr_binding_order(const lr_source *s, int32_t part) {
+    const lr_packed *packed = s->parts ? s->parts[part].packed : s->packed;
+    return packed ? packed->perm : NULL;
+}
+
+static bool is_permuted(const lr_source *s) {
+    bool any = false;
+    for (int32_t i = 0; i < lr_max(1, s->n_parts); i++) any |= lr_binding_order(s, i) != NULL;
+    return any;
+}
+
+/* Run format of the file's rows.  A table's go into x, and must be in the model's order.                              */
+static lr_format file_format(const lr_source *s, bool is_table) {
+    if (is_table && is_permuted(s)) return LR_FORMAT_NONE;
     if (lr_source_is_packed(s)) return lr_source_packed_format(s);
     lr_format format = lr_format_of_dtype(s->tensor->dtype);
     bool columns = s->pitch && format != LR_FORMAT_NONE && !lr_format_is_plain(format); /* of blocks: no blocks */
@@ -344,7 +353,8 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
         return lr_fail_nomem(k->err, "tensor table", (b->n + 1) * sizeof *b->tensors);
     int32_t experts = lr_role_is_experts(row->role) ? b->hparams.n_experts : 0;
     int64_t rows = lr_dim_value(&b->hparams, row->rows) * lr_max(1, experts);
-    lr_format format = t ? file_format(&source) : planned_format(k, row, layer);
+    bool is_table = row->role == LR_EMBED || row->role == LR_POSITIONS || (row->role == LR_HEAD && k->tied);
+    lr_format format = t ? file_format(&source, is_table) : planned_format(k, row, layer);
     b->tensors[b->n] = (lr_plan_tensor){ .role = row->role,
                                          .layer = layer,
                                          .rows = rows,
@@ -352,12 +362,27 @@ static llmrun_status add(binder *k, const lr_tensor_row *row, int32_t layer) {
                                          .experts = experts,
                                          .file_format = format,
                                          .aligned = t ? is_aligned(&source, format) : lr_format_is_plain(format),
-                                         .permuted = source.packed && source.packed->perm };
+                                         .permuted = is_permuted(&source) };
     uint64_t values, cols = (uint64_t)b->tensors[b->n].cols;
     b->sources[b->n++] = source;
     if (!lr_mul_u64((uint64_t)rows, cols, &values) || !lr_add_u64(b->n_params, values, &b->n_params))
         return lr_fail(k->err, LLMRUN_FORMAT, "%s: parameter count overflows 64 bits", k->c->config.path);
     return LLMRUN_OK;
+}
+
+/* Gate and up of an expert read one packed input: where their orders of columns differ they are converted.            */
+static void settle_orders(lr_binding *b) {
+    for (size_t up = 0; up < b->n; up++) {
+        int64_t gate = b->tensors[up].role == LR_W_UP_EXPERTS ? lr_binding_find(b, LR_W_GATE_EXPERTS, b->tensors[up].layer) : -1;
+        bool same = true;
+        for (int32_t i = 0; gate >= 0 && i < b->tensors[up].experts; i++) {
+            const int32_t *one = lr_binding_order(&b->sources[gate], i), *other = lr_binding_order(&b->sources[up], i);
+            same &= one == other || (one && other && memcmp(one, other, (size_t)b->tensors[up].cols * sizeof *one) == 0);
+        }
+        if (same) continue;
+        b->tensors[up].file_format = b->tensors[gate].file_format = LR_FORMAT_NONE;
+        b->tensors[up].permuted = b->tensors[gate].permuted = false;
+    }
 }
 
 /* Room for what experts are made of.                                                                                  */
@@ -463,6 +488,7 @@ llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err) 
             if (here) status = add(&k, row, l);
         }
     if (!status) status = check_tied(&k);
+    if (!status) settle_orders(b);
     if (!status) status = check_unused(&k);
     lr_free(k.used);
     if (status) lr_binding_close(b);

@@ -47,6 +47,10 @@ const char *lr_hparams_families(char *buf, size_t size);
 llmrun_status lr_bind(lr_binding *b, const lr_checkpoint *c, llmrun_error *err);
 void lr_binding_close(lr_binding *b);
 
+/* The order of columns that a packed matrix has in its run format, of the part-th where there are parts; NULL: the
+ * model's own.                                                                                                        */
+const int32_t *lr_binding_order(const lr_source *s, int32_t part);
+
 /* Divides inverse frequencies (n_rot / 2) by the file's factors, where it has them.                                   */
 void lr_binding_scale_rope(const lr_binding *b, double *freq);
 

@@ -42,27 +42,9 @@ static llmrun_status norm(lr_device *d, const lr_norm_args *a, int64_t rows, con
     return LLMRUN_OK;
 }
 
-/* Rows in another order of columns, each put together in scratch and packed from there.                               */
-typedef struct permuted {
-    const lr_pack_args *args;
-    lr_kernel pack;
-} permuted;
-
-static void pack_permuted(const void *args, int64_t i0, int64_t i1, void *scratch) {
-    const permuted *p = args;
-    const lr_act *all = &p->args->out;
-    float *x = scratch;
-    for (int64_t t = i0; t < i1; t++) {
-        const float *from = p->args->x + t * all->cols;
-        for (int64_t c = 0; c < all->cols; c++) x[c] = from[p->args->perm[c]];
-        p->pack(&(lr_pack_args){ .x = x, .out = lr_act_row(all, t) }, 0, 1, NULL);
-    }
-}
-
 static llmrun_status pack(lr_device *d, const lr_pack_args *a, llmrun_error *err) {
     (void)err;
-    if (a->perm) run(d, pack_permuted, &(permuted){ a, cpu_of(d)->ops->pack }, a->out.n, 1);
-    else pack_rows(d, a->x, &a->out);
+    if (a->perm || a->out.format != LR_ACT_F32) run(d, cpu_of(d)->ops->pack, a, a->out.n, 1);
     return LLMRUN_OK;
 }
 

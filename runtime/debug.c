@@ -1,4 +1,4 @@
-/* Environment variables: where the user's caches are.  See debug.h.                                                   */
+/* Environment variables: where the user's caches are, what to try.  See debug.h.                                     */
 #include "runtime/debug.h"
 
 #include <stdlib.h>
@@ -42,4 +42,9 @@ char *lr_debug_cache_dir(void) {
 bool lr_debug_graphs(void) {
     const char *value = getenv("LLMRUN_GRAPHS");
     return value && *value;
+}
+
+const char *lr_debug_cuda(void) {
+    const char *value = getenv("LLMRUN_CUDA");
+    return value && *value ? value : NULL;
 }

@@ -17,4 +17,8 @@ char *lr_debug_cache_dir(void);
 /* LLMRUN_GRAPHS is set: recorded steps also on simulated GPUs, whose clock then counts attention as for a full context. */
 bool lr_debug_graphs(void);
 
+/* What LLMRUN_CUDA says to the CUDA backend; NULL where it is unset or empty.  early: kernels of decode are launched
+ * before those ahead of them have ended.                                                                              */
+const char *lr_debug_cuda(void);
+
 #endif

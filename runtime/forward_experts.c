@@ -9,7 +9,7 @@ llmrun_status lr_layer_shared(const lr_work *w, lr_place *p, const lr_layer *l) 
     LR_TRY(lr_layer_norm(w, p, &in, NULL));
     if (!l->w_up.quants) return LLMRUN_OK;
     const lr_matrix *m = &l->experts.shared_gate;
-    lr_act_format format = p->ops->act(p->device, l->w_down.format, in.n);
+    lr_act_format format = lr_layer_input_format(p, &l->w_down, in.n);
     LR_TRY(lr_layer_gate_up(w, p, l, m->quants ? LR_ACT_F32 : format));
     if (!m->quants) return lr_layer_down(w, p, l, format, true);
     /* The gate may as well be taken before w_down, which is linear; `up` is free for its values. */

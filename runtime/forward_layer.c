@@ -6,11 +6,11 @@ lr_act_format lr_layer_input_format(const lr_place *p, const lr_matrix *m, int64
     return m->perm ? LR_ACT_F32 : p->ops->act(p->device, m->format, n);
 }
 
-/* The format that all of these want their input in; LR_ACT_NONE if they differ, or want columns in another order.     */
+/* The format that all of these want their input in, LR_ACT_NONE if they differ in it or in the order of its columns.  */
 static lr_act_format common_format(const lr_place *p, const lr_matrix *const *m, int count, int64_t n) {
     lr_act_format format = p->ops->act(p->device, m[0]->format, n);
     for (int i = 0; i < count; i++)
-        if (m[i]->perm || p->ops->act(p->device, m[i]->format, n) != format) return LR_ACT_NONE;
+        if (m[i]->perm != m[0]->perm || p->ops->act(p->device, m[i]->format, n) != format) return LR_ACT_NONE;
     return format;
 }
 
@@ -32,7 +32,8 @@ static lr_act act_at(const lr_place *p, const lr_input *in, lr_act_format format
 llmrun_status lr_layer_products(const lr_work *w, lr_place *p, const lr_input *in, const lr_matrix *const *m,
                                 float *const *y, const float *const *bias, int count, bool accumulate) {
     lr_act_format all = common_format(p, m, count, in->n);
-    bool pack_with_norm = in->norm && all != LR_ACT_NONE && all != LR_ACT_F32, done[LR_PRODUCTS_MOST] = { false };
+    bool pack_with_norm = in->norm && all != LR_ACT_NONE && all != LR_ACT_F32 && !m[0]->perm;
+    bool done[LR_PRODUCTS_MOST] = { false };
     lr_act act = act_at(p, in, all == LR_ACT_NONE ? LR_ACT_F32 : all);
     if (in->norm) LR_TRY(lr_layer_norm(w, p, in, pack_with_norm ? &act : NULL));
     const float *rows = in->norm ? in->y : in->x;
@@ -157,13 +158,17 @@ static llmrun_status activate(const lr_work *w, lr_place *p, const lr_layer *l, 
     return p->ops->glu(p->device, &a, w->p->n, &out, w->err);
 }
 
-/* The rows that matmuls read, normed where there is a norm, in that format: packed, or as floats where they lie.     */
-static llmrun_status prepare(const lr_work *w, lr_place *p, const lr_input *in, lr_act_format format, lr_act *out) {
-    bool packs = format != LR_ACT_F32;
+/* The rows that matmuls read, normed where there is a norm, in that format and order of columns: packed, or as floats
+ * where they lie.                                                                                                      */
+static llmrun_status prepare(const lr_work *w, lr_place *p, const lr_input *in, lr_act_format format,
+                             const int32_t *perm, lr_act *out) {
+    const float *rows = in->norm ? in->y : in->x;
+    bool packs = format != LR_ACT_F32 || perm, with_norm = packs && in->norm && !perm;
     *out = act_at(p, in, format);
-    if (!packs) out->values = in->norm ? in->y : in->x;
-    if (in->norm) return lr_layer_norm(w, p, in, packs ? out : NULL);
-    return packs ? p->ops->pack(p->device, &(lr_pack_args){ .x = in->x, .out = *out }, w->err) : LLMRUN_OK;
+    if (!packs) out->values = rows;
+    if (in->norm) LR_TRY(lr_layer_norm(w, p, in, with_norm ? out : NULL));
+    if (!packs || with_norm) return LLMRUN_OK;
+    return p->ops->pack(p->device, &(lr_pack_args){ .x = rows, .out = *out, .perm = perm }, w->err);
 }
 
 llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
@@ -185,7 +190,7 @@ llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l,
         return activate(w, p, l, format);
     }
     lr_act act;
-    LR_TRY(prepare(w, p, &in, all, &act));
+    LR_TRY(prepare(w, p, &in, all, l->w_up.perm, &act));
     lr_matmul_args args[2] = {
         { .y = gate, .y_stride = hidden, .w = l->w_gate, .x = act, .bias = l->b_gate },
         { .y = up, .y_stride = hidden, .w = l->w_up, .x = act, .bias = l->b_up },
@@ -200,9 +205,9 @@ llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t l
     LR_TRY(lr_stream_fetch(w->e, p, layer, LR_STREAM_GATE, l, NULL, w->err));
     lr_input in = lr_layer_ffn_input(w, p, l);
     const lr_matrix *const m[] = { &l->w_gate, &l->w_up };
-    lr_act_format all = gated ? common_format(p, m, 2, in.n) : p->ops->act(p->device, l->w_up.format, in.n);
+    lr_act_format all = gated ? common_format(p, m, 2, in.n) : lr_layer_input_format(p, &l->w_up, in.n);
     lr_act act;
-    LR_TRY(prepare(w, p, &in, all == LR_ACT_NONE ? LR_ACT_F32 : all, &act));
+    LR_TRY(prepare(w, p, &in, all == LR_ACT_NONE ? LR_ACT_F32 : all, NULL, &act));
     lr_input rows = { .x = in.norm ? in.y : in.x, .packed = act.format != LR_ACT_F32 ? &act : NULL, .n = in.n,
                       .cols = in.cols };
     if (gated) LR_TRY(lr_layer_products(w, p, &rows, &m[0], &y[0], &l->b_gate, 1, false));

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "runtime/backends.h"
+#include "runtime/debug.h"
 #include "runtime/engine.h"
 #include "runtime/rates.h"
 #include "runtime/stream.h"
@@ -102,7 +103,8 @@ llmrun_status lr_gpus_find(llmrun_engine *e, const llmrun_options *o, const char
         return lr_fail(err, LLMRUN_ARG, "--device \"%s\": expected auto, cpu, cuda or sim",
                        lr_printable(shown, sizeof shown, device, strlen(device)));
     llmrun_error why = { 0 };
-    llmrun_status status = lr_backend_load(&e->backend, sim ? "sim" : "cuda", sim ? lr_backend_sim_gpus(o) : NULL, &why);
+    const char *config = sim ? lr_backend_sim_gpus(o) : lr_debug_cuda();
+    llmrun_status status = lr_backend_load(&e->backend, sim ? "sim" : "cuda", config, &why);
     if (status) return without(e, o, status, why.message, err);
     if (e->backend->count() < 1) return without(e, o, LLMRUN_DEVICE, "no CUDA device was found", err);
     return use_devices(e, o, dir, err);

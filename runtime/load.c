@@ -63,6 +63,20 @@ static const struct {
     { LR_B_DOWN_EXPERTS, offsetof(lr_layer, experts.b_down) },
 };
 
+/* Matrices that read the same input mostly have the same order of columns.  That of the first one stands for it, so that
+ * their input is packed once.                                                                                         */
+static size_t first_in_order(const llmrun_engine *e, size_t i) {
+    const lr_plan_placement *p = e->plan.placements;
+    const lr_plan_tensor *t = e->binding.tensors;
+    const lr_source *s = e->binding.sources;
+    size_t first = i;
+    for (size_t k = i; k-- > 0 && t[k].layer == t[i].layer && !t[i].experts;)
+        if (!t[k].experts && p[k].order_bytes == p[i].order_bytes && p[k].place == p[i].place &&
+            memcmp(lr_binding_order(&s[k], 0), lr_binding_order(&s[i], 0), p[i].order_bytes) == 0)
+            first = k;
+    return first;
+}
+
 lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     const lr_plan_tensor *t = &e->binding.tensors[i];
     const lr_plan_placement *p = &e->plan.placements[i];
@@ -70,15 +84,12 @@ lr_matrix lr_engine_tensor(const llmrun_engine *e, size_t i) {
     if (p->place != LR_PLACE_HOST) at = e->gpus[p->place].arena + p->offset;
     else if (p->converted) at = e->plan_input.cached ? e->cache.weights + p->block_offset : e->arena + p->offset;
     lr_matrix m = lr_matrix_at(p->format, t->rows, t->cols, at);
-    const lr_source *source = &e->binding.sources[i];
-    if (t->permuted && p->format == lr_source_packed_format(source)) m.perm = source->packed->perm;
+    if (!p->order_bytes) return m;
+    i = first_in_order(e, i);
+    p = &e->plan.placements[i];
+    m.perm = p->place == LR_PLACE_HOST ? lr_binding_order(&e->binding.sources[i], 0)
+                                       : (const void *)(e->gpus[p->place].arena + p->offset + lr_plan_order_offset(p));
     return m;
-}
-
-/* Matrices that read the same input mostly have the same order of columns: then it is packed once.                    */
-static void share_perm(const lr_matrix *from, lr_matrix *m) {
-    if (from->perm && m->perm && from->cols == m->cols && memcmp(from->perm, m->perm, (size_t)m->cols * sizeof *m->perm) == 0)
-        m->perm = from->perm;
 }
 
 void lr_layer_set(lr_layer *layer, lr_role role, lr_matrix m) {
@@ -99,6 +110,7 @@ static lr_matrix expert_at(const llmrun_engine *e, size_t i, const lr_matrix *al
     m.rows = rows;
     m.quants = (const uint8_t *)all->quants + (size_t)(expert * rows) * all->quants_stride;
     if (all->scales) m.scales = (const uint8_t *)all->scales + (size_t)(expert * rows) * all->scales_stride;
+    if (p->order_bytes) m.perm = p->place == LR_PLACE_HOST ? lr_binding_order(s, expert) : all->perm + expert * all->cols;
     return m;
 }
 
@@ -145,14 +157,6 @@ static void fill_tables(llmrun_engine *e) {
     if (!e->head.quants) e->head = e->embed;
     if (!e->embed.quants) e->embed = e->head;
     const lr_hparams *h = &e->binding.hparams;
-    for (int32_t l = 0; l < h->n_layers; l++) {
-        share_perm(&e->layers[l].wq, &e->layers[l].wk);
-        share_perm(&e->layers[l].wq, &e->layers[l].wv);
-        share_perm(&e->layers[l].wq, &e->layers[l].wq_gate);
-        share_perm(&e->layers[l].delta.q, &e->layers[l].delta.k);
-        share_perm(&e->layers[l].delta.q, &e->layers[l].delta.v);
-        share_perm(&e->layers[l].w_gate, &e->layers[l].w_up);
-    }
     fill_experts(e);
     for (int32_t l = 0; l < h->n_layers; l++) e->layers[l].window = lr_layer_windowed(h, l) ? h->window : 0;
 }

@@ -86,6 +86,13 @@ static llmrun_status fill(const loader *k, const chunk *c) {
     return fill_by_converting(k, c);
 }
 
+/* The slot is free and may be filled again.                                                                            */
+static llmrun_status take_slot(lr_place *p, int *slot, uint8_t **at, llmrun_error *err) {
+    *slot = p->slot_turn ^= 1;
+    *at = p->pinned + p->plan->pinned_slot[*slot];
+    return p->backend->event_sync(p->device, p->slot_sent[*slot], err);
+}
+
 static llmrun_status send(lr_place *p, const chunk *c, uint8_t *base, int t, llmrun_error *err) {
     const lr_backend *b = p->backend;
     llmrun_status status = b->copy_in(p->device, LR_QUEUE_COPY, base + (uint64_t)c->row * c->whole.quants_stride, 0,
@@ -95,6 +102,22 @@ static llmrun_status send(lr_place *p, const chunk *c, uint8_t *base, int t, llm
                             base + c->whole.scales_offset + (uint64_t)c->row * c->whole.scales_stride, 0,
                             c->slot + c->part.scales_offset, 0, (size_t)c->n * c->whole.scales_stride, 1, err);
     return status ? status : b->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[t], err);
+}
+
+/* The orders of a tensor's columns, none longer than a row of floats, behind its planes.                               */
+static llmrun_status send_orders(const loader *k, size_t i, lr_place *p, uint8_t *base) {
+    const lr_plan_tensor *t = &k->e->binding.tensors[i];
+    size_t bytes = (size_t)t->cols * sizeof(int32_t);
+    for (int32_t part = 0; part < lr_max(1, t->experts); part++, base += bytes) {
+        const int32_t *order = lr_binding_order(&k->e->binding.sources[i], part);
+        int slot;
+        uint8_t *at;
+        LR_TRY(take_slot(p, &slot, &at, k->err));
+        for (int32_t c = 0; c < t->cols; c++) ((int32_t *)(void *)at)[c] = order ? order[c] : c;
+        LR_TRY(p->backend->copy_in(p->device, LR_QUEUE_COPY, base, 0, at, 0, bytes, 1, k->err));
+        LR_TRY(p->backend->event_record(p->device, LR_QUEUE_COPY, p->slot_sent[slot], k->err));
+    }
+    return LLMRUN_OK;
 }
 
 /* Rows that a slot holds, the planes' padding included.                                                                */
@@ -137,18 +160,19 @@ static llmrun_status load_tensor(loader *k, size_t i) {
     if (step < 1) return lr_fail(k->err, LLMRUN_INTERNAL, "load: a row of tensor %zu does not fit the pinned slot", i);
     llmrun_status status = LLMRUN_OK;
     for (; c.row < t->rows && !status; c.row += step) {
-        int slot = p->slot_turn ^= 1;
+        int slot;
         c.n = lr_min(step, t->rows - c.row);
-        c.slot = p->pinned + p->plan->pinned_slot[slot];
         status = lr_format_measure(placement->format, (uint64_t)c.n, (uint64_t)t->cols, &c.part) ? LLMRUN_OK
                                                                                                  : LLMRUN_INTERNAL;
-        if (!status) status = p->backend->event_sync(p->device, p->slot_sent[slot], k->err);
+        if (!status) status = take_slot(p, &slot, &c.slot, k->err);
         if (!status) status = fill(k, &c);
         if (!status) status = send(p, &c, lr_place_at(p, placement->offset), slot, k->err);
         k->done += (uint64_t)c.n * (c.whole.quants_stride + c.whole.scales_stride);
         if (!status && !lr_progress(&e->report, "load", (double)k->done / (double)k->total))
             status = lr_fail(k->err, LLMRUN_CANCELLED, "load: cancelled");
     }
+    if (!status && placement->order_bytes)
+        status = send_orders(k, i, p, lr_place_at(p, placement->offset + lr_plan_order_offset(placement)));
     bool last = i + 1 == e->binding.n || e->binding.sources[i + 1].tensor != file; /* of a fused one the next part follows */
     if (file && last && !source->parts && !e->checkpoint.files[file->file].heap) forget(file, file->bytes);
     for (int32_t part = 0; part < source->n_parts && !e->checkpoint.files[file->file].heap; part++)

@@ -44,7 +44,7 @@ typedef struct lr_plan_tensor {
     int32_t experts;        /* so many matrices one below the other, of which a token reads hparams.n_experts_used */
     lr_format file_format;  /* run format that the file's bytes already are (f32 f16 bf16), or LR_FORMAT_NONE */
     bool aligned;           /* the file's bytes can be used in place (alignment of the element) */
-    bool permuted;          /* in the file's precision its columns are in another order, which GPUs do not take */
+    bool permuted;          /* in the file's precision its columns are in another order, which goes with them */
 } lr_plan_tensor;
 
 /* Precisions that one tensor may have where they are mixed, fewest bits first; to ask for: lr_plan_rungs.             */
@@ -112,10 +112,17 @@ typedef struct lr_plan_placement {
     int8_t place;           /* LR_PLACE_HOST or the GPU whose arena holds it */
     uint64_t bytes;         /* in the run layout; used from the model's file on the host: of the mapping */
     uint64_t offset;        /* in its arena; in the cache file's block where it is mapped from there; else 0 */
+    uint64_t order_bytes;   /* on GPUs: of the order of its columns, behind its planes; or 0 */
     uint64_t block_offset;  /* converted: in the block of all converted tensors, which is what the cache file holds */
     bool converted;         /* its bytes are not those of the model's file */
     bool fell_back;         /* rows do not divide by the asked format's block */
 } lr_plan_placement;
+
+/* Bytes that a tensor so placed takes in a GPU's arena, and where in them the order of its columns begins.           */
+static inline uint64_t lr_plan_order_offset(const lr_plan_placement *p) { return lr_aligned(p->bytes); }
+static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) {
+    return lr_plan_order_offset(p) + lr_aligned(p->order_bytes);
+}
 
 /* Activation buffers of a pass, offsets in the arena of the CPU or of one GPU.                                       */
 typedef struct lr_plan_buffers {

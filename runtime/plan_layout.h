@@ -26,6 +26,7 @@ typedef struct lr_plan_part {
     uint64_t params;         /* values that a token's matmuls read */
     lr_plan_widths widths, gpu_widths; /* sets of lr_plan_weights.cols */
     lr_plan_widths gpu_hidden; /* of a part that is a layer: its w_down's, not in gpu_widths */
+    lr_plan_widths gpu_apart;  /* of w_down with columns in another order: packed by itself, like the input of others */
     int64_t longest_row;     /* values */
     int64_t heads_row;       /* values of all heads' inputs that products of heads want packed as int8 (latent attention) */
     bool gpu_takes;          /* a GPU has kernels for all its formats */
@@ -34,6 +35,7 @@ typedef struct lr_plan_part {
     bool is_experts;         /* LR_GROUP_DOWN of a layer with experts: */
     lr_format experts_in;    /* of their gate and up on a GPU */
     uint32_t experts_out;    /* of their down, set of 1 << lr_format */
+    bool experts_ordered;    /* any of them has columns in another order */
     uint64_t experts_read;   /* bytes of theirs that a token reads, part of read */
 } lr_plan_part;
 
@@ -70,8 +72,6 @@ uint64_t lr_plan_token_share(const lr_plan_input *in, bool tied, const lr_plan_t
 /* How a tensor runs in that precision on the host or a GPU; place, offsets left 0.  False: its size overflows.       */
 LR_MUST_CHECK bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr_plan_tensor *t,
                                  bool on_gpu, lr_plan_placement *out);
-/* Bytes that a tensor so placed takes in a GPU's arena.                                                              */
-static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) { return lr_aligned(p->bytes); }
 
 /* Where groups go; arrays of the caller's.                                                                           */
 typedef struct lr_plan_places {
@@ -128,6 +128,7 @@ typedef struct lr_plan_load {
     uint64_t read, params;     /* weights that one token reads, values of them; the head's are apart */
     uint64_t experts_read;     /* of experts, in read: several tokens read more of them */
     uint32_t experts_out;      /* as in lr_plan_part */
+    uint32_t experts_ordered;  /* the same of gate and up, where columns are in another order */
     int32_t n_experts;         /* groups of experts, part of n_groups[LR_GROUP_DOWN] */
     uint64_t head_read;
     uint64_t largest[LR_N_GROUPS], largest_page; /* streamed: of a group's weights by kind, of one layer's cache */

@@ -133,20 +133,22 @@ static uint64_t total(bool *ok, const uint64_t *b) {
 }
 
 /* Logits of the router, chosen experts and their weights; what their products work in, on GPUs for each of the formats
- * of their down.  out 0: the host's.                                                                                 */
-static void measure_experts(bool *ok, const lr_plan_input *in, int32_t n, uint32_t out, uint64_t *b) {
+ * of their down, and of gate and up where columns are in another order.  out 0: the host's.                           */
+static void measure_experts(bool *ok, const lr_plan_input *in, int32_t n, uint32_t out, uint32_t ordered, uint64_t *b) {
     const lr_hparams *h = in->model;
     uint64_t row = 4 * (uint64_t)n, k = (uint64_t)h->n_experts_used;
     int32_t dim = h->dim, hidden = h->expert_dim;
     b[LR_BUFFER_route] = product(ok, row, (uint64_t)h->n_experts + 2 * k);
     /* These multiply without checking: bound the products first. */
-    if (!product(ok, product(ok, row, k), (uint64_t)dim + 3 * (uint64_t)hidden + 256)) return;
+    if (!product(ok, product(ok, row, k), 2 * (uint64_t)dim + 3 * (uint64_t)hidden + 256)) return;
     size_t bytes = out ? 0 : lr_experts_bytes(n, h->n_experts_used, h->n_experts, dim, hidden);
-    for (int f = 0; f < LR_N_FORMATS; f++) {
-        if (!(out >> f & 1)) continue;
-        size_t needed = lr_gpu_experts_bytes(n, h->n_experts_used, h->n_experts, dim, hidden, (lr_format)f);
-        bytes = needed > bytes ? needed : bytes;
-    }
+    for (int f = 0; f < LR_N_FORMATS; f++)
+        for (int from = LR_FORMAT_NONE; from < LR_N_FORMATS && out >> f & 1; from++) {
+            if (from != LR_FORMAT_NONE && !(ordered >> from & 1)) continue;
+            size_t needed = lr_gpu_experts_bytes(n, h->n_experts_used, h->n_experts, dim, hidden, (lr_format)from,
+                                                 (lr_format)f);
+            bytes = needed > bytes ? needed : bytes;
+        }
     b[LR_BUFFER_experts] = product(ok, 1, bytes);
 }
 
@@ -168,7 +170,7 @@ bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, cons
         b[LR_BUFFER_partial] =
             lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, lr_v_dim(h));
     }
-    if (own->experts_out) measure_experts(&ok, in, n_batch, own->experts_out, b);
+    if (own->experts_out) measure_experts(&ok, in, n_batch, own->experts_out, own->experts_ordered, b);
     if (has(kinds, EMBED)) b[LR_BUFFER_ids] = 4 * (uint64_t)n_batch * (h->n_pos ? 2 : 1);
     *bytes = total(&ok, b);
     return ok;
@@ -184,7 +186,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
     measure_buffers(ok, in, kinds, s->n_batch, b);
     b[LR_BUFFER_act] = act_bytes(ok, in, w, s->host.widths, false, s->n_batch);
     if (has(kinds, ATTN)) b[LR_BUFFER_seqs] = seqs_bytes(ok, in, 1);
-    if (h->n_experts && has(kinds, DOWN)) measure_experts(ok, in, s->n_batch, 0, b);
+    if (h->n_experts && has(kinds, DOWN)) measure_experts(ok, in, s->n_batch, 0, 0, b);
     if (has(kinds, EMBED) && h->n_pos) b[LR_BUFFER_ids] = row;
     b[LR_BUFFER_tokens] = product(ok, product(ok, 4, (uint64_t)in->n_sessions), (uint64_t)c->n_ctx);
     /* Sampling reads logits here, wherever the head is. */
@@ -211,8 +213,10 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, lr
                       const lr_plan_sizes *s) {
     l->kinds |= p->is_layer ? ATTN | GATE_UP | DOWN : 1u << group;
     l->hidden_widths |= p->gpu_hidden;
+    l->widths |= p->gpu_apart;
     *(shared && !p->is_experts ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
     l->experts_out |= p->experts_out;
+    if (p->experts_ordered) l->experts_ordered |= (uint32_t)1 << p->experts_in;
     l->weights += p->gpu;
     if (group == LR_GROUP_HEAD) {
         l->head_read += p->gpu_read;

@@ -87,7 +87,8 @@ static bool settle(const placer *k, room *r) {
 static bool take(const placer *k, room *r, const lr_plan_load *load) {
     const lr_plan_load *old = &r->load;
     bool same = old->kinds == load->kinds && old->widths == load->widths && old->hidden_widths == load->hidden_widths &&
-                old->experts_out == load->experts_out && old->heads_row == load->heads_row;
+                old->experts_out == load->experts_out && old->experts_ordered == load->experts_ordered &&
+                old->heads_row == load->heads_row;
     room before = *r;
     r->load = *load;
     if (same ? used(k, r) <= r->capacity : settle(k, r)) return true;

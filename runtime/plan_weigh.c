@@ -91,8 +91,8 @@ static bool gpu_takes(lr_format f) {
 }
 
 /* What a GPU runs instead of a format that it has no kernel for.                                                     */
-static lr_format gpu_format(lr_format f, int64_t cols, bool permuted) {
-    if (gpu_takes(f) && !permuted) return f;
+static lr_format gpu_format(lr_format f, int64_t cols) {
+    if (gpu_takes(f)) return f;
     int bits = lr_formats[f].bits;
     lr_format want = bits <= 4 ? LR_Q4_K : bits <= 8 ? LR_Q8_0 : LR_F16;
     return lr_format_fallback(want, cols);
@@ -107,7 +107,9 @@ bool lr_plan_place(const lr_plan_input *in, bool tied, lr_format quant, const lr
     out->fell_back = out->format != want;
     if (out->fell_back && lr_format_is_plain(out->format)) out->format = kept_format(t);
 
-    if (on_gpu) out->format = gpu_format(out->format, t->cols, t->permuted && out->format == t->file_format);
+    if (on_gpu) out->format = gpu_format(out->format, t->cols);
+    if (t->permuted && out->format == t->file_format)
+        out->order_bytes = (uint64_t)lr_max(1, t->experts) * (uint64_t)t->cols * sizeof(int32_t);
     out->converted = out->format != t->file_format || !t->aligned || !in->use_mmap;
     out->tier = !out->converted || in->cached ? LR_TIER_MAPPED : LR_TIER_RESIDENT;
     if (out->converted) {
@@ -149,9 +151,10 @@ static lr_plan_widths widths_of(lr_plan_weights *w, const lr_plan_tensor *t, con
 static bool is_of_heads(lr_role role) { return role == LR_WK_B || role == LR_WV_B; }
 
 /* Packed inputs of a tensor on a GPU.  Experts leave their hidden values in a room of their own; shared ones with a
- * gate pack theirs behind it.                                                                                        */
+ * gate pack theirs behind it, and so does a w_down that wants them in an order of its own.                           */
 static void add_gpu_widths(lr_plan_weights *w, const lr_hparams *h, lr_plan_part *part, const lr_plan_tensor *t,
                            const lr_plan_placement *gpu) {
+    bool down = t->role == LR_W_DOWN || t->role == LR_W_DOWN_SHARED, apart = down && gpu->order_bytes;
     bool hidden = (part->is_layer && t->role == LR_W_DOWN) || (t->role == LR_W_DOWN_SHARED && !w->shared_gate);
     if (t->experts && is_vector(t)) return;
     if (t->role == LR_W_DOWN_EXPERTS) {
@@ -160,7 +163,7 @@ static void add_gpu_widths(lr_plan_weights *w, const lr_hparams *h, lr_plan_part
         int64_t head = t->role == LR_WK_B ? h->n_nope + h->n_rot : h->kv_rank;
         if (lr_gpu_act(gpu->format, 1) == LR_ACT_Q8) part->heads_row = lr_max(part->heads_row, h->n_heads * head);
     } else {
-        *(hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
+        *(apart ? &part->gpu_apart : hidden ? &part->gpu_hidden : &part->gpu_widths) |= widths_of(w, t, gpu);
     }
 }
 
@@ -174,6 +177,7 @@ static void add_experts(const lr_plan_input *in, lr_plan_part *part, const lr_pl
     part->gpu_takes &= t->experts <= LR_GPU_EXPERTS_MOST &&
                        (!is_in || part->experts_in == LR_FORMAT_NONE || part->experts_in == gpu->format);
     if (is_in) part->experts_in = gpu->format;
+    part->experts_ordered |= gpu->order_bytes > 0;
 }
 
 /* host, gpu: the tensor as it would run on either.                                                                   */

@@ -33,7 +33,7 @@ static void look(observer *o, const lr_matmul_args *m) {
         if (o->sums[i] && lr_engine_tensor(o->e, i).quants == m->w.quants) sum = o->sums[i];
     for (int64_t t = 0; t < m->x.n && sum; t++) {
         read_row(o->row, &m->x, t);
-        for (int64_t c = 0; c < m->x.cols; c++) sum[c] += (double)o->row[c] * (double)o->row[c];
+        for (int64_t c = 0; c < m->x.cols; c++) sum[m->w.perm ? m->w.perm[c] : c] += (double)o->row[c] * (double)o->row[c];
     }
 }
 

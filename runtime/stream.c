@@ -126,7 +126,7 @@ static uint64_t part_bytes(const llmrun_engine *e, int32_t layer, lr_stream_part
     uint64_t bytes = 0;
     for (size_t i = 0; i < e->binding.n; i++)
         if (e->binding.tensors[i].layer == layer && part_of(e, e->binding.tensors[i].role) == part)
-            bytes += lr_aligned(e->plan.placements[i].bytes);
+            bytes += lr_plan_gpu_bytes(&e->plan.placements[i]);
     return bytes;
 }
 
@@ -136,14 +136,24 @@ llmrun_status lr_stream_fetch(llmrun_engine *e, lr_place *p, int32_t layer, lr_s
     lr_group g = part == LR_STREAM_UP ? LR_GROUP_GATE_UP : (lr_group)part;
     uint64_t bytes = part_bytes(e, layer, part), start = part == LR_STREAM_UP ? p->plan->slot_bytes[g] - bytes : 0, at = 0;
     uint8_t *pinned = p->pinned + p->plan->pinned_slot[t], *slot = (uint8_t *)lr_place_at(p, p->plan->slot[g]) + start;
+    const int32_t *order = NULL;
+    const uint8_t *sent_order = NULL;
     LR_TRY(p->backend->event_sync(p->device, p->slot_sent[t], err));
     for (size_t i = 0; i < e->binding.n; i++) {
         const lr_plan_tensor *tensor = &e->binding.tensors[i];
         const lr_plan_placement *place = &e->plan.placements[i];
         if (tensor->layer != layer || part_of(e, tensor->role) != part) continue;
-        lr_cpu_copy(&e->cpu, pinned + at, lr_engine_tensor(e, i).quants, place->bytes);
-        lr_layer_set(out, tensor->role, lr_matrix_at(place->format, tensor->rows, tensor->cols, slot + at));
-        at += lr_aligned(place->bytes);
+        lr_matrix host = lr_engine_tensor(e, i), m = lr_matrix_at(place->format, tensor->rows, tensor->cols, slot + at);
+        lr_cpu_copy(&e->cpu, pinned + at, host.quants, place->bytes);
+        if (host.perm) {
+            uint64_t order_at = at + lr_plan_order_offset(place);
+            memcpy(pinned + order_at, host.perm, place->order_bytes);
+            if (host.perm != order) sent_order = slot + order_at; /* matrices that share one keep sharing it */
+            order = host.perm;
+            m.perm = (const int32_t *)(const void *)sent_order;
+        }
+        lr_layer_set(out, tensor->role, m);
+        at += lr_plan_gpu_bytes(place);
     }
     LR_TRY(p->backend->event_wait(p->device, LR_QUEUE_COPY, p->slot_used[part], err));
     if (part == LR_STREAM_GATE && bytes > p->up_start) /* layers differ */

@@ -212,6 +212,9 @@ static llmrun_status check_job(const lr_upload_job *j, llmrun_error *err) {
         !lr_format_measure(j->format, (uint64_t)j->rows, (uint64_t)j->cols, &size))
         return lr_fail(err, LLMRUN_INTERNAL, "tensor \"%s\": %lld x %lld does not fit its format", name,
                        (long long)j->rows, (long long)j->cols);
+    if (lr_formats[j->format].row_bytes && !(is_packed(j) && lr_source_packed_format(j->source) == j->format))
+        return lr_fail(err, LLMRUN_UNSUPPORTED, "tensor \"%s\": nothing is converted to %s; it is only kept", name,
+                       lr_formats[j->format].name); /* factors are not runs of values */
     return LLMRUN_OK;
 }
 

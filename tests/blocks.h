@@ -17,7 +17,7 @@ static const struct {
     { LR_BLOCK_Q4_0, 0, -1 }, { LR_BLOCK_Q4_1, 0, 2 },    { LR_BLOCK_Q5_0, 0, -1 },  { LR_BLOCK_Q5_1, 0, 2 },
     { LR_BLOCK_Q8_0, 0, -1 }, { LR_BLOCK_IQ4_NL, 0, -1 }, { LR_BLOCK_MXFP4, -1, -1 }, { LR_BLOCK_Q2_K, 80, 82 },
     { LR_BLOCK_Q3_K, 108, -1 }, { LR_BLOCK_Q4_K, 0, 2 },  { LR_BLOCK_Q5_K, 0, 2 },   { LR_BLOCK_Q6_K, 208, -1 },
-    { LR_BLOCK_IQ4_XS, 0, -1 },
+    { LR_BLOCK_IQ4_XS, 0, -1 },  { LR_BLOCK_NVFP4, -1, -1 },
 };
 
 static inline int block_field(lr_format format, bool min) {
@@ -51,6 +51,8 @@ __attribute__((unused)) static void random_blocks(lr_format format, void *out, i
             int at = block_field(format, min);
             if (at >= 0) memcpy(p + at, &h, sizeof h);
         }
+        if (format == LR_BLOCK_NVFP4 || format == LR_NVFP4)
+            for (int i = 0; i < 4; i++) p[i] = (uint8_t)(block_random(state) % 8 ? 8 + p[i] % 40 : p[i] % 4 ? p[i] & 7 : 0x7f);
         if (format == LR_BLOCK_MXFP4) p[0] = (uint8_t)(118 + block_random(state) % 6);
     }
 }

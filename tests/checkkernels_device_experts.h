@@ -44,6 +44,7 @@ static void check_device_route(void) {
         bool has_nan = round % 5 == 4;
         if (has_nan) r.logits[random_below(n * r.a.n_experts)] = NAN;
         call.route.logits = gpu_floats(r.logits, n * r.a.n_experts);
+        if (r.a.bias) call.route.bias = gpu_floats(r.a.bias, r.a.n_experts);
         call.route.chosen = gpu_written(k_bytes);
         call.route.weights = gpu_written(k_bytes);
         gpu_run(call_route, &call);
@@ -187,7 +188,7 @@ static void experts_on_device(const lr_ops *c, lr_format format, lr_format out, 
                                        .act = (lr_glu_act)random_below(LR_N_GLU_ACTS) } };
     call.experts.x = gpu_output(n, dim, dim);
     memcpy(in_image(call.experts.x), before, (size_t)(n * dim) * sizeof *before);
-    call.experts.work = gpu_written(lr_gpu_experts_bytes(n, k, n_experts, dim, hidden, out));
+    call.experts.work = gpu_written(lr_gpu_experts_bytes(n, k, n_experts, dim, hidden, LR_FORMAT_NONE, out));
     call.experts.packed = gpu_written(lr_act_bytes(act, n, dim));
     gpu_run(call_experts, &call);
     expect_experts(&call.experts, m, h, chosen, shares, before, in_result(call.experts.x));

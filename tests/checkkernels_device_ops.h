@@ -304,12 +304,15 @@ static void check_device_pack(const lr_ops *c) {
         lr_act_format format = (lr_act_format)(round % LR_N_ACT_FORMATS);
         int64_t cols = format == LR_ACT_Q8 ? 32 * PICK(1, 2, 3, 5, 9, 64) : pick_dim(), n = pick_n();
         pattern p = (pattern)(round / LR_N_ACT_FORMATS % N_PATTERNS);
-        describe("format %d cols %lld rows %lld %s", (int)format, (long long)cols, (long long)n, pattern_names[p]);
+        int32_t *perm = random_below(2) ? random_order(cols) : NULL;
+        describe("format %d cols %lld rows %lld %s%s", (int)format, (long long)cols, (long long)n, pattern_names[p],
+                 perm ? " in another order" : "");
         float *x = filled(n * cols, p);
         if (random_below(3) == 0) x[random_below(n * cols)] = 1e6f; /* beyond the range of f16 */
         op_call call = {.pack = {.x = gpu_floats(x, n * cols), .out = gpu_act_output(format, n, cols)}};
+        if (perm) call.pack.perm = gpu_put(perm, (size_t)cols * sizeof *perm);
         gpu_run(call_pack, &call);
-        expect_packed(c, &call.pack.out, x);
+        expect_packed(c, &call.pack.out, perm ? reordered(x, perm, n, cols) : x);
         gpu_clear();
     }
 }

@@ -8,7 +8,7 @@
 /* ---- route ---- */
 
 /* Marks the k best of n, one at a time, the first of equals; closed[i]: not to be had.                                */
-static void mark_best(const float *values, int64_t n, int64_t k, const bool *closed, bool *marked) {
+static void mark_best(const double *values, int64_t n, int64_t k, const bool *closed, bool *marked) {
     for (; k > 0; k--) {
         int64_t best = -1;
         for (int64_t i = 0; i < n; i++)
@@ -17,28 +17,60 @@ static void mark_best(const float *values, int64_t n, int64_t k, const bool *clo
     }
 }
 
+/* Is one of the marked so close to one of the others that rounding may swap them?  Equals keep their order.            */
+static bool is_close(const double *values, int64_t n, const bool *closed, const bool *marked) {
+    bool close = false;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; marked[i] && j < n; j++) {
+            double above = values[i] - values[j];
+            close |= !marked[j] && !(closed && closed[j]) && above > 0 && above < 1e-5;
+        }
+    return close;
+}
+
+static double exact_score(const lr_route_args *a, double logit, double most) {
+    return a->sigmoid ? 1 / (1 + exp(-logit)) : exp(logit - most);
+}
+
+/* The sum of a group's best one or two.                                                                               */
+static double group_value(const lr_route_args *a, const double *values, int64_t size) {
+    double best = -INFINITY, second = -INFINITY;
+    for (int64_t i = 0; i < size; i++) {
+        second = fmax(second, fmin(best, values[i]));
+        best = fmax(best, values[i]);
+    }
+    return best + (a->best_of_group == 2 && size > 1 ? second : 0);
+}
+
 static void expect_routed(const lr_route_args *a, int64_t t, double terms) {
-    enum { MOST = 512 };
     const float *logits = a->logits + t * a->n_experts;
-    bool closed[MOST] = { false }, marked[MOST] = { false }, open[64] = { false };
-    float best[64] = { 0 };
+    bool closed[LR_MAX_EXPERTS] = { false }, marked[LR_MAX_EXPERTS] = { false }, open[64] = { false };
+    double best[64] = { 0 }, values[LR_MAX_EXPERTS], most = -INFINITY, all = 0, among = 0;
     int64_t size = a->n_groups ? a->n_experts / a->n_groups : a->n_experts;
+    for (int64_t i = 0; i < a->n_experts; i++) most = fmax(most, (double)logits[i]);
+    for (int64_t i = 0; i < a->n_experts; i++) all += values[i] = exact_score(a, (double)logits[i], most);
+    if (a->sigmoid) all = 1;
     for (int64_t i = 0; i < a->n_experts; i++)
-        if (i % size == 0 || logits[i] > best[i / size]) best[i / size] = logits[i];
+        values[i] = a->sigmoid || a->bias ? values[i] / all + (a->bias ? (double)a->bias[i] : 0) : (double)logits[i];
+    for (int64_t g = 0; g < a->n_groups; g++) best[g] = group_value(a, values + g * size, size);
     if (a->n_groups) mark_best(best, a->n_groups, a->k_groups, NULL, open);
     for (int64_t i = 0; a->n_groups && i < a->n_experts; i++) closed[i] = !open[i / size];
-    mark_best(logits, a->n_experts, a->k, closed, marked);
-    double most = logits[a->chosen[t * a->k]], sum = 0;
-    for (int64_t i = 0; i < a->n_experts; i++)
-        if (!a->among_chosen || marked[i]) sum += exp((double)logits[i] - most);
+    mark_best(values, a->n_experts, a->k, closed, marked);
+    bool scored = a->sigmoid || a->bias; /* logits are compared as they are */
+    bool unsure = scored && (is_close(best, a->n_groups, NULL, open) || is_close(values, a->n_experts, closed, marked));
     for (int64_t j = 0; j < a->k; j++) {
         int64_t i = a->chosen[t * a->k + j];
-        if (i < 0 || i >= a->n_experts || !marked[i]) {
+        if (i < 0 || i >= a->n_experts || (!marked[i] && !unsure)) {
             fail("row %lld: rank %lld is expert %lld", (long long)t, (long long)j, (long long)i);
             return;
         }
         marked[i] = false; /* nobody twice */
-        double away = most - (double)logits[i], exact = (double)a->scale * exp(-away) / sum;
+        among += exact_score(a, (double)logits[i], most);
+    }
+    double sum = a->among_chosen ? among + 1e-20 : all;
+    for (int64_t j = 0; j < a->k; j++) {
+        int64_t i = a->chosen[t * a->k + j];
+        double away = most - (double)logits[i], exact = (double)a->scale * exact_score(a, (double)logits[i], most) / sum;
         double error = error_of(a->weights[t * a->k + j], exact, exact * (1 + away) + 1e-30);
         double allowed = allowed_error("route", 0, terms);
         if (!(error <= allowed)) fail("weight of expert %lld: error %.3g, allowed %.3g", (long long)i, error, allowed);
@@ -59,10 +91,16 @@ static route_case make_route(int round, int64_t *n, pattern *p) {
     *p = (pattern)(round % N_PATTERNS); /* equal and zero: ties */
     describe("experts %d of %d, groups %d of %d, rows %lld %s", k, n_experts, k_groups, n_groups, (long long)*n,
              pattern_names[*p]);
-    float *logits = filled(*n * n_experts, *p);
-    for (int64_t i = 0; *p == P_RANDOM && i < *n * n_experts; i++) logits[i] *= 50;
-    return (route_case){ .a = { .logits = logits, .among_chosen = random_below(2), .n_experts = n_experts, .k = k,
-                                .scale = random_below(2) ? 1.0f : 2.5f, .n_groups = n_groups, .k_groups = k_groups },
+    float *logits = filled(*n * n_experts, *p), *bias = random_below(2) ? filled(n_experts, P_RANDOM) : NULL;
+    bool sigmoid = random_below(2);
+    for (int64_t i = 0; i < *n * n_experts; i++) {
+        if (*p == P_RANDOM) logits[i] *= sigmoid ? 4 : 50;
+        if (sigmoid || bias) logits[i] = fmaxf(-40, fminf(40, logits[i])); /* scores that are numbers */
+    }
+    return (route_case){ .a = { .logits = logits, .among_chosen = random_below(2), .sigmoid = sigmoid, .bias = bias,
+                                .n_experts = n_experts, .k = k, .scale = random_below(2) ? 1.0f : 2.5f,
+                                .n_groups = n_groups, .k_groups = k_groups,
+                                .best_of_group = 1 + (int32_t)random_below(2) },
                          .logits = logits };
 }
 

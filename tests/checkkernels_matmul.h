@@ -32,7 +32,7 @@ static weights make_weights(lr_format format, int64_t rows, int64_t cols, patter
     if (!lr_format_measure(format, (uint64_t)rows, (uint64_t)cols, &size)) fail("lr_format_measure refused the shape");
     bool plain = lr_format_is_plain(format), in_blocks = lr_format_is_blocks(format);
     uint8_t *base = plain       ? guarded((size_t)(rows * cols * f->quant_bytes), (size_t)f->quant_bytes)
-                    : in_blocks ? guarded((size_t)rows * size.quants_stride, 1)
+                    : in_blocks && !f->row_bytes ? guarded((size_t)rows * size.quants_stride, 1)
                                 : guarded(size.bytes, LR_ALIGN);
     weights w = {.m = lr_matrix_at(format, rows, cols, base)};
     float *x = filled(rows * cols, p), *zero = floats(cols);
@@ -41,13 +41,14 @@ static weights make_weights(lr_format format, int64_t rows, int64_t cols, patter
     uint8_t *none = guarded(w.m.quants_stride, LR_ALIGN);
     for (int64_t r = 0; r < rows; r++) {
         uint8_t *quants = (uint8_t *)w.m.quants + (size_t)r * w.m.quants_stride;
-        uint8_t *scales = f->scale_bytes ? (uint8_t *)w.m.scales + (size_t)r * w.m.scales_stride : NULL;
+        uint8_t *scales = w.m.scales ? (uint8_t *)w.m.scales + (size_t)r * w.m.scales_stride : NULL;
         if (in_blocks && (!f->encode || p == P_BYTES))
             random_blocks(format, quants, cols, &check.rng);
         else
             f->encode(quants, scales, x + r * cols, cols);
         if (p == P_BYTES && f->scale_bytes)
             for (size_t i = 0; i < w.m.quants_stride; i++) quants[i] = (uint8_t)random_u64();
+        if (f->row_bytes) memcpy(scales, &(float){ 1e-3f * (float)(1 + random_below(2000)) }, sizeof(float));
         f->decode(w.decoded + r * cols, quants, scales, cols);
         if (format == LR_Q4_K || format == LR_U4 || format == LR_U4_32) f->decode(zero, none, scales, cols); /* the part that is subtracted */
         if (in_blocks && block_field(format, true) >= 0) decode_mins(zero, format, quants, cols, none);

@@ -145,6 +145,22 @@ static void expect_packed_q8(const lr_act *out, const float *x) {
     }
 }
 
+static int32_t *random_order(int64_t cols) {
+    int32_t *perm = guarded((size_t)cols * sizeof *perm, sizeof *perm);
+    for (int64_t i = 0, k; i < cols; i++) {
+        k = random_below(i + 1);
+        perm[i] = perm[k];
+        perm[k] = (int32_t)i;
+    }
+    return perm;
+}
+
+static float *reordered(const float *x, const int32_t *perm, int64_t n, int64_t cols) {
+    float *y = floats(n * cols);
+    for (int64_t i = 0; i < n * cols; i++) y[i] = x[i / cols * cols + perm[i % cols]];
+    return y;
+}
+
 static void check_pack(const lr_ops *ops, const lr_ops *c) {
     (void)c;
     for (int round = 0; round < 2 * ROUNDS && !check.kernel_failed; round++) {
@@ -152,16 +168,19 @@ static void check_pack(const lr_ops *ops, const lr_ops *c) {
         lr_act_format format = formats[round % LR_COUNT(formats)];
         int64_t cols = format == LR_ACT_Q8 ? 32 * PICK(1, 2, 3, 5, 9, 64) : pick_dim(), n = pick_n();
         pattern p = (pattern)(round % N_PATTERNS);
-        describe("format %d cols %lld rows %lld %s", (int)format, (long long)cols, (long long)n, pattern_names[p]);
-        float *x = filled(n * cols, p);
+        int32_t *perm = random_below(2) ? random_order(cols) : NULL;
+        describe("format %d cols %lld rows %lld %s%s", (int)format, (long long)cols, (long long)n, pattern_names[p],
+                 perm ? " in another order" : "");
+        float *x = filled(n * cols, p), *scratch = guarded((size_t)cols * sizeof *x, LR_ALIGN);
         size_t bytes = lr_act_bytes(format, n, cols);
         uint8_t *base = guarded(bytes, LR_ALIGN), *base_split = guarded(bytes, LR_ALIGN);
         memset(base, 0xff, bytes);
         memset(base_split, 0xff, bytes);
-        lr_pack_args args = {.x = x, .out = lr_act_at(format, n, cols, base)};
-        lr_pack_args split = {.x = x, .out = lr_act_at(format, n, cols, base_split)};
-        ops->pack(&args, 0, n, NULL);
-        run_split(ops->pack, &split, n, 1, NULL);
+        lr_pack_args args = {.x = x, .out = lr_act_at(format, n, cols, base), .perm = perm};
+        lr_pack_args split = {.x = x, .out = lr_act_at(format, n, cols, base_split), .perm = perm};
+        ops->pack(&args, 0, n, scratch);
+        run_split(ops->pack, &split, n, 1, scratch);
+        if (perm) x = reordered(x, perm, n, cols);
         if (memcmp(base, base_split, bytes)) fail("result depends on the item ranges");
         if (format == LR_ACT_Q8) expect_packed_q8(&args.out, x);
         for (int64_t i = 0; format == LR_ACT_F32 && i < n * cols; i++)

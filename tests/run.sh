@@ -101,7 +101,7 @@ embed() {
 # The whole CUDA backend for the oldest architecture and one with everything: that it compiles, and its symbols.
 backend_under_nvcc() {
     command -v "${NVCC:-nvcc}" >/dev/null || return 77
-    $MAKE --no-print-directory "$BUILD/nvcc/libllmrun-cuda.so" BUILD="$BUILD" CUDA_DIR="$BUILD/nvcc" CUDA_ARCHS="75 90"
+    $MAKE --no-print-directory -j"$(nproc)" "$BUILD/nvcc/libllmrun-cuda.so" BUILD="$BUILD" CUDA_DIR="$BUILD/nvcc" CUDA_ARCHS="75 90"
 }
 
 # The programs of a directory, as many at a time as there are processors, reported in their order; suffix of their names.

@@ -42,7 +42,7 @@ static void random_vectors(void **state) {
         at += 12 + n_bytes + sizeof want;
     }
     assert_int_equal(at, n);
-    for (int f = 0; f < LR_N_FORMATS; f++) n_formats -= lr_format_is_blocks((lr_format)f);
+    for (int f = 0; f < LR_N_FORMATS; f++) n_formats -= lr_format_is_blocks((lr_format)f) && !lr_formats[f].row_bytes;
     assert_int_equal(n_formats, 0);
 }
 
@@ -62,6 +62,7 @@ static void patterned_blocks(void **state) {
         { LR_BLOCK_Q4_K, 315.5, -25.5, -25.5, 48.5, 54440, 7572840 },
         { LR_BLOCK_Q5_K, 811.5, -25.5, -25.5, 108.5, 116216, 16027448 },
         { LR_BLOCK_Q6_K, -1431, 1696, 512, -60, 4612, 784420 },
+        { LR_BLOCK_NVFP4, -6, 2, -2, 0.5, -12.5, -367.5 },
         { LR_BLOCK_IQ4_XS, 65, -1, 35, -16, -11005, -2091134 },
     };
     for (size_t k = 0; k < LR_COUNT(row); k++) {
@@ -73,7 +74,8 @@ static void patterned_blocks(void **state) {
         int d = block_field(row[k].format, false), min = block_field(row[k].format, true);
         if (d >= 0) memcpy(block + d, &(uint16_t){ 0x3c00 }, 2);
         if (min >= 0) memcpy(block + min, &(uint16_t){ 0x3800 }, 2);
-        if (d < 0) block[0] = 127;
+        if (row[k].format == LR_BLOCK_MXFP4) block[0] = 127;
+        if (row[k].format == LR_BLOCK_NVFP4) memset(block, 0x38, 4);
         f->decode(x, block, NULL, f->block);
         for (int i = 0; i < f->block; i++) {
             sum += (double)x[i];
@@ -84,6 +86,40 @@ static void patterned_blocks(void **state) {
         for (int i = 0; i < 6; i++)
             if (got[i] != want[i]) fail_msg("%s: number %d is %g, expected %g", f->name, i, got[i], want[i]);
     }
+}
+
+/* nvfp4: the same blocks with a factor.  Its scales are those of E4M3 but for 0x7f, which is 0, and signs, which they do
+ * not have; the encoder finds what it can hold, and the nearest of what it cannot.                                    */
+static void nvfp4(void **state) {
+    (void)state;
+    uint8_t block[36], again[36];
+    float x[64], y[64], factor = 0.3f;
+    for (int byte = 0; byte < 256; byte++) {
+        float scale = (byte & 0x7f) == 0x7f ? 0 : lr_f8_e4m3_to_f32((uint8_t)(byte & 0x7f));
+        memset(block, byte, 4);
+        for (int i = 4; i < 36; i++) block[i] = (uint8_t)(i % 8 ? 37 * i + 11 : 0x7c); /* 6 in each group */
+        lr_formats[LR_BLOCK_NVFP4].decode(x, block, NULL, 64);
+        lr_formats[LR_NVFP4].decode(y, block, &factor, 64);
+        for (int i = 0; i < 64; i++) {
+            int code = block[4 + i / 16 * 8 + i % 8] >> (i % 16 / 8 * 4) & 15;
+            float value = scale * 0.5f * (float)(const int8_t[]){ 0, 1, 2, 3, 4, 6, 8, 12 }[code & 7];
+            assert_true(x[i] == (code & 8 ? -value : value));
+            assert_true(fabsf(y[i] - factor * x[i]) <= 1e-6f * fabsf(x[i]));
+        }
+        lr_formats[LR_NVFP4].encode(again, &factor, x, 64);
+        lr_formats[LR_NVFP4].decode(y, again, &factor, 64);
+        for (int i = 0; i < 64; i++)
+            if (factor != 1 || x[i] != y[i]) fail_msg("scale 0x%02x: %g becomes %g", byte, (double)x[i], (double)y[i]);
+        factor = 0.3f;
+    }
+    const float some[9] = { 6, 2.49f, 2.51f, -2.5f, 3.5f, -0.2f, 0.26f, 5.1f, -4.9f };
+    const float want[9] = { 6, 2, 3, -2, 4, 0, 0.5f, 6, -4 };
+    memset(x, 0, sizeof x);
+    memcpy(x, some, sizeof some);
+    lr_formats[LR_BLOCK_NVFP4].encode(block, NULL, x, 64);
+    lr_formats[LR_BLOCK_NVFP4].decode(y, block, NULL, 64);
+    for (int i = 0; i < 9; i++)
+        if (y[i] != want[i]) fail_msg("%g becomes %g, not %g", (double)x[i], (double)y[i], (double)want[i]);
 }
 
 static double relative_error(const float *x, const float *y, int n) {
@@ -160,7 +196,7 @@ static void file_types(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(random_vectors), cmocka_unit_test(patterned_blocks),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(random_vectors), cmocka_unit_test(patterned_blocks), cmocka_unit_test(nvfp4),
                                         cmocka_unit_test(ggml_vectors), cmocka_unit_test(file_types) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

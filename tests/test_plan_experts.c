@@ -101,7 +101,8 @@ static uint64_t gpu_region(const lr_plan_gpu *g, const char *name) {
 static void check_regions(const lr_plan *p, const model *m, int gpu, int n_placed) {
     const lr_hparams *h = &m->h;
     const lr_plan_gpu *g = &p->gpus[gpu];
-    size_t work = lr_gpu_experts_bytes(p->n_batch, h->n_experts_used, h->n_experts, h->dim, h->expert_dim, LR_BF16);
+    size_t work = lr_gpu_experts_bytes(p->n_batch, h->n_experts_used, h->n_experts, h->dim, h->expert_dim, LR_FORMAT_NONE,
+                                       LR_BF16);
     uint64_t sum = 0, route = (uint64_t)p->n_batch * 4 * (uint64_t)(h->n_experts + 2 * h->n_experts_used);
     assert_int_equal(gpu_region(g, "activations.experts"), n_placed ? work : 0);
     assert_int_equal(gpu_region(g, "activations.route"), n_placed ? route : 0);
@@ -154,7 +155,7 @@ static void places_on(const model *m, int n_gpus, uint64_t budget) {
     for (int i = 0; i < n_gpus; i++) {
         const lr_plan_gpu *g = &p.gpus[i];
         uint64_t work = n_placed[i] ? 0 : lr_gpu_experts_bytes(p.n_batch, m->h.n_experts_used, m->h.n_experts, m->h.dim,
-                                                               m->h.expert_dim, LR_BF16) + GIB / 64;
+                                                               m->h.expert_dim, LR_FORMAT_NONE, LR_BF16) + GIB / 64;
         check_regions(&p, m, i, n_placed[i]);
         if (n_left) assert_true(budget - g->total_bytes < group + work);
     }

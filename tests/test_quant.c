@@ -116,7 +116,7 @@ static void test_matrix_at(void **state) {
         assert_ptr_equal(m.quants, base);
         assert_int_equal(m.quants_stride, s.quants_stride);
         assert_int_equal(m.scales_stride, s.scales_stride);
-        if (lr_formats[f].scale_bytes)
+        if (lr_formats[f].scale_bytes || lr_formats[f].row_bytes)
             assert_ptr_equal(m.scales, base + s.scales_offset);
         else
             assert_null(m.scales);

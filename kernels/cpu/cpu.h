@@ -13,6 +13,8 @@ void lr_elementwise_fill_c(lr_ops *ops);
 void lr_elementwise_fill_avx2(lr_ops *ops);
 void lr_elementwise_fill_avx512(lr_ops *ops);
 size_t lr_elementwise_scratch_bytes(int64_t max_cols, int64_t n);
+/* pack with lr_pack_args.perm: each row is put together in scratch and packed from there.                             */
+void lr_pack_permuted(lr_kernel pack, const lr_pack_args *a, int64_t i0, int64_t i1, void *scratch);
 
 /* delta_conv, delta_rule */
 void lr_delta_fill_c(lr_ops *ops);
@@ -57,6 +59,12 @@ static inline const uint8_t *lr_row_quants(const lr_matrix *w, int64_t r) {
 }
 static inline const uint8_t *lr_row_scales(const lr_matrix *w, int64_t r) {
     return w->scales ? (const uint8_t *)w->scales + (size_t)r * w->scales_stride : NULL;
+}
+/* What a kernel that knows no more than the quants has to multiply a row's sums with.                                */
+static inline float lr_row_factor(const lr_matrix *w, int64_t r) {
+    float factor = 1;
+    if (lr_formats[w->format].row_bytes) __builtin_memcpy(&factor, lr_row_scales(w, r), sizeof factor);
+    return factor;
 }
 
 #endif

@@ -14,7 +14,6 @@ void lr_elementwise_fill_c(lr_ops *ops) {
 }
 
 size_t lr_elementwise_scratch_bytes(int64_t max_cols, int64_t n) {
-    (void)max_cols;
     (void)n;
-    return 0;
+    return (size_t)max_cols * sizeof(float); /* a row of pack */
 }

@@ -72,6 +72,10 @@ INLINE vi to_bf16(vf x) {
 static void LEVEL(pack)(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const lr_pack_args *a = args;
     int64_t cols = a->out.cols, n_blocks = cols / 32;
+    if (a->perm) {
+        lr_pack_permuted(LEVEL(pack), a, i0, i1, scratch);
+        return;
+    }
     if (a->out.format == LR_ACT_F32) {
         lr_pack_c(args, i0, i1, scratch);
         return;

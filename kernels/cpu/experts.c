@@ -80,10 +80,12 @@ static void each_pair(const lr_experts_run *r, int64_t i0, int64_t i1, pair_step
 
 static int64_t token_of(const lr_experts_run *r, int64_t pair) { return r->pairs[r->first + pair] / r->a->k; }
 
-/* gate and up of an expert read the same rows, packed once: both want one format (see check_experts of runtime/load.c). */
+/* gate and up of an expert read the same rows, packed once: both want one format (see check_experts of runtime/load.c)
+ * and one order of columns (see runtime/bind.c).                                                                      */
 static void gather_pair(const lr_experts_run *r, const lr_expert_rows *e, int64_t pair, void *scratch) {
     lr_act act = act_of(r, r->a->gate, e, r->in);
-    lr_pack_args a = { .x = r->a->h + token_of(r, pair) * r->dim, .out = lr_act_row(&act, pair - e->first) };
+    lr_pack_args a = { .x = r->a->h + token_of(r, pair) * r->dim, .out = lr_act_row(&act, pair - e->first),
+                       .perm = r->a->gate[e->expert].perm };
     r->ops->pack(&a, 0, 1, scratch);
 }
 static void gather(const void *run, int64_t i0, int64_t i1, void *scratch) {
@@ -117,7 +119,8 @@ static void glu(const void *run, int64_t i0, int64_t i1, void *scratch) {
 
 static void pack_pair(const lr_experts_run *r, const lr_expert_rows *e, int64_t pair, void *scratch) {
     lr_act act = act_of(r, r->a->down, e, r->up);
-    lr_pack_args a = { .x = r->gate + pair * r->hidden, .out = lr_act_row(&act, pair - e->first) };
+    lr_pack_args a = { .x = r->gate + pair * r->hidden, .out = lr_act_row(&act, pair - e->first),
+                       .perm = r->a->down[e->expert].perm };
     r->ops->pack(&a, 0, 1, scratch);
 }
 static void pack(const void *run, int64_t i0, int64_t i1, void *scratch) { each_pair(run, i0, i1, pack_pair, scratch); }

@@ -1,10 +1,12 @@
-/* Prefill matmul with vpdpbusd: q8_0, q4_k and iq4_nl weights, those of the block formats that have a scale for 32 of them,
+/* Prefill matmul with vpdpbusd: q8_0, q4_k, iq4_nl and MXFP4 weights, those of the block formats that have a scale for 32 of them,
  * times int8 activations.
  *
  * All these formats become unsigned bytes u with w = scale * (u - zero) or scale * u - min, in blocks of 32 columns.
  * The 8 registers of a block stay loaded while 16 tokens pass; each token's 4-byte groups come as broadcasts.  Integer
  * sums are exact; what is rounded is one multiplication and one fma per block, in f32.                              */
+#include "kernels/cpu/avx512.h"
 #include "kernels/cpu/gemm_quads_avx512.h"
+#include "quant/blocks.h"
 
 enum { ZERO = 128 };
 
@@ -144,6 +146,19 @@ static inline __attribute__((always_inline)) void unpack_table(panel_block *p, c
     for (int64_t b = 0; b < w->cols / BLOCK; b++) {
         look_up(&p[b], g.quants, b * at.stride + at.codes, table);
         _mm512_store_ps(p[b].scale, load_f16(&g, b * at.scales_stride));
+    }
+}
+
+/* The exponent comes first. */
+static inline void unpack_mxfp4(panel_block *p, const lr_matrix *w, int64_t row, int32_t n_rows) {
+    const group_rows g = rows_of(w, row, n_rows);
+    const __m512i table = table_of(lr_mxfp4_values);
+    for (int64_t b = 0; b < w->cols / BLOCK; b++) {
+        uint8_t e[GROUP];
+#pragma GCC unroll 16
+        for (int r = 0; r < GROUP; r++) e[r] = g.quants[r][17 * b];
+        look_up(&p[b], g.quants, 17 * b + 1, table);
+        _mm512_store_ps(p[b].scale, mxfp4_scales(load_16(e)));
     }
 }
 
@@ -288,6 +303,7 @@ static const int8_t q4_0_values[16] = { -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2,
     GEMM(LR_IQ4_NL, iq4_nl, panel_block, zero, unpack_table(p, w, row, n_rows, lr_iq4_nl_values, AT(16, 0, 2)))      \
     GEMM(LR_BLOCK_IQ4_NL, IQ4_NL, panel_block, zero, unpack_table(p, w, row, n_rows, lr_iq4_nl_values, AT(18, 2, 18))) \
     GEMM(LR_BLOCK_Q4_0, Q4_0, panel_block, zero, unpack_table(p, w, row, n_rows, q4_0_values, AT(18, 2, 18)))        \
+    GEMM(LR_BLOCK_MXFP4, MXFP4, panel_block, zero, unpack_mxfp4(p, w, row, n_rows))                                  \
     GEMM(LR_BLOCK_IQ4_XS, IQ4_XS, panel_block, zero, unpack_iq4_xs(p, w, row, n_rows))                               \
     GEMM(LR_I8, i8, panel_block, zero, unpack_words_i8(p, w, row, n_rows))                                                 \
     GEMM(LR_U4, u4, panel_block_min, min, unpack_words_u4(p, w, row, n_rows))                                              \

@@ -1,8 +1,9 @@
-/* Prefill matmul with vpdpbusd for formats with a scale for 16 weights: Q6_K and Q3_K times int8 activations.
+/* Prefill matmul with vpdpbusd for formats with a scale for 16 weights, Q6_K, Q3_K and NVFP4, times int8 activations.
  *
  * As gemm_int8_avx512.c, with two integer sums for a block of 32 columns.  Codes are unsigned bytes u with
  * w = scale * (u - ZERO).                                                                                           */
 #include "kernels/cpu/gemm_quads_avx512.h"
+#include "quant/blocks.h"
 
 enum { ZERO = 32, QUADS = BLOCK / 4, HALVES = 2 };
 
@@ -140,6 +141,36 @@ static void unpack_q3_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_
     }
 }
 
+/* Layout: quant/nvfp4.c.  The factor of a row, where it has one, is part of its scales. */
+static void unpack_nvfp4(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows) {
+    const group_rows g = rows_of(w, row, n_rows);
+    const __m512i values = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)lr_mxfp4_values));
+    const __m512i table = _mm512_add_epi8(values, _mm512_set1_epi8(ZERO)), most = _mm512_set1_epi32(0x7f);
+    const __m512 half = _mm512_set1_ps(0x1p119f); /* of the scale: the table is twice the values */
+    const __m512 factor = w->scales ? _mm512_castsi512_ps(load_words(&g, 0)) : _mm512_set1_ps(1);
+    panel_block *p = panel;
+    for (int64_t b = 0; b < w->cols / 64; b++, p += 2) {
+        __m512i quads[QUADS];
+        uint32_t words[GROUP];
+        load_quads_32(quads, g.quants, 36 * b + 4);
+#pragma GCC unroll 8
+        for (int q = 0; q < QUADS; q++) {
+            __m512i *u = (__m512i *)p[q / 4].u[q / 2 % 2 * 4 + q % 2];
+            u[0] = _mm512_shuffle_epi8(table, low_nibbles(quads[q]));
+            u[2] = _mm512_shuffle_epi8(table, high_nibbles(quads[q]));
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < GROUP; r++) memcpy(&words[r], g.quants[r] + 36 * b, 4);
+        const __m512i scales = _mm512_loadu_si512(words);
+        for (int s = 0; s < 4; s++) {
+            const __m512i bits = _mm512_and_si512(_mm512_srl_epi32(scales, _mm_cvtsi32_si128(8 * s)), most);
+            const __mmask16 known = _mm512_cmpneq_epi32_mask(bits, most);
+            const __m512 scale = _mm512_mul_ps(_mm512_castsi512_ps(_mm512_maskz_slli_epi32(known, bits, 20)), half);
+            _mm512_store_ps(p[s / 2].scale[s % 2], _mm512_mul_ps(scale, factor));
+        }
+    }
+}
+
 /* ---- the table ---- */
 
 #define GEMM(format)                                                                                                 \
@@ -151,8 +182,11 @@ static void unpack_q3_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_
     }
 GEMM(q6_k)
 GEMM(q3_k)
+GEMM(nvfp4)
 
 void lr_gemm_fill_half_avx512(lr_ops *ops) {
     ops->matmul_many[LR_BLOCK_Q6_K] = (lr_matmul_kernel){ "gemm_Q6_K_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_q6_k_avx512 };
     ops->matmul_many[LR_BLOCK_Q3_K] = (lr_matmul_kernel){ "gemm_Q3_K_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_q3_k_avx512 };
+    ops->matmul_many[LR_BLOCK_NVFP4] = (lr_matmul_kernel){ "gemm_NVFP4_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_nvfp4_avx512 };
+    ops->matmul_many[LR_NVFP4] = (lr_matmul_kernel){ "gemm_nvfp4_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_nvfp4_avx512 };
 }

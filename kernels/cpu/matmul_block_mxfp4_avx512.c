@@ -15,19 +15,9 @@ INLINE void load_line(__m512i u[1][VECTORS], const uint8_t *p, int line, int lef
     u[0][1] = lookup_high(table, w);
 }
 
-/* 2^(e - 128): below 2^-126 the mantissa's bits, and 255 is NaN.                                                       */
-INLINE __m512 exponents(__m128i e8) {
-    const __m512i e = _mm512_cvtepu8_epi32(e8), one = _mm512_set1_epi32(1);
-    const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
-    const __m512i tiny = _mm512_sllv_epi32(_mm512_set1_epi32(1 << 21), e);
-    const __m512i bits = _mm512_mask_blend_epi32(_mm512_cmple_epu32_mask(e, one), normal, tiny);
-    const __mmask16 nan = _mm512_cmpeq_epu32_mask(e, _mm512_set1_epi32(255));
-    return _mm512_castsi512_ps(_mm512_mask_blend_epi32(nan, bits, _mm512_set1_epi32(0x7fc00000)));
-}
-
 INLINE __m512 group_scales(__m512 *min, const uint8_t *p, int n) {
     (void)min;
     uint8_t e[16] = {0};
     for (int i = 0; i < n; i++) e[i] = p[i * BLOCK];
-    return exponents(load_16(e));
+    return mxfp4_scales(load_16(e));
 }

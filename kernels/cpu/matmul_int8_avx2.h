@@ -88,7 +88,9 @@ INLINE void tile(const lr_matmul_args *a, int64_t r, int64_t t, const int tokens
     UNROLL for (int k = 0; k < tokens; k++) sum[k][0] = sum[k][1] = _mm256_setzero_ps();
     for (int64_t first = 0; first < full; first += GROUP) group(sum, a, quants, scales, t, first, GROUP, tokens);
     if (full < n_blocks) group(sum, a, quants, scales, t, full, (int)(n_blocks - full), tokens);
-    UNROLL for (int k = 0; k < tokens; k++) lr_matmul_store(a, t + k, r, sum8(_mm256_add_ps(sum[k][0], sum[k][1])));
+    const float factor = lr_row_factor(&a->w, r);
+    UNROLL for (int k = 0; k < tokens; k++)
+        lr_matmul_store(a, t + k, r, sum8(_mm256_add_ps(sum[k][0], sum[k][1])) * factor);
 }
 
 void NAME(const void *args, int64_t i0, int64_t i1, void *scratch) {

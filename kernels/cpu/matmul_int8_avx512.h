@@ -154,9 +154,10 @@ INLINE void some_rows(const lr_matmul_args *a, int64_t r0, int64_t r1, int64_t t
             scale = group_scales(&min, scales, n * 32 / CELL);
             group(sums, &a->x, t, in, x_lines, quants, scale, min, full, n, tokens);
         }
+        const float factor = lr_row_factor(&a->w, r);
         UNROLL for (int k = 0; k < tokens; k++) {
             UNROLL for (int s = 1; s < SUMS; s++) sums[k][0] = _mm512_add_ps(sums[k][0], sums[k][s]);
-            lr_matmul_store(a, t + k, r, _mm512_reduce_add_ps(sums[k][0]));
+            lr_matmul_store(a, t + k, r, _mm512_reduce_add_ps(sums[k][0]) * factor);
         }
     }
 }

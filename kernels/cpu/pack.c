@@ -26,7 +26,10 @@ static void pack_q8(const lr_act *out, int64_t t, const float *x) {
 void lr_pack_c(const void *args, int64_t i0, int64_t i1, void *scratch) {
     const lr_pack_args *a = args;
     int64_t cols = a->out.cols;
-    (void)scratch;
+    if (a->perm) {
+        lr_pack_permuted(lr_pack_c, a, i0, i1, scratch);
+        return;
+    }
     for (int64_t t = i0; t < i1; t++) {
         const float *x = a->x + t * cols;
         if (a->out.format == LR_ACT_Q8) {
@@ -37,5 +40,14 @@ void lr_pack_c(const void *args, int64_t i0, int64_t i1, void *scratch) {
         } else {
             memcpy((float *)a->out.values + t * cols, x, (size_t)cols * sizeof *x);
         }
+    }
+}
+
+void lr_pack_permuted(lr_kernel pack, const lr_pack_args *a, int64_t i0, int64_t i1, void *scratch) {
+    float *x = scratch;
+    for (int64_t t = i0; t < i1; t++) {
+        const float *from = a->x + t * a->out.cols;
+        for (int64_t c = 0; c < a->out.cols; c++) x[c] = from[a->perm[c]];
+        pack(&(lr_pack_args){ .x = x, .out = lr_act_row(&a->out, t) }, 0, 1, NULL);
     }
 }

@@ -72,7 +72,6 @@ int lr_cpu_isa_list(const char *names[3]) {
 /* Upper bound over the levels, so that a plan does not depend on --cpu-isa.                                          */
 static size_t scratch_bytes(int64_t max_cols, int64_t n, int32_t n_heads, int32_t head_dim) {
     const size_t need[] = {
-        (size_t)max_cols * sizeof(float), /* a row in another order of columns (cpu_device.c) */
         lr_elementwise_scratch_bytes(max_cols, n),
         lr_attention_scratch_bytes(n, n_heads, head_dim),
         lr_gemv_scratch_bytes(max_cols, n),

@@ -91,6 +91,7 @@ template <int VEC> GPU_FN int query_place(int i, int d) {
 
 template <int FORMAT, int DIM, bool WHOLE>
 __global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
+    gpu_wait_for_queue();
     typedef lane_cache<FORMAT, DIM, WHOLE> lane_tile;
     constexpr int N = DIM / 8;               /* fragments of the result */
     constexpr bool AHEAD = DIM <= 128;       /* registers for loads of the next step beside those of this one */
@@ -281,6 +282,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) k_few(split_pass a) {
 /* A block takes 128 columns of a row.                                                                                */
 template <int FORMAT>
 __global__ void __launch_bounds__(MERGE_COLUMNS) k_merge(split_pass a, float *y, int64_t y_stride, lr_act out) {
+    gpu_wait_for_queue();
     int slot = blockIdx.y, column = blockIdx.x * MERGE_COLUMNS + threadIdx.x, cols = a.n_heads * a.head_dim;
     const lr_seq &seq = a.seqs[slot / a.rows];
     if (a.first_row + slot % a.rows >= seq.n) return; /* the whole block */
@@ -318,7 +320,7 @@ cudaError_t attention_merge(lr_device *d, const lr_attention_args *a, const spli
     double row_bytes = cols * (8.0 * splits + (a->out ? 4 : 0)) + (out ? act_row_bytes(out->format, cols) : 0);
     lr_act none = {};
     return GPU_LAUNCH_COST(p.n_slots * row_bytes, 0, kernels[out ? out->format : LR_N_ACT_FORMATS], grid,
-                           dim3(MERGE_COLUMNS), 0, d->queue[LR_QUEUE_COMPUTE], p, a->out, a->out_stride,
+                           dim3(MERGE_COLUMNS), 0, gpu_early_queue(d), p, a->out, a->out_stride,
                            out ? *out : none);
 }
 
@@ -339,7 +341,7 @@ static cudaError_t few_rows(lr_device *d, const lr_attention_args *a, const spli
                                                                  : few_kernel<LR_Q8_0>(a->head_dim);
     int tiles = (p.rows * (a->n_heads / a->n_kv_heads) + QUERIES - 1) / QUERIES;
     dim3 grid((unsigned)(a->n_kv_heads * tiles), (unsigned)p.n_splits, (unsigned)p.n_seqs);
-    return GPU_LAUNCH_COST(cost.bytes, cost.flops, kernel, grid, dim3(32 * WARPS), 0, d->queue[LR_QUEUE_COMPUTE], p);
+    return GPU_LAUNCH_COST(cost.bytes, cost.flops, kernel, grid, dim3(32 * WARPS), 0, gpu_early_queue(d), p);
 }
 
 cudaError_t gpu_attention_few(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out) {

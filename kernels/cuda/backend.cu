@@ -12,6 +12,7 @@ enum { MAX_DEVICES = 64 };
  * each time; devices that are open, to know when a broken context has no user left.                                  */
 static const lr_backend_host *host;
 static int n_open[MAX_DEVICES];
+static bool early; /* as that call wants it */
 
 static int change_open(int index, int by) { return __atomic_add_fetch(&n_open[index], by, __ATOMIC_ACQ_REL); }
 
@@ -78,6 +79,7 @@ static cudaError_t make_context(lr_device *d) {
     if (e == cudaSuccess) e = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, d->index);
     if (e == cudaSuccess) e = cudaDeviceGetAttribute(&d->n_sms, cudaDevAttrMultiProcessorCount, d->index);
     d->arch = 100 * major + 10 * minor;
+    d->early = early && platform_waits(d->arch);
     return e;
 }
 
@@ -267,6 +269,7 @@ lr_backend_open(uint32_t abi, const lr_backend_host *services, const char *confi
     for (int i = 0; i < MAX_DEVICES; i++) n += change_open(i, 0);
     if (platform_set_up(services, config, n, err) != LLMRUN_OK) return NULL;
     host = services;
+    early = config && strcmp(config, "early") == 0;
     fill_table(&backend);
     return &backend;
 }

@@ -14,12 +14,16 @@ struct lr_device {
     int index;
     int arch;   /* 750, 800, .. 1200 */
     int n_sms;
+    bool early; /* decode kernels are launched early (gpu_queue) */
     cudaStream_t queue[LR_N_QUEUES];
     void *arena;
     uint64_t arena_bytes;
     uint64_t arena_mapped; /* bytes of addresses, granules mapped into them; 0: the arena is from cudaMalloc */
     struct cublas *cublas; /* NULL: our own kernels serve everything */
 };
+
+/* For kernels that begin with gpu_wait_for_queue.                                                                    */
+static inline gpu_queue gpu_early_queue(const lr_device *d) { return { d->queue[LR_QUEUE_COMPUTE], d->early }; }
 
 /* What addresses and strides of weights must be multiples of.  Block formats ask for no more than blocks in a row have
  * by themselves.                                                                                                     */

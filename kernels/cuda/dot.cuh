@@ -172,14 +172,13 @@ GPU_FN void multiply_begin(int sums[4]) { GPU_UNROLL for (int i = 0; i < 4; i++)
 GPU_FN void multiply_end(float products[4], const int sums[4]) {
     GPU_UNROLL for (int i = 0; i < 4; i++) products[i] = dot_end(sums[i]);
 }
-/* With the bytes of a table in two addends, on top of start.                                                         */
-GPU_FN void multiply_codes(float products[4], const byte_table &t, unsigned codes, unsigned codes8, const uint2 &x,
-                           const int start[4]) {
+/* With the bytes of a table in two addends.                                                                          */
+GPU_FN void multiply_codes(float products[4], const byte_table &t, unsigned codes, unsigned codes8, const uint2 &x) {
     int8x16_split w, w8;
     int sums[4];
     lookup_bytes(t, codes, w, 0);
     lookup_bytes(t, codes8, w8, 0);
-    GPU_UNROLL for (int i = 0; i < 4; i++) sums[i] = dot_begin() + start[i];
+    multiply_begin(sums);
     multiply_block(sums, (const unsigned *)w.below.q, (const unsigned *)w8.below.q, x);
     multiply_block(sums, (const unsigned *)w.above.q, (const unsigned *)w8.above.q, x);
     multiply_end(products, sums);

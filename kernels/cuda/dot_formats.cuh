@@ -17,6 +17,7 @@
 #include "kernels/cuda/dot_block_32.cuh"
 #include "kernels/cuda/dot_block_k.cuh"
 #include "kernels/cuda/dot_block_table.cuh"
+#include "kernels/cuda/dot_nvfp4.cuh"
 
 #define GPU_DOT_FORMATS(X)                                                    \
     X(LR_F32, dot_f32, dot_f32_odd)                                           \
@@ -38,6 +39,8 @@
     X(LR_BLOCK_Q8_0, dot_block_q8_0, dot_block_q8_0)                          \
     X(LR_BLOCK_IQ4_NL, dot_block_iq4_nl, dot_block_iq4_nl)                    \
     X(LR_BLOCK_MXFP4, dot_block_mxfp4, dot_block_mxfp4)                       \
+    X(LR_BLOCK_NVFP4, dot_nvfp4, dot_nvfp4)                                   \
+    X(LR_NVFP4, dot_nvfp4, dot_nvfp4)                                         \
     X(LR_BLOCK_Q2_K, dot_block_q2_k, dot_block_q2_k)                          \
     X(LR_BLOCK_Q3_K, dot_block_q3_k, dot_block_q3_k)                          \
     X(LR_BLOCK_Q4_K, dot_block_q4_k, dot_block_q4_k)                          \

@@ -6,7 +6,7 @@
 #include "kernels/cuda/dot_table.cuh"
 
 struct table_fp4 {
-    enum { PLANES = 2, ZERO = 0 };
+    enum { PLANES = 2 };
     GPU_FN byte_table plane(int p) {
         return p == 0 ? byte_table{ { 0xfdfe0000u, 0x0000ffffu, 0x04030000u, 0x00000202u } }
                       : byte_table{ { 0x0000ff00u, 0xd0e0e000u, 0x00000200u, 0x31212100u } };

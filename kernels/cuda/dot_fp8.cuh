@@ -20,11 +20,12 @@ struct dot_fp8 : dot_fours<16> {
     }
     GPU_FN weights decode(const raw &r, fixed, int part) {
         const unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w };
+        float d = 256.0f * r.d;
         weights w;
         GPU_UNROLL for (int i = 0; i < 2; i++) {
             unsigned two = fp8_halves(q[part], i);
-            w.w[2 * i] = half_bits_to_float(two & 0xffff) * 256.0f * r.d;
-            w.w[2 * i + 1] = half_bits_to_float(two >> 16) * 256.0f * r.d;
+            w.w[2 * i] = half_bits_to_float(two & 0xffff) * d;
+            w.w[2 * i + 1] = half_bits_to_float(two >> 16) * d;
         }
         return w;
     }

@@ -66,8 +66,7 @@ struct dot_iq4_nl {
     }
     GPU_FN void multiply(float products[4], const tile &r, const tile &r8, const fixed &f, int b, const uint2 &x) {
         const unsigned q[4] = { r.q.x, r.q.y, r.q.z, r.q.w }, q8[4] = { r8.q.x, r8.q.y, r8.q.z, r8.q.w };
-        const int none[4] = {};
-        multiply_codes(products, f.table, q[b], q8[b], x, none);
+        multiply_codes(products, f.table, q[b], q8[b], x);
     }
     GPU_FN tile_scales scales(const tile &r, int b) {
         return { __shfl_sync(GPU_FULL_WARP, r.d, (int)(threadIdx.x & ~3u) + b), 0 };

@@ -1,8 +1,7 @@
 /* Weights of 4 bits that are codes into a table, in blocks of 64 with an f32 scale: nf4 and fp4.  A unit is half a block:
  * its low nibbles lie in the first 32 values, its high ones in the others.  A table's values are integers of some planes
- * of bytes, Table::plane, of which plane p counts Table::weight(p) times:
- *     the sum of plane[p] * weight(p)  =  value / Table::UNIT + ZERO * weight(0)
- * ZERO times the sum of the activations is taken off plane 0, in integers, so that zeros stay zeros.                  */
+ * of bytes, Table::plane, of which plane p counts Table::weight(p) times, and of Table::unit.  The bytes are such that
+ * the two addends of lookup_bytes make up the integer: it lacks 1 where the entry in the other half is negative.      */
 #ifndef LR_DOT_TABLE_CUH
 #define LR_DOT_TABLE_CUH
 
@@ -10,7 +9,7 @@
 
 template <class Table> struct dot_table {
     enum { VALUES = 32, PARTS = 1, TILE_FROM = 3, TILE_BLOCKS = 4, TILE_HAS_MIN = 0, TILE_ALIGNED = 2 };
-    enum { PLANES = Table::PLANES, ZERO = Table::ZERO };
+    enum { PLANES = Table::PLANES };
     struct fixed {
         byte_table plane[PLANES];
         GPU_FN fixed of(unsigned, unsigned zero) {
@@ -53,18 +52,15 @@ template <class Table> struct dot_table {
         }
         return in;
     }
-    GPU_FN float dot_plane(const byte_table &t, const unsigned codes[2], const int8x16 &x, int begin) {
+    GPU_FN float dot_plane(const byte_table &t, const unsigned codes[2], const int8x16 &x) {
         int8x16_split w;
         lookup_bytes(t, codes[0], w, 0);
         lookup_bytes(t, codes[1], w, 2);
-        return dot_end(dot_int8x16(w, x, begin));
+        return dot_end(dot_int8x16(w, x, dot_begin()));
     }
     GPU_FN float dot_planes(const fixed &f, const unsigned codes[2], const int8x16 &x) {
-        const int8x16 ones = { { 0x01010101, 0x01010101, 0x01010101, 0x01010101 } };
-        int begin = dot_begin();
-        if (ZERO != 0) begin -= ZERO * dot_int8x16(ones, x, 0);
-        float sum = Table::weight(0) * dot_plane(f.plane[0], codes, x, begin);
-        GPU_UNROLL for (int p = 1; p < PLANES; p++) sum += Table::weight(p) * dot_plane(f.plane[p], codes, x, dot_begin());
+        float sum = Table::weight(0) * dot_plane(f.plane[0], codes, x);
+        GPU_UNROLL for (int p = 1; p < PLANES; p++) sum += Table::weight(p) * dot_plane(f.plane[p], codes, x);
         return sum;
     }
     GPU_FN void dot(float &sum, const weights &w, const input &x) {
@@ -93,16 +89,12 @@ template <class Table> struct dot_table {
         return b % 2 ? high_nibbles(first, second) : low_nibbles(first, second);
     }
     GPU_FN void multiply(float products[4], const tile &r, const tile &r8, const fixed &f, int b, const uint2 &x) {
-        const unsigned ones[2] = { 0x01010101u, 0x01010101u };
         unsigned codes = codes_of(r, b), codes8 = codes_of(r8, b);
-        int sums[4] = {}, none[4] = {};
-        if (ZERO != 0) multiply_block(sums, ones, ones, x);
-        GPU_UNROLL for (int i = 0; i < 4; i++) sums[i] *= -ZERO;
-        multiply_codes(products, f.plane[0], codes, codes8, x, sums);
+        multiply_codes(products, f.plane[0], codes, codes8, x);
         GPU_UNROLL for (int i = 0; i < 4; i++) products[i] *= Table::weight(0);
         GPU_UNROLL for (int p = 1; p < PLANES; p++) {
             float more[4];
-            multiply_codes(more, f.plane[p], codes, codes8, x, none);
+            multiply_codes(more, f.plane[p], codes, codes8, x);
             GPU_UNROLL for (int i = 0; i < 4; i++) products[i] += Table::weight(p) * more[i];
         }
     }

@@ -5,9 +5,10 @@
 struct plain_row {
     const float *x;
     int64_t stride;
+    const int32_t *perm; /* or NULL */
 
     __device__ __forceinline__ void begin(int64_t, int64_t) {}
-    __device__ __forceinline__ float at(int64_t t, int64_t i) const { return x[t * stride + i]; }
+    __device__ __forceinline__ float at(int64_t t, int64_t i) const { return x[t * stride + (perm ? perm[i] : i)]; }
 };
 
 struct glu_row {
@@ -22,8 +23,8 @@ struct glu_row {
 };
 
 cudaError_t gpu_pack(lr_device *d, const lr_pack_args *a) {
-    plain_row row = { a->x, a->out.cols };
-    double bytes_read = 4.0 * (double)a->out.n * (double)a->out.cols;
+    plain_row row = { a->x, a->out.cols, a->perm };
+    double bytes_read = 4.0 * ((double)a->out.n + (a->perm != nullptr)) * (double)a->out.cols;
     return launch_rows(d, row, false, bytes_read, (float *)nullptr, 0, &a->out, a->out.n, a->out.cols);
 }
 

@@ -7,6 +7,7 @@ template <class Dot>
 __global__ void __launch_bounds__(EMBED_THREADS)
     k_embed(float *x, const int32_t *ids, const uint8_t *quants, const uint8_t *scales, size_t quants_stride,
             size_t scales_stride, int cols, float scale, bool accumulate) {
+    gpu_wait_for_queue();
     size_t id = (size_t)ids[blockIdx.x];
     dot_row row = { quants + id * quants_stride, scales + id * scales_stride };
     int i = (int)(blockIdx.y * EMBED_THREADS + threadIdx.x);
@@ -23,7 +24,7 @@ cudaError_t gpu_embed(lr_device *d, const lr_embed_args *a, int64_t n) {
     switch (w->format) {
 #define EMBED(format, dot, odd)                                                                                        \
     case format:                                                                                                       \
-        return GPU_LAUNCH_COST(bytes, 0, k_embed<dot>, grid, dim3(EMBED_THREADS), 0, d->queue[LR_QUEUE_COMPUTE], a->x, \
+        return GPU_LAUNCH_COST(bytes, 0, k_embed<dot>, grid, dim3(EMBED_THREADS), 0, gpu_early_queue(d), a->x, \
                                a->ids, (const uint8_t *)w->quants, (const uint8_t *)w->scales, w->quants_stride,       \
                                w->scales_stride, (int)w->cols, a->scale, a->accumulate);
         GPU_DOT_FORMATS(EMBED)

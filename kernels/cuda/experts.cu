@@ -3,7 +3,8 @@
  * No sum depends on how pairs lie in tiles.                                                                          */
 #include "kernels/cuda/experts.h"
 #include "kernels/cuda/gemm.h"
-#include "kernels/cuda/pack.cuh"
+#include "kernels/cuda/glu.cuh"
+#include "kernels/cuda/rows.cuh"
 
 enum { SORT_WARPS = 8, SUM_THREADS = 256 };
 
@@ -63,6 +64,48 @@ static __global__ void __launch_bounds__(SUM_THREADS)
     x[t * dim + i] += sum;
 }
 
+/* ---- columns in orders of the experts' own ---- */
+
+/* That of the expert of row t's pair.                                                                                */
+struct expert_order {
+    const int32_t *chosen, *pairs; /* pairs: of row t, NULL: its own number */
+    const int32_t *perm;           /* (n_experts, cols) */
+    const int32_t *mine;
+
+    __device__ __forceinline__ void begin(int64_t t, int64_t n) { mine = perm + chosen[pairs ? pairs[t] : t] * n; }
+};
+
+struct reordered_row : expert_order {
+    const float *x;
+    int64_t stride;
+    int of;
+
+    __device__ __forceinline__ float at(int64_t t, int64_t i) const { return x[t / of * stride + mine[i]]; }
+};
+
+struct reordered_glu_row : expert_order {
+    const float *gate, *up;
+    int64_t stride;
+    lr_glu_act act;
+
+    __device__ __forceinline__ float at(int64_t t, int64_t i) const {
+        int64_t k = t * stride + mine[i];
+        return glu(act, gate[k], up[k]);
+    }
+};
+
+cudaError_t gpu_experts_reorder(lr_device *d, const lr_experts_args *a, const int32_t *perm, const float *x, int of,
+                                const lr_act *out) {
+    reordered_row row = {};
+    row.chosen = a->chosen;
+    row.perm = perm;
+    row.x = x;
+    row.stride = out->cols;
+    row.of = of;
+    double bytes_read = 8.0 * (double)out->n * (double)out->cols;
+    return launch_rows(d, row, true, bytes_read, (float *)nullptr, 0, out, out->n, out->cols);
+}
+
 /* ---- long passes ---- */
 
 struct work {
@@ -85,8 +128,8 @@ static cudaError_t sort_pairs(work *w, int tile_tokens) {
                            w->at<int32_t>(w->room.pairs), w->at<gemm_group_tile>(w->room.tiles), w->room.n_tiles);
 }
 
-/* by_token: rows of x are those of tokens, rows of y sorted pairs; else rows of x are sorted, those of y pairs as they
- * are numbered.                                                                                                      */
+/* by_token: rows of x are those of tokens, or of pairs as they are numbered where columns have orders of their own, rows
+ * of y sorted pairs; else rows of x are sorted, those of y pairs as they are numbered.                               */
 static cudaError_t multiply(work *w, const lr_matmul_args *m, int count, bool by_token) {
     const lr_experts_args *a = w->a;
     double n_pairs = (double)(a->n * a->k), rows_of_expert = n_pairs / a->n_experts;
@@ -94,11 +137,34 @@ static cudaError_t multiply(work *w, const lr_matmul_args *m, int count, bool by
     gemm_groups groups = {};
     groups.tiles = w->at<gemm_group_tile>(w->room.tiles);
     groups.n_tiles = w->room.n_tiles;
-    if (by_token) groups.from = w->at<int32_t>(w->room.tokens);
+    if (by_token) groups.from = w->at<int32_t>(a->gate->perm ? w->room.pairs : w->room.tokens);
     else groups.to = w->at<int32_t>(w->room.pairs);
     groups.n_pairs = n_pairs;
     groups.n_read = experts_read(a);
     return e == cudaSuccess ? gpu_gemm_groups(w->d, m, count, &groups, rows_of_expert) : e;
+}
+
+/* Hidden values of sorted pairs, packed as down reads them.                                                           */
+static cudaError_t activate(work *w, const float *gate, const float *up, const lr_act *hidden) {
+    const lr_experts_args *a = w->a;
+    if (a->down->perm) {
+        reordered_glu_row row = {};
+        row.chosen = a->chosen;
+        row.pairs = w->at<int32_t>(w->room.pairs);
+        row.perm = a->down->perm;
+        row.gate = gate;
+        row.up = up;
+        row.stride = hidden->cols;
+        row.act = a->act;
+        double bytes_read = 12.0 * (double)hidden->n * (double)hidden->cols;
+        return launch_rows(w->d, row, true, bytes_read, (float *)nullptr, 0, hidden, hidden->n, hidden->cols);
+    }
+    lr_glu_args glu = {};
+    glu.gate = gate;
+    glu.up = up;
+    glu.dim = glu.in_stride = hidden->cols;
+    glu.act = a->act;
+    return gpu_glu(w->d, &glu, hidden->n, hidden);
 }
 
 static cudaError_t run_many(work *w, const lr_act *h, const lr_act *hidden) {
@@ -118,13 +184,8 @@ static cudaError_t run_many(work *w, const lr_act *h, const lr_act *hidden) {
     down.x = *hidden;
     down.y = rows;
     down.y_stride = dim;
-    lr_glu_args glu = {};
-    glu.gate = m[0].y;
-    glu.up = m[1].y;
-    glu.dim = glu.in_stride = hidden_dim;
-    glu.act = a->act;
     cudaError_t e = multiply(w, m, 2, true);
-    if (e == cudaSuccess) e = gpu_glu(w->d, &glu, n_pairs, hidden);
+    if (e == cudaSuccess) e = activate(w, m[0].y, m[1].y, hidden);
     if (e == cudaSuccess) e = multiply(w, &down, 1, false);
     if (e != cudaSuccess) return e;
     double values = (double)n_pairs * (double)dim;
@@ -152,11 +213,15 @@ cudaError_t gpu_experts(lr_device *d, const lr_experts_args *a) {
     if (!takes(a)) return cudaErrorInvalidValue;
     int64_t n = a->n, hidden_dim = a->down->cols, dim = a->down->rows;
     lr_format in = a->gate->format, out = a->down->format;
-    work w = { d, a, lr_gpu_experts_lay_out(n, a->k, a->n_experts, dim, hidden_dim, out), 0 };
+    lr_format ordered = a->gate->perm || a->down->perm ? in : LR_FORMAT_NONE;
+    work w = { d, a, lr_gpu_experts_lay_out(n, a->k, a->n_experts, dim, hidden_dim, ordered, out), 0 };
     lr_act h = lr_act_at(lr_gpu_act(in, n), n, dim, a->packed);
+    if (a->gate->perm) h = lr_act_at(h.format, n * a->k, dim, w.at<char>(w.room.in));
     const lr_act hidden = lr_act_at(lr_gpu_act(out, n), n * a->k, hidden_dim, w.at<char>(w.room.hidden));
     cudaError_t e = cudaSuccess;
-    if (h.format == LR_ACT_F32) {
+    if (a->gate->perm) {
+        e = gpu_experts_reorder(d, a, a->gate->perm, a->h, a->k, &h);
+    } else if (h.format == LR_ACT_F32) {
         h.values = a->h;
     } else {
         lr_pack_args pack = {};
@@ -165,5 +230,5 @@ cudaError_t gpu_experts(lr_device *d, const lr_experts_args *a) {
         e = gpu_pack(d, &pack);
     }
     if (e != cudaSuccess) return e;
-    return n <= LR_GPU_FEW ? gpu_experts_few(d, a, &h, &hidden) : run_many(&w, &h, &hidden);
+    return n <= LR_GPU_FEW ? gpu_experts_few(d, a, &h, &hidden, w.at<float>(w.room.rows)) : run_many(&w, &h, &hidden);
 }

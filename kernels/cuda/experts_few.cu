@@ -14,16 +14,16 @@ GPU_FN projection expert_of(const projection &all, int expert, int rows) {
 /* Row t as its first one.                                                                                            */
 GPU_FN gemv_input from_row(const gemv_input &x, int t) {
     int d = t * x.d_stride;
-    return { x.values + t * x.values_stride, x.d + d, x.s + d, x.values_stride, x.d_stride, x.n };
+    return { x.values + t * x.values_stride, x.d + d, x.s + d, x.values_stride, x.d_stride, x.n, false };
 }
 
-/* blockIdx.y: pair (token, rank); the hidden values go to the row of that number.                                    */
+/* blockIdx.y: pair (token, rank); the hidden values go to the row of that number.  of: so many pairs read a row of x.  */
 template <class Dot>
 __global__ void __launch_bounds__(GLU_WARPS * 32, gemv_blocks<Dot, 1>())
-    k_experts_glu(projection gate, projection up, const int32_t *chosen, int k, lr_glu_act act, gemv_input x, int units,
+    k_experts_glu(projection gate, projection up, const int32_t *chosen, int of, lr_glu_act act, gemv_input x, int units,
                   int rows, lr_act hidden) {
     int pair = (int)blockIdx.y, expert = chosen[pair];
-    glu_outputs<Dot, 1>(expert_of(gate, expert, rows), expert_of(up, expert, rows), act, from_row(x, pair / k), units,
+    glu_outputs<Dot, 1>(expert_of(gate, expert, rows), expert_of(up, expert, rows), act, from_row(x, pair / of), units,
                         rows, (int)blockIdx.x * GLU_OUTPUTS, hidden, pair);
 }
 
@@ -77,7 +77,7 @@ static cudaError_t launch_glu(lr_device *d, const lr_experts_args *a, const lr_a
     dim3 grid((unsigned)((w->rows + GLU_OUTPUTS - 1) / GLU_OUTPUTS), (unsigned)hidden->n);
     return GPU_LAUNCH_COST(bytes, 4.0 * (double)hidden->n * (double)w->rows * (double)w->cols, k_experts_glu<Dot>, grid,
                            dim3(GLU_WARPS * 32), 0, d->queue[LR_QUEUE_COMPUTE], projection_of(w, a->b_gate),
-                           projection_of(a->up, a->b_up), a->chosen, a->k, a->act, gemv_input_of(h),
+                           projection_of(a->up, a->b_up), a->chosen, w->perm ? 1 : a->k, a->act, gemv_input_of(h),
                            (int)(w->cols / Dot::VALUES), (int)w->rows, *hidden);
 }
 
@@ -93,7 +93,8 @@ template <class Dot> static cudaError_t launch_down(lr_device *d, const lr_exper
                            log_split, a->x);
 }
 
-cudaError_t gpu_experts_few(lr_device *d, const lr_experts_args *a, const lr_act *h, const lr_act *hidden) {
+cudaError_t gpu_experts_few(lr_device *d, const lr_experts_args *a, const lr_act *h, const lr_act *hidden, float *rows) {
+    const lr_act floats = lr_act_at(LR_ACT_F32, hidden->n, hidden->cols, rows), *out = a->down->perm ? &floats : hidden;
     lr_matmul_args gate = {}, up = {}, down = {};
     gate.w = *a->gate;
     up.w = *a->up;
@@ -101,7 +102,8 @@ cudaError_t gpu_experts_few(lr_device *d, const lr_experts_args *a, const lr_act
     down.w = *a->down;
     down.x = *hidden;
     if (!gemv_is_alike(&gate, &up)) return cudaErrorInvalidValue;
-    cudaError_t e = gemv_by_format(&gate, [&](auto dot) { return launch_glu<decltype(dot)>(d, a, h, hidden); });
+    cudaError_t e = gemv_by_format(&gate, [&](auto dot) { return launch_glu<decltype(dot)>(d, a, h, out); });
+    if (e == cudaSuccess && out != hidden) e = gpu_experts_reorder(d, a, a->down->perm, rows, 1, hidden);
     if (e != cudaSuccess) return e;
     return gemv_by_format(&down, [&](auto dot) { return launch_down<decltype(dot)>(d, a, hidden); });
 }

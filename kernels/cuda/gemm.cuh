@@ -245,6 +245,13 @@ __global__ void __launch_bounds__(32 * WARPS_OF_TOKENS * WARPS_OF_ROWS, BLOCKS) 
     gemm_output out = gemm_matrix_of(a, tile.matrix).out; /* not in registers all the time */
     int rows = gemm_matrix_of(a, tile.matrix).rows;
     if (GROUPS && out.bias) out.bias += (int64_t)group.expert * rows;
+    if (DECODED && out.factor) {
+        if (GROUPS) out.factor += (int64_t)group.expert * rows;
+        GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++) GPU_UNROLL for (int r = 0; r < 2; r++) {
+            float factor = row + 16 * i + r < rows ? out.factor[row + 16 * i + r] : 0.0f;
+            GPU_UNROLL for (int j = 0; j < X_FRAGMENTS; j++) sum[i][j][2 * r] *= factor, sum[i][j][2 * r + 1] *= factor;
+        }
+    }
     GPU_UNROLL for (int i = 0; i < W_FRAGMENTS; i++) gemm_load_bias<2>(bias[i], out, row + 16 * i, rows);
     GPU_UNROLL for (int j = 0; j < 2 * X_FRAGMENTS; j++) {
         int t = token + j / 2 * 8 + j % 2;

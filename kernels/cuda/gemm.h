@@ -30,15 +30,17 @@ enum { GEMM_FMA_TOKENS = 64 };
 
 GPU_FN int gemm_group_row(const int32_t *list, int pair) { return list ? list[pair] : pair; }
 
-/* Where a product goes: y[token][row] = (accumulate ? y : 0) + product + bias[row].                                  */
+/* Where a product goes: y[token][row] = (accumulate ? y : 0) + product * factor[row] + bias[row].                    */
 struct gemm_output {
     float *y;
-    const float *bias; /* or NULL */
+    const float *bias;   /* or NULL */
+    const float *factor; /* of formats that have one for each row, or NULL */
     int64_t stride;
     bool accumulate, pairs; /* pairs: two values at an even row are aligned */
 };
 static inline gemm_output gemm_output_of(const lr_matmul_args *m) {
-    return { m->y, m->bias, m->y_stride, m->accumulate, ((uintptr_t)m->y & 7) == 0 && m->y_stride % 2 == 0 };
+    const float *factor = lr_formats[m->w.format].row_bytes ? (const float *)m->w.scales : NULL;
+    return { m->y, m->bias, factor, m->y_stride, m->accumulate, ((uintptr_t)m->y & 7) == 0 && m->y_stride % 2 == 0 };
 }
 
 /* Of N rows; zero where there is none.                                                                               */

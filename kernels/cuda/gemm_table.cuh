@@ -79,6 +79,8 @@ template <bool GROUPS> static const gemm_format *gemm_format_of(const lr_device 
         { LR_BLOCK_Q8_0, gemm_blocks<GROUPS, dot_block_q8_0>, 750 },
         { LR_BLOCK_IQ4_NL, gemm_blocks<GROUPS, dot_block_iq4_nl>, 750 },
         { LR_BLOCK_MXFP4, gemm_blocks<GROUPS, dot_block_mxfp4>, 750 },
+        { LR_BLOCK_NVFP4, gemm_blocks<GROUPS, dot_nvfp4>, 750 },
+        { LR_NVFP4, gemm_blocks<GROUPS, dot_nvfp4>, 750 },
         { LR_BLOCK_Q2_K, gemm_blocks<GROUPS, dot_block_q2_k>, 750 },
         { LR_BLOCK_Q3_K, gemm_blocks<GROUPS, dot_block_q3_k>, 750 },
         { LR_BLOCK_Q4_K, gemm_quantized<GROUPS, tile_block_q4_k>, 750 },

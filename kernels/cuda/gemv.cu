@@ -43,8 +43,10 @@ __global__ void __launch_bounds__(WARPS * 32, gemv_blocks<Dot, N>())
         size_t i = (size_t)min(row0 + group * GEMV_ROWS + r, m.rows - 1);
         row[r] = { m.quants + i * m.quants_stride, m.scales + i * m.scales_stride };
     }
+    unsigned first = (unsigned)((warp & (split - 1)) * 32 + lane);
+    gemv_wait(x, row, m.quants_stride, first);
     float sums[GEMV_ROWS * N] = {};
-    gemv_dot<Dot, N>(sums, row, x, (warp & (split - 1)) * 32 + lane, units, split * 32);
+    gemv_dot<Dot, N>(sums, row, x, first, units, split * 32);
     warp_sums_to<GEMV_ROWS * N>(parts[warp], sums);
     __syncthreads();
 
@@ -62,6 +64,7 @@ __global__ void __launch_bounds__(TILE_WARPS * 32, tile_blocks<Dot>())
     GPU_SHARED(float, parts, [TILE_WARPS][TILE_SUMS]);
     const matrix &m = matrix_of_block(all);
     int row0 = ((int)blockIdx.x - m.first_block) * TILE_ROWS;
+    gpu_wait_for_queue();
     tile_product<Dot>(parts, m.quants, m.scales, m.quants_stride, m.scales_stride, row0, m.rows, x, units);
     __syncthreads();
     int r = threadIdx.x % TILE_ROWS, t = threadIdx.x / TILE_ROWS;
@@ -101,7 +104,7 @@ static unsigned lay_out(matrices *all, const lr_matmul_args *m, int count, int r
 
 template <class Dot> static cudaError_t launch(lr_device *d, const lr_matmul_args *m, int count) {
     const lr_act *x = &m[0].x;
-    const gemv_input input = gemv_input_of(x);
+    const gemv_input input = gemv_input_of(x, d->early);
     int64_t rows = 0, units = x->cols / Dot::VALUES;
     double bytes = act_row_bytes(x->format, x->cols) * (double)x->n;
     for (int i = 0; i < count; i++) {
@@ -110,7 +113,7 @@ template <class Dot> static cudaError_t launch(lr_device *d, const lr_matmul_arg
         bytes += 4.0 * (double)m[i].w.rows * ((double)x->n * (m[i].accumulate ? 2 : 1) + (m[i].bias ? 1 : 0));
     }
     double flops = 2.0 * (double)x->n * (double)rows * (double)x->cols;
-    cudaStream_t queue = d->queue[LR_QUEUE_COMPUTE];
+    gpu_queue queue = gpu_early_queue(d);
     matrices all = {};
     auto by_lanes = [&](auto n) {
         int log_split = log_warps_of_row(rows, (int)units);

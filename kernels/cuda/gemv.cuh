@@ -19,12 +19,21 @@ struct gemv_input {
     const float *d, *s;
     int values_stride, d_stride; /* bytes, floats */
     int n;                       /* tokens */
+    bool early;                  /* the kernel may be launched early (gpu_queue) */
 };
 
-static inline gemv_input gemv_input_of(const lr_act *x) {
+static inline gemv_input gemv_input_of(const lr_act *x, bool early = false) {
     bool q8 = x->format == LR_ACT_Q8;
     int cols = (int)x->cols;
-    return { (const uint8_t *)x->values, x->d, x->s, q8 ? cols : 4 * cols, q8 ? cols / 32 : 0, (int)x->n };
+    return { (const uint8_t *)x->values, x->d, x->s, q8 ? cols : 4 * cols, q8 ? cols / 32 : 0, (int)x->n, early };
+}
+
+/* Waits for the queue.  Weights are not what the kernels ahead of this one write: those that a warp will read first are
+ * fetched meanwhile, 128 bytes a lane.  place: of the lane among those of the row.                                   */
+GPU_FN void gemv_wait(const gemv_input &x, const dot_row row[GEMV_ROWS], size_t row_bytes, unsigned place) {
+    if (x.early && 128 * place < row_bytes)
+        GPU_UNROLL for (int r = 0; r < GEMV_ROWS; r++) prefetch_l2(row[r].quants + 128 * place);
+    gpu_wait_for_queue();
 }
 
 /* Token t, or the last one where t is beyond it: such products are not used.                                         */

@@ -32,6 +32,15 @@ GPU_FN void glu_finish(const projection &gate, const projection &up, lr_glu_act 
         put<LR_ACT_F32>(out, t, i, glu(act, g, u), inside, 1.0f);
 }
 
+/* The rows of a pair of outputs: of gate, then of up.                                                                */
+GPU_FN void glu_rows(dot_row row[GEMV_ROWS], const projection &gate, const projection &up, int output, int rows) {
+    GPU_UNROLL for (int r = 0; r < GLU_PAIR; r++) {
+        size_t i = (size_t)min(output + r, rows - 1);
+        row[r] = { gate.quants + i * gate.quants_stride, gate.scales + i * gate.scales_stride };
+        row[GLU_PAIR + r] = { up.quants + i * up.quants_stride, up.scales + i * up.scales_stride };
+    }
+}
+
 /* Outputs output0 .. of N tokens at most, into rows row0 .. of out.                                                  */
 template <class Dot, int N>
 GPU_FN void glu_outputs(const projection &gate, const projection &up, lr_glu_act act, const gemv_input &x, int units,
@@ -40,12 +49,8 @@ GPU_FN void glu_outputs(const projection &gate, const projection &up, lr_glu_act
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
 
     for (int pair = warp; pair < GLU_OUTPUTS / GLU_PAIR; pair += GLU_WARPS) {
-        dot_row row[GEMV_ROWS]; /* of gate, then of up */
-        GPU_UNROLL for (int r = 0; r < GLU_PAIR; r++) {
-            size_t i = (size_t)min(output0 + pair * GLU_PAIR + r, rows - 1);
-            row[r] = { gate.quants + i * gate.quants_stride, gate.scales + i * gate.scales_stride };
-            row[GLU_PAIR + r] = { up.quants + i * up.quants_stride, up.scales + i * up.scales_stride };
-        }
+        dot_row row[GEMV_ROWS];
+        glu_rows(row, gate, up, output0 + pair * GLU_PAIR, rows);
         float sums[GEMV_ROWS * N] = {};
         gemv_dot<Dot, N>(sums, row, x, lane, units, 32);
         warp_sums_to<GEMV_ROWS * N>(parts[pair], sums);

@@ -4,6 +4,7 @@
  * Rules for kernels:
  *   - GPU_SHARED, GPU_DYN_SHARED, GPU_LAUNCH, GPU_UNROLL, GPU_ARCH; no <<<>>>, __shared__, asm, __CUDA_ARCH__.
  *   - _sync intrinsics with an explicit mask; __syncwarp between the lanes' accesses to shared memory.
+ *   - gpu_wait_for_queue first in kernels that gpu_early_queue launches.
  *   - One __syncthreads a line, never under a condition that differs within the block.
  *   - No spinning between threads or blocks, no mutable __device__ variables, no host memory but pinned memory.
  *   - Explicit conversions of half and bf16; own non-blocking streams; every returned error checked.
@@ -18,6 +19,15 @@
 #include <cuda_runtime.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+/* A queue for kernels.  early: they may be launched before what is ahead of them has ended (programmatic dependent
+ * launch), and so must begin with gpu_wait_for_queue, ahead of which they read nothing that a kernel or a copy writes. */
+struct gpu_queue {
+    cudaStream_t stream;
+    bool early;
+    gpu_queue(cudaStream_t s, bool is_early = false) : stream(s), early(is_early) {}
+    operator cudaStream_t() const { return stream; }
+};
 
 #ifdef SIMGPU
 
@@ -52,13 +62,18 @@
 
 /* Plain C++ instead of <<<>>>: arguments are converted and counted, and the error comes back.                        */
 template <class... P, class... A>
-static inline cudaError_t gpu_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
-                                     cudaStream_t stream, A &&...arguments) {
+static inline cudaError_t gpu_launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, gpu_queue queue,
+                                     A &&...arguments) {
+    cudaLaunchAttribute early = {};
+    early.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    early.val.programmaticStreamSerializationAllowed = 1;
     cudaLaunchConfig_t config = {};
     config.gridDim = grid;
     config.blockDim = block;
     config.dynamicSmemBytes = shared_bytes;
-    config.stream = stream;
+    config.stream = queue.stream;
+    config.attrs = &early;
+    config.numAttrs = queue.early;
     return cudaLaunchKernelEx(&config, kernel, std::forward<A>(arguments)...);
 }
 #define GPU_LAUNCH_COST(bytes, flops, ...) ((void)(bytes), (void)(flops), gpu_launch(__VA_ARGS__))

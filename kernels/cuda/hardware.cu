@@ -5,6 +5,7 @@
 #include "kernels/cuda/parts.h"
 
 #include <cuda.h>
+#include <string.h>
 
 const char *const platform_name = "cuda";
 double (*const platform_clock)(void) = NULL;
@@ -18,7 +19,8 @@ enum : uint64_t { CONTEXT_KIB_PER_SM = 3328, MODULES = 128 * MIB, LIBRARY = 128 
 llmrun_status platform_set_up(const lr_backend_host *services, const char *config, int n_open, llmrun_error *err) {
     int n = 0;
     (void)n_open;
-    if (config) return services->fail(err, LLMRUN_ARG, "cuda: expected no set-up of devices, got \"%s\"", config);
+    if (config && strcmp(config, "early") != 0)
+        return services->fail(err, LLMRUN_ARG, "cuda: expected no set-up of devices or early, got \"%s\"", config);
     cudaError_t e = cudaGetDeviceCount(&n);
     cudaGetLastError();
     if (e == cudaSuccess && n > 0) return LLMRUN_OK;
@@ -29,6 +31,12 @@ llmrun_status platform_set_up(const lr_backend_host *services, const char *confi
                               CUDART_VERSION / 1000, CUDART_VERSION % 1000 / 10);
     return services->fail(err, LLMRUN_DEVICE, "cuda: the driver does not work: %s (%s)", cudaGetErrorString(e),
                           cudaGetErrorName(e));
+}
+
+/* What runs there is code of its own generation, or made from the PTX of the last architecture.                       */
+bool platform_waits(int arch) {
+    static const int compiled[] = { __CUDA_ARCH_LIST__ };
+    return arch >= 900 && compiled[sizeof compiled / sizeof *compiled - 1] >= 900;
 }
 
 /* By NVML no context is made.  A slice of a device has less memory than NVML tells of the whole.                     */

@@ -59,7 +59,7 @@ struct head_products {
 GPU_FN gemv_input input_of_block(const gemv_input &x, const head_products &p) {
     int head = (int)blockIdx.y, token = (int)blockIdx.z * p.tokens, at = head * p.d_head + token * x.d_stride;
     return { x.values + (size_t)token * x.values_stride + (size_t)head * p.x_head, x.d + at, x.s + at, x.values_stride,
-             x.d_stride, min(x.n - token, p.tokens) };
+             x.d_stride, min(x.n - token, p.tokens), false };
 }
 
 GPU_FN void store(const head_products &p, int row, int t, float sum) {

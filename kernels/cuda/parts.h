@@ -41,6 +41,8 @@ llmrun_status gpu_measure(lr_device *d, lr_device_info *rates, llmrun_error *err
 /* ---- the platform ---- */
 
 extern const char *const platform_name; /* "cuda", "sim" */
+/* True where kernels were compiled such that gpu_wait_for_queue waits on a device of this architecture.              */
+bool platform_waits(int arch);
 /* Prepares it for lr_backend_open; n_open: devices that are open now.                                                */
 llmrun_status platform_set_up(const lr_backend_host *host, const char *config, int n_open, llmrun_error *err);
 /* Fills all but name, compute capability and total_bytes, which are there.                                           */

@@ -134,6 +134,25 @@ GPU_FN unsigned permute_bytes(unsigned a, unsigned b, unsigned selector) {
 #endif
 }
 
+/* ---- kernels that are launched early (gpu_queue) ---- */
+
+/* Lets the next kernel be launched, and waits until those ahead have ended and what they wrote can be read.  Nothing is
+ * to be waited for where the launch was not early.                                                                   */
+GPU_FN void gpu_wait_for_queue() {
+#if !defined(SIMGPU) && GPU_ARCH >= 900
+    asm volatile("griddepcontrol.launch_dependents;\n\tgriddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+/* Fetches the 128 bytes around p into the L2 cache.                                                                  */
+GPU_FN void prefetch_l2(const void *p) {
+#ifdef SIMGPU
+    (void)p;
+#else
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(p));
+#endif
+}
+
 /* ---- asynchronous copies to shared memory; sm_75 copies at once ---- */
 
 /* 16 bytes, both sides aligned; zeros when !valid (nothing is read).  The target is undefined until the wait. */

@@ -6,6 +6,7 @@
 enum { WARPS = 4, DIM_MOST = 256 };
 
 __global__ void __launch_bounds__(WARPS *LANES) k_qkv(lr_qkv_args a, int n_seqs) {
+    gpu_wait_for_queue();
     GPU_SHARED(float, heads, [WARPS][DIM_MOST]);
     int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES, dim = a.head_dim;
     int head = (int)blockIdx.y * WARPS + warp;
@@ -54,5 +55,5 @@ cudaError_t gpu_qkv(lr_device *d, const lr_qkv_args *a, const lr_pass_shape *s) 
     dim3 grid((unsigned)s->n, (unsigned)(heads + WARPS - 1) / WARPS);
     double values = (double)s->n * a->head_dim;
     return GPU_LAUNCH_COST(values * (8 * a->n_heads + 12 * a->n_kv_heads), 6 * values * heads, k_qkv, grid,
-                           dim3(WARPS * LANES), 0, d->queue[LR_QUEUE_COMPUTE], heads_alone, s->n_seqs);
+                           dim3(WARPS * LANES), 0, gpu_early_queue(d), heads_alone, s->n_seqs);
 }

@@ -10,6 +10,7 @@ enum { ROW_THREADS = 512 };
 /* y: plain floats, or NULL.  FORMAT LR_ACT_NONE: no packed rows.                                                     */
 template <class Row, int FORMAT>
 __global__ void __launch_bounds__(ROW_THREADS) k_rows(Row row, float *y, int64_t y_stride, lr_act out, int64_t n) {
+    gpu_wait_for_queue();
     int64_t t = blockIdx.x, first = (int64_t)blockIdx.y * ROW_THREADS + threadIdx.x,
             step = (int64_t)gridDim.y * ROW_THREADS;
     float inverse_d = 1;
@@ -49,7 +50,7 @@ static cudaError_t launch_rows(lr_device *d, const Row &row, bool whole, double 
     double bytes = bytes_read + (double)rows * ((y ? 4 * (double)n : 0) + (out ? act_row_bytes(format, n) : 0));
     dim3 grid((unsigned)rows, (unsigned)parts);
     return GPU_LAUNCH_COST(bytes, 4.0 * (double)rows * (double)n, kernel, grid, dim3(ROW_THREADS), 0,
-                           d->queue[LR_QUEUE_COMPUTE], row, y, y_stride, out ? *out : none, n);
+                           gpu_early_queue(d), row, y, y_stride, out ? *out : none, n);
 }
 
 #endif

@@ -6,7 +6,7 @@
 
 #include "kernels/cuda/dot_block_32.cuh"
 #include "kernels/cuda/dot_block_k.cuh"
-#include "kernels/cuda/dot_block_table.cuh"
+#include "kernels/cuda/dot_nvfp4.cuh"
 #include "kernels/cuda/tile_q4_k.cuh"
 
 template <class Dot, int UNITS> struct tile_block {

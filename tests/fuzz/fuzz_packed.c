@@ -16,9 +16,11 @@ static const char *const names[] = {
     "x.weight.quant_state.bitsandbytes__nf4", "x.weight.quant_state.bitsandbytes__fp4", "x.SCB", "x.weight_format",
     "x.qweight", "x.qzeros", "x.scales", "x.g_idx", "x.weight_packed", "x.weight_scale", "x.weight_zero_point",
     "x.weight_g_idx", "x.weight_shape", "x.weight_scale_inv", "x.input_scale",
+    "x.weight_global_scale", "x.weight_scale_2", "x.scale",
 };
 static const lr_dtype types[] = { LR_DT_U8,  LR_DT_I8,  LR_DT_I32, LR_DT_F16, LR_DT_BF16, LR_DT_F32, LR_DT_I64, LR_DT_U32,
-                                  LR_DT_F8_E4M3, LR_DT_F8_E5M2, LR_DT_TQ1_0, LR_DT_TQ2_0 };
+                                  LR_DT_F8_E4M3, LR_DT_F8_E5M2, LR_DT_TQ1_0, LR_DT_TQ2_0,
+                                  LR_DT_F8_E8M0, LR_DT_NVFP4 };
 
 typedef struct recipe {
     const uint8_t *at, *end;

@@ -89,8 +89,8 @@ def make_gguf(name, layer, values, kind):
 NAMES = ["weight", "weight.absmax", "weight.quant_map", "weight.nested_absmax", "weight.nested_quant_map",
          "weight.quant_state.bitsandbytes__nf4", "weight.quant_state.bitsandbytes__fp4", "SCB", "weight_format", "qweight",
          "qzeros", "scales", "g_idx", "weight_packed", "weight_scale", "weight_zero_point", "weight_g_idx", "weight_shape",
-         "weight_scale_inv", "input_scale"]
-TYPES = ["U8", "I8", "I32", "F16", "BF16", "F32", "I64", "U32", "F8_E4M3", "F8_E5M2", "TQ1_0", "TQ2_0"]
+         "weight_scale_inv", "input_scale", "weight_global_scale", "weight_scale_2", "scale"]
+TYPES = ["U8", "I8", "I32", "F16", "BF16", "F32", "I64", "U32", "F8_E4M3", "F8_E5M2", "TQ1_0", "TQ2_0", "F8_E8M0", "NVFP4"]
 STATE = '{"quant_type":"nf4","blocksize":64,"shape":[32, 64]}'
 NESTED = '{"blocksize":64,"nested_blocksize":256,"nested_offset":0.5,"dtype":"float16","shape":[32, 64]}'
 ORDER = b"".join(i.to_bytes(4, "little") for i in [1, 0] * 32)
@@ -109,6 +109,11 @@ PACKED = {
     "words": (32, 64, [("weight_packed", "I32", (32, 8)), ("weight_scale", "BF16", (32, 2)), ("weight_zero_point", "I32", (4, 2))]),
     "tq1": (4, 256, [("weight", "TQ1_0", (4, 256))]),
     "tq2": (4, 256, [("weight", "TQ2_0", (4, 256))]),
+    "ct-nvfp4": (32, 64, [("weight_packed", "U8", (32, 32)), ("weight_scale", "F8_E4M3", (32, 4)), ("weight_global_scale", "F32", 1)]),
+    "ct-mxfp4": (32, 64, [("weight_packed", "U8", (32, 32)), ("weight_scale", "F8_E8M0", (32, 2))]),
+    "modelopt": (32, 64, [("weight", "U8", (32, 32)), ("weight_scale", "F8_E4M3", (32, 4)), ("weight_scale_2", "F32", 1)]),
+    "nvfp4": (32, 64, [("weight", "NVFP4", (32, 64)), ("scale", "F32", 1)]),
+    "nvfp4-experts": (32, 64, [("weight", "NVFP4", (4, 8, 64)), ("scale", "F32", 4)]),
     "bytes": (32, 64, [("weight", "I8", (32, 64)), ("weight_scale", "F16", (32, 1))]),
 }
 
@@ -133,7 +138,7 @@ def make_packed(name, rows, cols, tensors):
         for d, n in enumerate(shape):
             recipe += bytes([size(n)] + [0] * (d == 0))
         width = {"U8": 1, "I8": 1, "F16": 2, "BF16": 2, "I32": 4, "F32": 4, "F8_E4M3": 1,
-                 "TQ1_0": 54 / 256, "TQ2_0": 66 / 256}[kind]
+                 "TQ1_0": 54 / 256, "TQ2_0": 66 / 256, "F8_E8M0": 1, "NVFP4": 36 / 64}[kind]
         data += text or bytes([0x3c]) * int(np.prod(shape) * width)
     (CORPUS / "packed" / name).write_bytes(recipe + data)
 

@@ -41,7 +41,8 @@ PERMUTED = ("llama", "granite", "granitemoe", "smollm3")
 # Per type: offset of the f16 scale and of the f16 min in a block, None where it has none, and the sign of the min.
 FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
           "IQ4_NL": (0, None, 0), "MXFP4": (None, None, 0), "Q2_K": (80, 82, -1), "Q3_K": (108, None, 0),
-          "Q4_K": (0, 2, -1), "Q5_K": (0, 2, -1), "Q6_K": (208, None, 0), "IQ4_XS": (0, None, 0)}
+          "Q4_K": (0, 2, -1), "Q5_K": (0, 2, -1), "Q6_K": (208, None, 0), "IQ4_XS": (0, None, 0),
+          "NVFP4": (None, None, 0)}
 NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
          "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
          "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
@@ -281,6 +282,10 @@ def random_matrix(rng, kind, rows, cols, deviation):
     def decoded():
         return gguf.quants.dequantize(blocks, kind).reshape(rows, cols)
 
+    if kind == T.NVFP4:  # 0x7f is 0
+        scales = rng.integers(0x20, 0x40, (len(blocks), 4))
+        blocks[:, :4] = np.where(scales < 0x22, 0x7F * (scales & 1), scales)
+        return blocks.reshape(rows, -1), decoded()
     if at is None:
         blocks[:, 0] = 127 + round(np.log2(deviation / 3))
         return blocks.reshape(rows, -1), decoded()

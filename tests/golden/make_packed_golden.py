@@ -11,6 +11,7 @@ themselves; for GPTQ, AWQ and FP8 blocks the formulas of their papers and loader
 experts (MIXTURES) have no weights.u64.
 """
 import argparse
+import itertools
 import json
 import pathlib
 import shutil
@@ -79,11 +80,17 @@ def words(q, bits, dim):
     return torch.from_numpy(packed.copy()).movedim(-1, dim).contiguous()
 
 
-def gptq(w, bits, group, symmetric, version=1, order=False):
+def in_threes():
+    """Act-order's seeds for matrix after matrix: three have one order, which makes that of an expert's gate and up one."""
+    n = itertools.count()
+    return lambda w: next(n) // 3
+
+
+def gptq(w, bits, group, symmetric, version=1, order=None):
     cols = w.shape[1]
     g_idx = torch.arange(cols) // group
     if order:
-        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(w.numel()))]
+        g_idx = g_idx[torch.randperm(cols, generator=torch.Generator().manual_seed(order(w)))]
     q, scales, zeros, values = integers(w, bits, group, symmetric, g_idx)
     stored = (zeros.T - int(version == 1)) & (2 ** bits - 1)
     return {"qweight": words(q.T, bits, 0), "qzeros": words(stored, bits, 1), "scales": scales.T.contiguous(),
@@ -146,6 +153,55 @@ def int8(w):
     return {"weight": q, "weight_scale": scale}, q.float() * scale.float()
 
 
+E2M1 = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+
+
+def e2m1(w):
+    """Codes of the nearest values, the sign in bit 3."""
+    code = (w.abs()[..., None] - E2M1).abs().argmin(-1)
+    minus = (w < 0) & (code > 0)
+    return code + 8 * minus, torch.where(minus, -1, 1) * E2M1[code]
+
+
+def pairs(q):
+    return (q[..., ::2] | q[..., 1::2] << 4).to(torch.uint8)
+
+
+def nvfp4(w, kind):
+    """The matrix's factor brings the largest scale to 448; compressed-tensors keeps its inverse."""
+    factor = w.abs().max() / (6 * 448)
+    if kind == "ct":
+        inverse = 1 / factor
+        factor = 1 / inverse
+    groups = w.reshape(w.shape[0], -1, 16)
+    scale = (groups.abs().amax(-1) / (6 * factor)).clamp(2 ** -9, 448).to(torch.float8_e4m3fn)
+    full = (scale.float() * factor)[..., None]
+    q, values = e2m1(groups / full)
+    packed = pairs(q.reshape(w.shape))
+    if kind == "ct":
+        out = {"weight_packed": packed, "weight_scale": scale, "weight_global_scale": inverse[None],
+               "input_global_scale": torch.tensor([1.0])}
+    else:
+        out = {"weight": packed, "weight_scale": scale, "weight_scale_2": factor, "input_scale": torch.tensor(1.0)}
+    return out, (values * full).reshape(w.shape)
+
+
+def mxfp4(w):
+    groups = w.reshape(w.shape[0], -1, 32)
+    e = (groups.abs().amax(-1).log2().floor() - 2).clamp(-127, 127)
+    full = torch.exp2(e)[..., None]
+    q, values = e2m1((groups / full).clamp(-6, 6))
+    return {"weight_packed": pairs(q.reshape(w.shape)), "weight_scale": (e + 127).to(torch.uint8)}, (values * full).reshape(w.shape)
+
+
+def modelopt(w, kind):
+    """FP8: a scale for the matrix that is no vector."""
+    if kind == "NVFP4":
+        return nvfp4(w, "modelopt")
+    parts, values = fp8(w, "tensor")
+    return {k: v.reshape(()) if v.dim() == 1 else v for k, v in parts.items()}, values
+
+
 def gptq_config(bits, group, **more):
     return dict(quant_method="gptq", bits=bits, group_size=group, desc_act=False, sym=True, **more)
 
@@ -163,7 +219,7 @@ MODELS = {
     "bnb-int8": (EIGHT, bnb8, dict(quant_method="bitsandbytes", load_in_8bit=True)),
     "gptq-4": (FOUR, lambda w: gptq(w, 4, 128, True), gptq_config(4, 128)),
     "gptq-4-v2": (FOUR, lambda w: gptq(w, 4, 32, False, 2), gptq_config(4, 32, checkpoint_format="gptq_v2")),
-    "gptq-4-order": (FOUR, lambda w: gptq(w, 4, 64, False, 1, True), {**gptq_config(4, 64), "desc_act": True}),
+    "gptq-4-order": (FOUR, lambda w: gptq(w, 4, 64, False, 1, torch.numel), {**gptq_config(4, 64), "desc_act": True}),
     "gptq-8": (EIGHT, lambda w: gptq(w, 8, 64, True), gptq_config(8, 64)),
     "gptq-8-asym": (EIGHT, lambda w: gptq(w, 8, w.shape[1], False), gptq_config(8, -1)),
     "awq": (FOUR, lambda w: awq(w, 128), dict(quant_method="awq", bits=4, group_size=128, zero_point=True, version="gemm")),
@@ -177,9 +233,15 @@ MODELS = {
     "ct-int8-packed": (EIGHT, lambda w: compressed(w, 8, w.shape[1]), ct_config("pack-quantized", 8, type="int")),
     "ct-int8": (EIGHT, int8, ct_config("int-quantized", 8, type="int", strategy="channel")),
     "gptq-3": (FOUR, lambda w: gptq(w, 3, 128, False), gptq_config(3, 128)),
-    "gptq-3-order": (FOUR, lambda w: gptq(w, 3, 32, True, 2, True), {**gptq_config(3, 32, checkpoint_format="gptq_v2"),
+    "gptq-3-order": (FOUR, lambda w: gptq(w, 3, 32, True, 2, torch.numel), {**gptq_config(3, 32, checkpoint_format="gptq_v2"),
                                                                      "desc_act": True}),
     "gptq-2": (FOUR, lambda w: gptq(w, 2, 32, False), gptq_config(2, 32)),
+    "ct-nvfp4": (FOUR, lambda w: nvfp4(w, "ct"), ct_config("nvfp4-pack-quantized", 4, type="float", group_size=16)),
+    "ct-mxfp4": (FOUR, mxfp4, ct_config("mxfp4-pack-quantized", 4, type="float", group_size=32)),
+    "modelopt-nvfp4": (EIGHT, lambda w: modelopt(w, "NVFP4"), dict(quant_method="modelopt", quant_algo="NVFP4",
+                                                                   ignore=["lm_head"])),
+    "modelopt-fp8": (EIGHT, lambda w: modelopt(w, "FP8"), dict(quant_method="modelopt", quant_algo="FP8",
+                                                               kv_cache_scheme=dict(num_bits=8, type="float"))),
 }
 
 
@@ -188,15 +250,20 @@ MIXTRAL = transformers.MixtralConfig(**EXPERTS, num_local_experts=4)
 QWEN2 = transformers.Qwen2MoeConfig(**EXPERTS, num_experts=4, moe_intermediate_size=64, shared_expert_intermediate_size=96)
 SMALL = transformers.Qwen3MoeConfig(**EXPERTS, num_experts=3, moe_intermediate_size=64)
 QWEN3 = transformers.Qwen3MoeConfig(**{**EXPERTS, "hidden_size": 192}, num_experts=3, moe_intermediate_size=64)
+LAYERS = transformers.LlamaConfig(**{**FOUR, "num_hidden_layers": 3})  # no mixture, but several layers
 MIXTURES = {
     "mixtral-gptq": (MIXTRAL, lambda w: gptq(w, 4, 32, False), gptq_config(4, 32)),
-    "mixtral-gptq-order": (MIXTRAL, lambda w: gptq(w, 4, 32, True, 1, True), {**gptq_config(4, 32), "desc_act": True}),
+    "mixtral-gptq-order": (MIXTRAL, lambda w, order=in_threes(): gptq(w, 4, 32, True, 1, order),
+                           {**gptq_config(4, 32), "desc_act": True}),
     "mixtral-nf4": (MIXTRAL, lambda w: bnb4(w, "nf4", 64, True), {**BNB4, "bnb_4bit_quant_type": "nf4"}),
     "qwen2-moe-awq": (QWEN2, lambda w: awq(w, 32), dict(quant_method="awq", bits=4, group_size=32, zero_point=True,
                                                         version="gemm", modules_to_not_convert=["gate"])),
     "qwen3-moe-fp8": (QWEN3, lambda w: fp8(w, "block"), dict(quant_method="fp8", activation_scheme="dynamic",
                                                              weight_block_size=[128, 128])),
     "qwen3-moe-ct8": (SMALL, int8, ct_config("int-quantized", 8, type="int", strategy="channel")),
+    "llama-gptq-order": (LAYERS, lambda w, order=in_threes(): gptq(w, 4, 32, False, 1, order),
+                         {**gptq_config(4, 32), "desc_act": True}),
+    "qwen3-moe-nvfp4": (QWEN3, lambda w: nvfp4(w, "modelopt"), dict(quant_method="modelopt", quant_algo="NVFP4")),
 }
 
 
@@ -307,12 +374,60 @@ def make_ternary(name, number, out):
     print(f"{name:20} {(folder / 'model.gguf').stat().st_size:7} bytes  max |logit| {np.abs(logits).max():.2f}")
 
 
+def make_blocks(name, number, out):
+    """A GGUF with experts whose matrices are NVFP4, with factors beside them; that of o_proj is 1 and is not there."""
+    import gguf
+    from make_gguf import finish, gguf_name, with_experts, write_metadata
+    config = transformers.Qwen3MoeConfig(**EXPERTS, num_experts=3, moe_intermediate_size=64, norm_topk_prob=True)
+    torch.manual_seed(5000 + number)
+    model = transformers.AutoModelForCausalLM.from_config(config, torch_dtype=torch.float32)
+    folder = out / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    w = gguf.GGUFWriter(folder / "model.gguf", "qwen3moe")
+    write_metadata(w, "qwen3moe", config.to_dict())
+    blocks, factors, plain = {}, {}, {}
+    with torch.no_grad(), tempfile.TemporaryDirectory() as work:
+        draw(model, config)
+        model.half().save_pretrained(work)
+        for key, x in load_file(f"{work}/model.safetensors").items():
+            if x.dim() != 2 or "layers" not in key or key.endswith("gate.weight"):
+                plain[key] = x.float()
+                w.add_tensor(gguf_name(key), x.numpy().astype(np.float32 if x.dim() == 1 or "gate" in key else np.float16))
+                continue
+            parts, _ = nvfp4(x.float(), "modelopt")
+            factor = parts["weight_scale_2"]
+            if "o_proj" in key:
+                parts["weight_scale"] = (parts["weight_scale"].float() * factor).to(torch.float8_e4m3fn)
+                factor = torch.tensor(1.0)
+            scale = parts["weight_scale"].view(torch.uint8).reshape(x.shape[0], -1, 4)
+            q = torch.stack([parts["weight"] & 15, parts["weight"] >> 4], -1).reshape(x.shape[0], -1, 4, 2, 8)
+            codes = (q[..., 0, :] | q[..., 1, :] << 4).reshape(*scale.shape[:2], 32)
+            blocks[key] = torch.cat([scale, codes], -1).reshape(x.shape[0], -1).numpy()
+            values = gguf.quants.dequantize(blocks[key], gguf.GGMLQuantizationType.NVFP4) * factor.numpy()
+            plain[key], factors[key] = torch.from_numpy(values), factor.numpy()
+        save_file(plain, f"{work}/model.safetensors", metadata={"format": "pt"})
+        again = transformers.AutoModelForCausalLM.from_pretrained(work, attn_implementation="eager", dtype=torch.float32).eval()
+        ids = np.random.default_rng(number).integers(3, config.vocab_size, N_TOKENS).astype(np.int32)
+        logits = again(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
+    rest, stacks = with_experts(blocks)
+    _, factors_of_stacks = with_experts(factors)
+    for key, x in [(gguf_name(key), x) for key, x in rest.items()] + list(stacks.items()):
+        w.add_tensor(key, x, raw_dtype=gguf.GGMLQuantizationType.NVFP4)
+    for key, x in [(gguf_name(key), factors[key][None]) for key in rest if "o_proj" not in key] + list(factors_of_stacks.items()):
+        w.add_tensor(key.removesuffix("weight") + "scale", x.astype(np.float32))
+    finish(w)
+    ids.tofile(folder / "tokens.i32")
+    logits.astype(np.float32).tofile(folder / "logits.f32")
+    print(f"{name:20} {(folder / 'model.gguf').stat().st_size:7} bytes  max |logit| {np.abs(logits).max():.2f}")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default=ROOT)
     parser.add_argument("names", nargs="*")
     args = parser.parse_args()
-    for models, function in (MODELS, make), (MIXTURES, make_mixture), (["ternary"], make_ternary):
+    for models, function in (MODELS, make), (MIXTURES, make_mixture), (["ternary"], make_ternary), (["nvfp4-blocks"], make_blocks):
         for number, name in enumerate(models):
             if not args.names or name in args.names:
                 function(name, number, args.out)
