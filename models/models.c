@@ -180,8 +180,10 @@ const char *lr_hparams_check(const lr_hparams *h) {
                                    h->n_expert_groups_used > h->n_expert_groups ||
                                    h->n_experts_used > h->n_experts / h->n_expert_groups * h->n_expert_groups_used))
         return "groups of experts must divide them, and those of a token hold its experts";
-    if (h->delta_v_heads > 0 && (h->delta_k_heads < 1 || h->delta_v_heads % h->delta_k_heads != 0 ||
-                                 h->delta_k_dim < 1 || h->delta_v_dim < 1 || h->delta_conv < 1))
+    bool delta = false;
+    for (int32_t l = 0; l < h->n_layers; l++) delta |= lr_layer_cache(h, l) == LR_CACHE_STATE;
+    if (delta && (h->delta_k_heads < 1 || h->delta_v_heads < 1 || h->delta_k_dim < 1 || h->delta_v_dim < 1 ||
+                  h->delta_conv < 1 || h->delta_v_heads % h->delta_k_heads != 0))
         return "linear_num_value_heads must be a multiple of linear_num_key_heads, heads and taps at least 1";
     if (!(h->norm_eps > 0 && h->norm_eps < 1)) return "rms_norm_eps must be between 0 and 1";
     const char *wrong = NULL;
