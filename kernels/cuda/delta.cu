@@ -1,6 +1,6 @@
 /* Gated delta nets.  Two kernels: the convolution, a thread a channel, walks the rows with the last ones in registers;
  * the rule, a block a few columns of a head's matrix, keeps these in registers from the first row to the last.
- * Columns do not need each other: each asks its rows what they hold for the key, so that four lanes share a column, and
+ * Columns do not need each other: each asks its rows what they hold for the key, so that some lanes share a column, and
  * the only sums between lanes are theirs.
  * Source: Yang et al., "Gated Delta Networks", arXiv:2412.06464.                                                     */
 #include "kernels/cuda/pack.cuh"
@@ -54,11 +54,11 @@ __global__ void __launch_bounds__(THREADS) k_delta_conv(lr_delta_args a, int cha
 
 /* ---- the rule ---- */
 
-enum { PARTS = 4, COLUMNS = THREADS / PARTS, TILE = 8 }; /* lanes of a column, columns of a block, rows at once */
+enum { TILE = 8 }; /* rows of the pass at once */
 
-/* ROWS: of the matrix, that a lane has at most; row PARTS i + part is the i-th of a part.                            */
-template <int ROWS> __global__ void __launch_bounds__(THREADS) k_delta_rule(lr_delta_args a, int channels) {
-    constexpr int DIM = ROWS * PARTS;
+/* PARTS: lanes of a column.  ROWS: of the matrix, that a lane has at most; row PARTS i + part is the i-th of a part.  */
+template <int ROWS, int PARTS> __global__ void __launch_bounds__(THREADS) k_delta_rule(lr_delta_args a, int channels) {
+    constexpr int DIM = ROWS * PARTS, COLUMNS = THREADS / PARTS;
     GPU_SHARED(float, queries, [TILE][DIM]);
     GPU_SHARED(float, keys, [TILE][DIM]);
     GPU_SHARED(float, kept, [TILE]);
@@ -123,8 +123,11 @@ cudaError_t gpu_delta(lr_device *d, const lr_delta_args *a, const lr_pass_shape 
     dim3 conv((unsigned)(channels + THREADS - 1) / THREADS, (unsigned)a->n_seqs);
     cudaError_t e = GPU_LAUNCH_COST(8 * seen + before, 12 * seen, k_delta_conv, conv, dim3(THREADS), 0, queue, *a, channels);
     if (e != cudaSuccess) return e;
-    dim3 rule((unsigned)(a->v_dim + COLUMNS - 1) / COLUMNS, (unsigned)a->v_heads, (unsigned)a->n_seqs);
+    int columns = THREADS / (a->k_dim <= 128 ? 4 : 8);
+    dim3 rule((unsigned)((a->v_dim + columns - 1) / columns), (unsigned)a->v_heads, (unsigned)a->n_seqs);
     double bytes = 4 * seen + 4 * n * a->v_heads * a->v_dim + 8 * values * a->n_seqs;
-    void (*kernel)(lr_delta_args, int) = a->k_dim <= 64 ? k_delta_rule<16> : a->k_dim <= 128 ? k_delta_rule<32> : k_delta_rule<64>;
+    void (*kernel)(lr_delta_args, int) = k_delta_rule<32, 8>;
+    if (a->k_dim <= 64) kernel = k_delta_rule<16, 4>;
+    else if (a->k_dim <= 128) kernel = k_delta_rule<32, 4>;
     return GPU_LAUNCH_COST(bytes, 6 * n * values, kernel, rule, dim3(THREADS), 0, queue, *a, channels);
 }
