@@ -26,7 +26,7 @@ typedef enum lr_role {
     LR_B_GATE, LR_B_UP, LR_B_DOWN,
     LR_FFN_POST_NORM, /* (dim) on what the feed-forward adds to x */
     LR_ROUTER,    /* (n_experts, dim) in layers with experts, which have these instead of w_gate, w_up, w_down */
-    LR_B_ROUTER,  /* (n_experts) */
+    LR_B_ROUTER,  /* (n_experts) of the logits; or of the scores, for the choice alone: see bias_chooses */
     LR_W_GATE_EXPERTS, /* of all experts, one after another: (n_experts * expert_dim, dim) */
     LR_W_UP_EXPERTS,   /* the same */
     LR_W_DOWN_EXPERTS, /* (n_experts * dim, expert_dim) */
@@ -62,6 +62,7 @@ typedef enum lr_role {
 /* Names of dimensions in tensor tables.                                                                               */
 typedef enum lr_dim {
     LR_D_NONE, LR_D_ONE, LR_D_DIM, LR_D_HIDDEN, LR_D_Q, LR_D_KV, LR_D_HEAD, LR_D_HEADS, LR_D_VOCAB, LR_D_POS,
+    LR_D_Q_OF_KV, /* heads of queries that share one of keys */
     /* Latent attention: q_rank; dim where that is 0, else 0; heads of n_nope + n_rot; kv_rank; heads of kv_rank; n_nope; v_dim; heads
      * of v_dim. */
     LR_D_Q_RANK, LR_D_Q_DIRECT, LR_D_Q_HEADS, LR_D_KV_RANK, LR_D_K_UP, LR_D_NOPE, LR_D_V_HEAD, LR_D_V_UP,
@@ -102,6 +103,7 @@ enum {
 typedef struct lr_hparams {
     int32_t n_layers, dim, n_heads, n_kv_heads, head_dim, hidden_dim, n_vocab;
     int32_t n_ctx_train;
+    int32_t n_next;        /* layers behind the last one, which guess further tokens: they are not used */
     /* Latent attention, where kv_rank is not 0: attention sees one KV head of head_dim = kv_rank + n_rot values. */
     int32_t q_rank, kv_rank, n_nope, v_dim; /* n_nope, v_dim: of a head, keys' values that do not rotate; values */
     /* Gated delta nets; 0 heads: there are none.  delta_conv: taps of the convolution.                               */
@@ -121,6 +123,9 @@ typedef struct lr_hparams {
     int32_t n_expert_groups, n_expert_groups_used; /* see lr_route_args; 0: all are one group */
     int32_t n_dense, expert_every; /* the first n_dense layers have no experts, then each whose number + 1 divides by it */
     bool among_chosen;     /* the weights of a token's experts sum to 1 */
+    bool sigmoid;          /* an expert's score is the sigmoid of its logit; else the softmax over all */
+    bool bias_chooses;     /* see LR_B_ROUTER */
+    int32_t best_of_group; /* what a group of experts is worth: the sum of its best so many */
     float expert_scale;    /* of the weights */
     float embed_scale;     /* multiplies the embedding */
     float residual_scale;  /* multiplies what a block adds to x */
@@ -210,7 +215,7 @@ enum { LR_FROM_DIM = -1, LR_FROM_HEADS = -2, LR_FOUR_DIMS = -3, LR_FROM_HIDDEN =
 /* Where an integer hyperparameter comes from: the keys are tried in order.                                            */
 typedef struct lr_hparam_row {
     size_t offset;            /* of an int32_t in lr_hparams */
-    const char *keys[4];      /* NULL-terminated */
+    const char *keys[5];      /* NULL-terminated */
     const char *gguf;         /* key behind "ARCHITECTURE." */
     int64_t lo, hi, fallback; /* fallback 0: required; or LR_FROM_... */
 } lr_hparam_row;
@@ -225,7 +230,7 @@ typedef struct lr_number_row {
 
 typedef struct lr_family {
     const char *name;             /* "llama" */
-    const char *model_types[4];   /* config.json model_type values, NULL-terminated */
+    const char *model_types[5];   /* config.json model_type values, NULL-terminated */
     const char *architectures[4]; /* config.json architectures values */
     const char *gguf_architectures[4]; /* general.architecture values */
     bool adjacent;                /* safetensors: pairs (2i, 2i + 1) rotate */
@@ -238,7 +243,8 @@ typedef struct lr_family {
     int32_t no_rope_every;        /* the same of layers without rope; 0: none */
     bool rope_in_window;          /* where some layers have a window, the others have no rope */
     bool experts;                 /* GGUF: of two families of one architecture this is the one with experts */
-    bool among_chosen;            /* where the file has no norm_topk_prob */
+    bool among_chosen, sigmoid;   /* where the file has no norm_topk_prob, scoring_func */
+    bool bias_chooses;            /* see lr_hparams */
     bool layer_norm, post_norms, norm_rows, norm_each; /* see lr_hparams */
     bool parallel;                /* where the file has no use_parallel_residual */
     bool tied;                    /* where the file has no tie_word_embeddings */

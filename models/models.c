@@ -20,15 +20,16 @@ const lr_hparam_row lr_hparam_rows[] = {
     { AT(n_layers), { "num_hidden_layers", "n_layer" }, "block_count", 1, LR_MAX_LAYERS, 0 },
     { AT(dim), { "hidden_size", "n_embd" }, "embedding_length", 1, 1 << 20, 0 },
     { AT(hidden_dim), { "intermediate_size", "n_inner" }, "feed_forward_length", 1, 1 << 24, LR_FOUR_DIMS },
-    { AT(n_experts), { "num_local_experts", "num_experts", "n_routed_experts" }, "expert_count", 0, 1 << 14, 0 },
-    { AT(n_experts_used), { "num_experts_per_tok" }, "expert_used_count", 0, 1 << 14, 0 },
+    { AT(n_experts), { "num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts" }, "expert_count", 0,
+      LR_MAX_EXPERTS, 0 },
+    { AT(n_experts_used), { "num_experts_per_tok", "moe_k" }, "expert_used_count", 0, LR_MAX_EXPERTS, 0 },
     { AT(expert_dim), { "moe_intermediate_size" }, "expert_feed_forward_length", 1, 1 << 24, LR_FROM_HIDDEN },
-    { AT(n_shared), { "n_shared_experts" }, "expert_shared_count", 0, 1 << 10, 0 },
+    { AT(n_shared), { "n_shared_experts", "moe_num_shared_experts" }, "expert_shared_count", 0, 1 << 10, 0 },
     { AT(shared_dim), { "shared_expert_intermediate_size" }, "expert_shared_feed_forward_length", 0, 1 << 24, 0 },
     { AT(n_expert_groups), { "n_group" }, "expert_group_count", 0, 64, 0 },
     { AT(n_expert_groups_used), { "topk_group" }, "expert_group_used_count", 0, 64, 0 },
-    { AT(n_dense), { "first_k_dense_replace" }, "leading_dense_block_count", 0, LR_MAX_LAYERS, 0 },
-    { AT(expert_every), { "decoder_sparse_step" }, "moe_every_n_layers", 1, LR_MAX_LAYERS, 1 },
+    { AT(n_dense), { "first_k_dense_replace", "moe_layer_start_index" }, "leading_dense_block_count", 0, LR_MAX_LAYERS, 0 },
+    { AT(expert_every), { "decoder_sparse_step", "moe_layer_interval" }, "moe_every_n_layers", 1, LR_MAX_LAYERS, 1 },
     { AT(n_heads), { "num_attention_heads", "n_head" }, "attention.head_count", 1, 1 << 14, 0 },
     { AT(n_kv_heads), { "num_key_value_heads" }, "attention.head_count_kv", 1, 1 << 14, LR_FROM_HEADS },
     { AT(head_dim), { "head_dim" }, "attention.key_length", 1, LR_MAX_ROT, LR_FROM_DIM },
@@ -93,6 +94,7 @@ int64_t lr_dim_value(const lr_hparams *h, lr_dim d) {
         case LR_D_KV: return (int64_t)h->n_kv_heads * h->head_dim;
         case LR_D_HEAD: return h->head_dim;
         case LR_D_HEADS: return h->n_heads;
+        case LR_D_Q_OF_KV: return (int64_t)(h->n_heads / h->n_kv_heads) * h->head_dim;
         case LR_D_POS: return h->n_pos;
         case LR_D_Q_RANK: return h->q_rank;
         case LR_D_Q_DIRECT: return h->q_rank ? 0 : h->dim;
@@ -178,7 +180,8 @@ const char *lr_hparams_check(const lr_hparams *h) {
         return "the experts of a token must be at least 1 and at most all";
     if (h->n_expert_groups > 0 && (h->n_experts % h->n_expert_groups != 0 || h->n_expert_groups_used < 1 ||
                                    h->n_expert_groups_used > h->n_expert_groups ||
-                                   h->n_experts_used > h->n_experts / h->n_expert_groups * h->n_expert_groups_used))
+                                   h->n_experts_used > h->n_experts / h->n_expert_groups * h->n_expert_groups_used ||
+                                   h->best_of_group > h->n_experts / h->n_expert_groups))
         return "groups of experts must divide them, and those of a token hold its experts";
     bool delta = false;
     for (int32_t l = 0; l < h->n_layers; l++) delta |= lr_layer_cache(h, l) == LR_CACHE_STATE;

@@ -108,3 +108,26 @@ void lr_block_iq4_nl_encode(void *blocks, void *none, const float *x, int64_t n)
     (void)none;
     for (; n > 0; n -= 32, x += 32, p += 18) lr_encoders_best()->iq4_nl(p + 2, p, x, 32);
 }
+
+uint8_t lr_e2m1_code(float x) {
+    static const float midpoints[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
+    float size = __builtin_fabsf(x);
+    int code = 0;
+    while (code < 7 && (code % 2 ? size >= midpoints[code] : size > midpoints[code])) code++;
+    return (uint8_t)(code | (x < 0 ? 8 : 0));
+}
+
+/* The exponent that the OCP specification has: the largest value gets the exponent of 4, the largest of E2M1.         */
+void lr_block_mxfp4_encode(void *blocks, void *none, const float *x, int64_t n) {
+    uint8_t *p = blocks;
+    (void)none;
+    for (; n > 0; n -= 32, x += 32, p += 17) {
+        union { float f; uint32_t u; } most = {.f = 0};
+        for (int i = 0; i < 32; i++) most.f = __builtin_fmaxf(most.f, __builtin_fabsf(x[i]));
+        int e = (int)(most.u >> 23) - 2;
+        p[0] = (uint8_t)(e < 0 ? 0 : e);
+        float inverse = 0.5f / lr_mxfp4_scale(p[0]);
+        for (int j = 0; j < 16; j++)
+            p[1 + j] = (uint8_t)(lr_e2m1_code(x[j] * inverse) | lr_e2m1_code(x[j + 16] * inverse) << 4);
+    }
+}

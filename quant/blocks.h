@@ -25,10 +25,13 @@ static inline float lr_f16_at(const uint8_t *p) {
     return lr_f16_to_f32(h);
 }
 
+void lr_block_mxfp4_encode(void *blocks, void *none, const float *x, int64_t n);
 void lr_block_nvfp4_encode(void *blocks, void *none, const float *x, int64_t n);
 void lr_nvfp4_encode(void *blocks, void *factor, const float *x, int64_t n);
 
 extern const int8_t lr_mxfp4_values[16]; /* twice E2M1 */
+/* Code of the nearest value of E2M1; of two as near, the even one; beyond 6: 6.                                       */
+uint8_t lr_e2m1_code(float x);
 /* 2^(e - 128): MXFP4's block scale 2^(e - 127) for values that are twice too large; 255 is NaN.                       */
 static inline float lr_mxfp4_scale(uint8_t e) {
     return e == 255 ? __builtin_nanf("") : __builtin_ldexpf(1, e - 128);

@@ -10,15 +10,6 @@ static uint8_t scale_of(float most) {
     return (uint8_t)byte;
 }
 
-/* Nearest of E2M1; one on the midpoint of two takes the even code.                                                    */
-static uint8_t code_of(float x) {
-    static const float midpoints[7] = {0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5};
-    float size = __builtin_fabsf(x);
-    int code = 0;
-    while (code < 7 && (code % 2 ? size >= midpoints[code] : size > midpoints[code])) code++;
-    return (uint8_t)(code | (x < 0 ? 8 : 0));
-}
-
 void lr_block_nvfp4_encode(void *blocks, void *none, const float *x, int64_t n) {
     uint8_t *p = blocks;
     (void)none;
@@ -29,7 +20,7 @@ void lr_block_nvfp4_encode(void *blocks, void *none, const float *x, int64_t n) 
             p[s] = scale_of(most);
             float d = 2 * lr_nvfp4_scale(p[s]), inverse = d != 0 ? 1 / d : 0;
             for (int j = 0; j < 8; j++)
-                p[4 + 8 * s + j] = (uint8_t)(code_of(x[j] * inverse) | code_of(x[j + 8] * inverse) << 4);
+                p[4 + 8 * s + j] = (uint8_t)(lr_e2m1_code(x[j] * inverse) | lr_e2m1_code(x[j + 8] * inverse) << 4);
         }
 }
 

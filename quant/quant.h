@@ -22,7 +22,7 @@ typedef struct lr_format_traits {
     int32_t block;            /* values in a block; 1 for unquantized formats */
     int32_t quant_bytes;      /* of one block in the quants plane */
     int32_t scale_bytes;      /* of one block in the scales plane, 0 where there is none */
-    int32_t bits;             /* nominal: 32, 16, 8, 6, 5, 4, 3, 2 */
+    int32_t bits;             /* nominal: 32, 16, 8, 6, 5, 4, 3, 2, 1 */
     /* Encodes n values (a multiple of block) of f32 into the two planes.  scales may be NULL when scale_bytes is 0.
      * Values must be finite (upload.c refuses others): NaN and infinity get codes without meaning.
      * NULL: a block format that is only read from files.                                                              */
@@ -52,7 +52,7 @@ typedef struct lr_matrix {
     const void *scales;      /* plane of scales, or NULL */
     size_t quants_stride;    /* bytes from row to row, quants */
     size_t scales_stride;    /* bytes from row to row, scales */
-    const int32_t *perm;     /* (cols) or NULL: column i meets x[perm[i]] (GPTQ's act-order); on the CPU alone */
+    const int32_t *perm;     /* (cols) or NULL: column i meets x[perm[i]] (GPTQ's act-order) */
 } lr_matrix;
 
 typedef struct lr_format_size {

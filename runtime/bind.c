@@ -8,14 +8,12 @@
 /* Tensors of the part that sees pictures, beside the language model.                                                  */
 static bool is_vision(const char *name) {
     static const char *const starts[] = { "vision_tower.", "multi_modal_projector.", "model.vision_tower.",
-                                          "model.multi_modal_projector.", "visual.", "model.visual." };
+                                          "model.multi_modal_projector.", "visual.", "model.visual.",
+                                          "mm_projector." };
     for (size_t i = 0; i < LR_COUNT(starts); i++)
         if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
     return false;
 }
-
-/* Tensors that guess further tokens, which is not done here.                                                          */
-static bool is_draft(const char *name) { return strncmp(name, "mtp.", 4) == 0; }
 
 /* Tensors that hold no weights: what older converters left in files.                                                  */
 static bool is_leftover(const char *name) {
@@ -25,6 +23,19 @@ static bool is_leftover(const char *name) {
     for (size_t i = 0; i < LR_COUNT(ends); i++) {
         size_t k = strlen(ends[i]);
         if (n >= k && strcmp(name + n - k, ends[i]) == 0) return true;
+    }
+    return false;
+}
+
+/* Tensors that guess further tokens: layers behind the last one, or a part of their own.                              */
+static bool is_next(const char *name, const lr_hparams *h) {
+    static const char *const layers[] = { "model.layers.", "blk." }, *const starts[] = { "mtp.", "model.mtp_" };
+    for (size_t i = 0; i < LR_COUNT(starts); i++)
+        if (strncmp(name, starts[i], strlen(starts[i])) == 0) return true;
+    for (size_t i = 0; i < LR_COUNT(layers); i++) {
+        int layer = -1;
+        if (strncmp(name, layers[i], strlen(layers[i])) != 0) continue;
+        if (sscanf(name + strlen(layers[i]), "%6d", &layer) == 1) return layer >= h->n_layers && layer < h->n_layers + h->n_next;
     }
     return false;
 }
@@ -68,7 +79,7 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
     if (format == LR_FORMAT_NONE || (vector && !lr_format_is_plain(format)))
         return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: %s: type %s is not supported for %s; expected F32, F16 or BF16%s",
                        path, name, t->dtype >= 0 ? lr_dtypes[t->dtype].name : "unknown", vector ? "vectors" : "weights",
-                       k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ4_NL, IQ4_XS, MXFP4 or NVFP4" : "");
+                       k->c->gguf.n_values && !vector ? ", Q2_K to Q8_0, IQ1_S to IQ4_XS, MXFP4 or NVFP4" : "");
     if (fits) return LLMRUN_OK;
     int n = depth ? snprintf(want, sizeof want, "%d,", depth) : 0;
     if (vector) snprintf(want + n, sizeof want - (size_t)n, "%lld", (long long)shape[0]);
@@ -405,8 +416,8 @@ static llmrun_status check_unused(const binder *k) {
         char shown[120];
         if (!k->used[i] && is_vision(t->name))
             k->b->n_vision++;
-        else if (!k->used[i] && is_draft(t->name))
-            k->b->n_draft++;
+        else if (!k->used[i] && is_next(t->name, &k->b->hparams))
+            k->b->n_next++;
         else if (!k->used[i] && !is_leftover(t->name) && !(k->tied && strcmp(t->name, "lm_head.weight") == 0))
             return lr_fail(k->err, LLMRUN_UNSUPPORTED, "%s: tensor \"%s\" is not part of %s with %d layers",
                            k->c->files[t->file].path, lr_printable(shown, sizeof shown, t->name, strlen(t->name)),

@@ -18,8 +18,7 @@ typedef struct lr_binding {
     size_t n_packed;
     lr_source *parts;          /* of the experts that are tensors of their own; sources point into it */
     uint64_t n_params;
-    size_t n_vision;            /* tensors of a part that sees pictures, which is not used */
-    size_t n_draft;             /* of one that guesses further tokens, which is not either */
+    size_t n_vision, n_next;    /* tensors of parts that see pictures, that guess further tokens: not used */
     const lr_tensor *rope_factors; /* (n_rot / 2) f32 that inverse frequencies are divided by, or NULL */
 } lr_binding;
 

@@ -30,10 +30,11 @@ llmrun_status lr_layer_experts_run(const lr_work *w, lr_place *p, const lr_layer
     int32_t *chosen = (int32_t *)(void *)(weights + n * k);
     lr_input in = lr_layer_ffn_input(w, p, l);
     const lr_matrix *router = &e->router;
-    LR_TRY(lr_layer_products(w, p, &in, &router, &logits, &e->b_router, 1, false));
-    lr_route_args route = { .chosen = chosen, .weights = weights, .among_chosen = h->among_chosen,
-                            .scale = h->expert_scale, .logits = logits, .n_experts = h->n_experts, .k = k,
-                            .n_groups = h->n_expert_groups, .k_groups = h->n_expert_groups_used };
+    LR_TRY(lr_layer_products(w, p, &in, &router, &logits, h->bias_chooses ? NULL : &e->b_router, 1, false));
+    lr_route_args route = { .chosen = chosen, .weights = weights, .among_chosen = h->among_chosen, .sigmoid = h->sigmoid,
+                            .scale = h->expert_scale, .logits = logits, .bias = h->bias_chooses ? e->b_router : NULL,
+                            .n_experts = h->n_experts, .k = k, .n_groups = h->n_expert_groups,
+                            .k_groups = h->n_expert_groups_used, .best_of_group = h->best_of_group };
     LR_TRY(p->ops->route(p->device, &route, n, w->err));
     lr_experts_args a = { .x = lr_layer_floats(p, p->buffers->x), .h = in.x, .n = n, .chosen = chosen,
                           .weights = weights, .gate = e->gate, .up = e->up, .down = e->down, .b_gate = e->b_gate,

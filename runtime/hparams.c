@@ -96,6 +96,7 @@ static llmrun_status refuse_variants(const lr_config *c, llmrun_error *err) {
     static const struct { const char *key; bool must; } flags[] = {
         { "scale_attn_weights", true },          { "scale_attn_by_inverse_layer_idx", false },
         { "use_bidirectional_attention", false }, { "add_cross_attention", false },
+        { "rope_interleave", true },
     };
     for (size_t i = 0; i < LR_COUNT(flags); i++)
         if (lr_config_bool(c, flags[i].key, flags[i].must) != flags[i].must)
@@ -150,6 +151,7 @@ void lr_hparams_settle(lr_hparams *h, const lr_family *family) {
     h->post_norms = family->post_norms;
     h->norm_rows = family->norm_rows;
     h->norm_each = family->norm_each;
+    h->bias_chooses = family->bias_chooses;
     if (family->no_rope) {
         h->n_rot = 0;
         h->n_pos = h->n_ctx_train;
@@ -158,8 +160,11 @@ void lr_hparams_settle(lr_hparams *h, const lr_family *family) {
 
 llmrun_status lr_hparams_read(lr_hparams *h, const lr_family **family, const lr_config *config,
                               const lr_config *generation, llmrun_error *err) {
+    int64_t n_next = 0;
     *h = (lr_hparams){ .bos = -1 };
     llmrun_status status = find_family(family, config, err);
+    if (!status) status = lr_config_int(config, "num_nextn_predict_layers", 0, LR_MAX_LAYERS, 0, &n_next, err);
+    h->n_next = (int32_t)n_next;
     if (!status) status = read_integers(h, *family, config, err);
     if (!status) status = read_numbers(h, config, err);
     if (!status) status = read_latent(h, *family, config, err);

@@ -24,8 +24,18 @@ static void count_layers(lr_hparams *h) {
     if (!n) h->n_experts = 0;
 }
 
-/* mlp_only_layers [0, 3, ...] have none.                                                                              */
+/* Layers that have none, by their numbers (mlp_only_layers [0, 3, ...]), by words (mlp_layer_types ["dense", "sparse",
+ * ...]), or behind the last that has (moe_layer_end_index, -1: there are no such).                                   */
 static llmrun_status read_dense(lr_hparams *h, const lr_config *c, llmrun_error *err) {
+    int64_t end;
+    llmrun_status bad = lr_config_int(c, "moe_layer_end_index", -1, LR_MAX_LAYERS, -1, &end, err);
+    if (bad) return bad;
+    for (int32_t l = 0; l < h->n_layers; l++) {
+        char key[48];
+        snprintf(key, sizeof key, "mlp_layer_types.%d", l);
+        const char *type = lr_config_string(c, key);
+        if ((type && strcmp(type, "dense") == 0) || (end >= 0 && l > end)) h->layer_flags[l] &= (uint8_t)~LR_LAYER_EXPERTS;
+    }
     const lr_value *list = lr_config_find(c, "mlp_only_layers");
     int64_t n = list && list->type == LR_VALUE_ARRAY ? (int64_t)list->number : 0;
     for (int64_t i = 0; i < n; i++) {
@@ -39,24 +49,32 @@ static llmrun_status read_dense(lr_hparams *h, const lr_config *c, llmrun_error 
     return LLMRUN_OK;
 }
 
-/* A key whose value has to be one of those that we know.                                                              */
-static llmrun_status expect(const lr_config *c, const char *key, const char *one, const char *other, llmrun_error *err) {
+/* Which of the words that we know a key has; absent: *out stays.                                                      */
+static llmrun_status read_word(const lr_config *c, const char *key, const char *const *known, size_t n, int *out,
+                               llmrun_error *err) {
     const char *value = lr_config_string(c, key);
-    char shown[40];
-    if (!value || strcmp(value, one) == 0 || strcmp(value, other) == 0) return LLMRUN_OK;
-    return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s \"%s\" is not supported; expected %s%s%s", c->path, key,
-                   lr_printable(shown, sizeof shown, value, strlen(value)), one, *other ? " or " : "", other);
+    char shown[40], list[80] = "";
+    for (size_t i = 0, at = 0; i < n; i++) {
+        if (value && strcmp(value, known[i]) == 0) *out = (int)i;
+        if (!value || strcmp(value, known[i]) == 0) return LLMRUN_OK;
+        at += (size_t)snprintf(list + at, sizeof list - at, "%s%s", i ? ", " : "", known[i]);
+    }
+    return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s \"%s\" is not supported; known: %s", c->path, key,
+                   lr_printable(shown, sizeof shown, value, strlen(value)), list);
 }
 
 llmrun_status lr_hparams_read_experts(lr_hparams *h, const lr_family *family, const lr_config *c, llmrun_error *err) {
-    static const char grouped[] = "group_limited_greedy";
+    static const char *const methods[] = { "greedy", "group_limited_greedy", "noaux_tc" }; /* a group's best: 0, 1, 2 */
+    static const char *const scores[] = { "softmax", "sigmoid" };
+    int method = family->sigmoid ? 2 : 0, score = family->sigmoid;
     llmrun_status status = settle(h, family, c, err);
     if (status || !h->n_experts) return status;
-    status = expect(c, "topk_method", "greedy", grouped, err);
-    if (!status) status = expect(c, "scoring_func", "softmax", "", err);
+    status = read_word(c, "topk_method", methods, LR_COUNT(methods), &method, err);
+    if (!status) status = read_word(c, "scoring_func", scores, LR_COUNT(scores), &score, err);
     if (!status) status = read_dense(h, c, err);
-    const char *method = lr_config_string(c, "topk_method");
-    if (!method || strcmp(method, grouped) != 0) h->n_expert_groups = 0;
+    if (!method) h->n_expert_groups = 0;
+    h->best_of_group = method;
+    h->sigmoid = score;
     h->among_chosen = lr_config_bool(c, "norm_topk_prob", family->among_chosen);
     count_layers(h);
     return status;
@@ -64,7 +82,7 @@ llmrun_status lr_hparams_read_experts(lr_hparams *h, const lr_family *family, co
 
 llmrun_status lr_hparams_read_experts_gguf(lr_hparams *h, const lr_family *family, const char *arch, const lr_config *c,
                                            llmrun_error *err) {
-    enum { SOFTMAX = 1, AMONG_CHOSEN = 3 };
+    enum { SOFTMAX = 1, SIGMOID, AMONG_CHOSEN };
     char key[128];
     int64_t gating;
     llmrun_status status = settle(h, family, c, err);
@@ -73,10 +91,12 @@ llmrun_status lr_hparams_read_experts_gguf(lr_hparams *h, const lr_family *famil
     snprintf(key, sizeof key, "%s.expert_weights_norm", arch);
     h->among_chosen = lr_config_bool(c, key, family->among_chosen);
     snprintf(key, sizeof key, "%s.expert_gating_func", arch);
-    status = lr_config_int(c, key, 0, 100, SOFTMAX, &gating, err);
+    status = lr_config_int(c, key, 0, 100, family->sigmoid ? SIGMOID : SOFTMAX, &gating, err);
     if (status) return status;
     if (gating == AMONG_CHOSEN) h->among_chosen = true;
-    if (gating <= SOFTMAX || gating == AMONG_CHOSEN) return LLMRUN_OK;
-    return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %lld is not supported; expected 1 (softmax) or 3", c->path, key,
-                   (long long)gating);
+    h->sigmoid = gating == SIGMOID;
+    h->best_of_group = h->sigmoid ? 2 : 1;
+    if (gating <= AMONG_CHOSEN) return LLMRUN_OK;
+    return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s %lld is not supported; expected 1 (softmax), 2 (sigmoid) or 3", c->path,
+                   key, (long long)gating);
 }

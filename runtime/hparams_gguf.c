@@ -66,7 +66,11 @@ static llmrun_status read_integers(lr_hparams *h, const lr_family *family, sourc
         if (status) return status;
         *(int32_t *)((char *)h + row->offset) = (int32_t)value;
     }
-    return LLMRUN_OK;
+    int64_t n_next;
+    llmrun_status status = lr_config_int(s->c, key_of(s, "nextn_predict_layers"), 0, h->n_layers - 1, 0, &n_next, s->err);
+    h->n_next = (int32_t)n_next;
+    h->n_layers -= h->n_next; /* the container counts them */
+    return status;
 }
 
 /* A positive number; absent: fallback.                                                                               */
@@ -129,7 +133,10 @@ static llmrun_status read_rope(lr_hparams *h, const lr_family *family, source *s
     if (status) return status;
     r->n_ctx_orig = (int32_t)original;
     r->sharp = family->sharp;
-    if (r->scaling == LR_ROPE_YARN) r->attn_factor *= (float)(0.1 * log(r->factor) + 1);
+    bool even = lr_config_find(s->c, key_of(s, "rope.scaling.yarn_log_multiplier")); /* angles keep their length */
+    if (r->scaling == LR_ROPE_YARN && !even) r->attn_factor *= (float)(0.1 * log(r->factor) + 1);
+    bool grows = lr_config_find(s->c, key_of(s, "attention.temperature_scale")); /* see lr_hparams_read_rope */
+    if (grows) h->n_ctx_train = (int32_t)lr_min(h->n_ctx_train, original);
     h->n_ropes = family->local_theta > 0 ? 2 : 1;
     h->rope[1] = (lr_rope){ .theta = family->local_theta, .attn_factor = 1 };
     return number(s, "rope.freq_base_swa", (double)family->local_theta, &h->rope[1].theta);

@@ -13,6 +13,7 @@ static llmrun_status read_scaling(lr_rope *r, const lr_config *c, const char *gr
         lr_rope_scaling scaling;
     } types[] = { { "default", LR_ROPE_NONE }, { "linear", LR_ROPE_LINEAR }, { "llama3", LR_ROPE_LLAMA3 },
                   { "yarn", LR_ROPE_YARN },    { "longrope", LR_ROPE_LONG }, { "su", LR_ROPE_LONG },
+                  { "dynamic", LR_ROPE_NONE }, /* scales beyond the trained context alone */
                   { "mrope", LR_ROPE_NONE } /* of pictures; where all is text, its three positions are one */ };
     char key[96];
     const char *type = NULL;
@@ -89,6 +90,17 @@ static llmrun_status read_attention(lr_rope *r, const lr_hparams *h, const lr_co
     return status;
 }
 
+/* Queries behind the original context grow with their position (Llama 4, Ministral 3), which is not done here: that
+ * context is all that counts as trained.                                                                              */
+static llmrun_status read_growth(lr_hparams *h, const lr_rope *r, const lr_config *c, const char *group, llmrun_error *err) {
+    char key[96];
+    double beta;
+    snprintf(key, sizeof key, "%s.llama_4_scaling_beta", group);
+    llmrun_status status = lr_config_number(c, key, 0, &beta, err);
+    if (!status && beta != 0) h->n_ctx_train = (int32_t)lr_min(h->n_ctx_train, r->n_ctx_orig);
+    return status;
+}
+
 /* The two lists of LR_ROPE_LONG.                                                                                      */
 static llmrun_status read_divisors(lr_hparams *h, const lr_config *c, const char *group, llmrun_error *err) {
     static const char *const names[] = { "short_factor", "long_factor" };
@@ -112,6 +124,7 @@ static llmrun_status read_one(lr_hparams *h, lr_rope *r, const lr_config *c, con
     r->theta = (float)theta;
     if (!status) status = read_scaling(r, c, group, err);
     if (!status) status = read_attention(r, h, c, group, err);
+    if (!status) status = read_growth(h, r, c, group, err);
     if (!status && r->scaling == LR_ROPE_LONG) status = read_divisors(h, c, group, err);
     return status;
 }
@@ -127,7 +140,10 @@ llmrun_status lr_hparams_read_rope(lr_hparams *h, const lr_family *family, const
     const char *partial_key = lr_config_first(c, partial_keys, LR_COUNT(partial_keys));
     if (lr_config_has(c, partial_key)) status = lr_config_number(c, partial_key, 1, &partial, err);
     if (status) return status;
-    h->n_rot = partial <= 1 ? (int32_t)(h->head_dim * partial) : 0;
+    int64_t rotated = partial <= 1 ? (int64_t)(h->head_dim * partial) : 0;
+    status = lr_config_int(c, "rotary_dim", 0, LR_MAX_ROT, rotated, &rotated, err);
+    if (status) return status;
+    h->n_rot = (int32_t)rotated;
     h->n_ropes = by_layer || family->local_theta > 0 ? 2 : 1;
     status = read_one(h, &h->rope[0], c, by_layer ? "rope_parameters.full_attention" : newer ? "rope_parameters"
                       : "rope_scaling", lr_config_has(c, "rotary_emb_base") ? "rotary_emb_base" : "rope_theta",

@@ -106,7 +106,7 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
         lr_text_add(out, "none\n");
     lr_text_add(out, "supported   yes");
     if (e->binding.n_vision) lr_text_add(out, ", text only: %zu tensors for pictures are not used", e->binding.n_vision);
-    if (e->binding.n_draft) lr_text_add(out, ", %zu tensors that guess further tokens are not used", e->binding.n_draft);
+    if (e->binding.n_next) lr_text_add(out, ", %zu tensors that guess further tokens are not used", e->binding.n_next);
     lr_text_add(out, "\n");
 }
 

@@ -34,7 +34,7 @@ typedef struct lr_plan_part {
     bool is_layer;           /* LR_GROUP_ATTN that holds all of its layer */
     bool is_experts;         /* LR_GROUP_DOWN of a layer with experts: */
     lr_format experts_in;    /* of their gate and up on a GPU */
-    uint32_t experts_out;    /* of their down, set of 1 << lr_format */
+    uint64_t experts_out;    /* of their down, set of 1 << lr_format */
     bool experts_ordered;    /* any of them has columns in another order */
     uint64_t experts_read;   /* bytes of theirs that a token reads, part of read */
 } lr_plan_part;
@@ -55,7 +55,7 @@ typedef struct lr_plan_weights {
     bool shared_gate;        /* shared experts have a gate */
     lr_plan_part *parts;     /* by lr_plan_part_index; NULL without GPUs */
 } lr_plan_weights;
-_Static_assert(LR_N_FORMATS <= 32, "sets of formats have 32 bits");
+_Static_assert(LR_N_FORMATS <= 64, "sets of formats have 64 bits");
 _Static_assert(LR_N_FORMATS * LR_PLAN_WIDTHS <= 128, "sets of widths have 128 bits");
 
 static inline size_t lr_plan_part_index(const lr_plan_input *in, int32_t layer, lr_group group) {
@@ -127,8 +127,8 @@ typedef struct lr_plan_load {
     uint64_t kv;               /* all sessions */
     uint64_t read, params;     /* weights that one token reads, values of them; the head's are apart */
     uint64_t experts_read;     /* of experts, in read: several tokens read more of them */
-    uint32_t experts_out;      /* as in lr_plan_part */
-    uint32_t experts_ordered;  /* the same of gate and up, where columns are in another order */
+    uint64_t experts_out;      /* as in lr_plan_part */
+    uint64_t experts_ordered;  /* the same of gate and up, where columns are in another order */
     int32_t n_experts;         /* groups of experts, part of n_groups[LR_GROUP_DOWN] */
     uint64_t head_read;
     uint64_t largest[LR_N_GROUPS], largest_page; /* streamed: of a group's weights by kind, of one layer's cache */

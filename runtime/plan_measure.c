@@ -134,7 +134,7 @@ static uint64_t total(bool *ok, const uint64_t *b) {
 
 /* Logits of the router, chosen experts and their weights; what their products work in, on GPUs for each of the formats
  * of their down, and of gate and up where columns are in another order.  out 0: the host's.                           */
-static void measure_experts(bool *ok, const lr_plan_input *in, int32_t n, uint32_t out, uint32_t ordered, uint64_t *b) {
+static void measure_experts(bool *ok, const lr_plan_input *in, int32_t n, uint64_t out, uint64_t ordered, uint64_t *b) {
     const lr_hparams *h = in->model;
     uint64_t row = 4 * (uint64_t)n, k = (uint64_t)h->n_experts_used;
     int32_t dim = h->dim, hidden = h->expert_dim;
@@ -216,7 +216,7 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, lr
     l->widths |= p->gpu_apart;
     *(shared && !p->is_experts ? &l->hidden_widths : &l->widths) |= p->gpu_widths;
     l->experts_out |= p->experts_out;
-    if (p->experts_ordered) l->experts_ordered |= (uint32_t)1 << p->experts_in;
+    if (p->experts_ordered) l->experts_ordered |= (uint64_t)1 << p->experts_in;
     l->weights += p->gpu;
     if (group == LR_GROUP_HEAD) {
         l->head_read += p->gpu_read;

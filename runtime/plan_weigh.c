@@ -158,7 +158,7 @@ static void add_gpu_widths(lr_plan_weights *w, const lr_hparams *h, lr_plan_part
     bool hidden = (part->is_layer && t->role == LR_W_DOWN) || (t->role == LR_W_DOWN_SHARED && !w->shared_gate);
     if (t->experts && is_vector(t)) return;
     if (t->role == LR_W_DOWN_EXPERTS) {
-        part->experts_out |= (uint32_t)1 << gpu->format;
+        part->experts_out |= (uint64_t)1 << gpu->format;
     } else if (is_of_heads(t->role)) {
         int64_t head = t->role == LR_WK_B ? h->n_nope + h->n_rot : h->kv_rank;
         if (lr_gpu_act(gpu->format, 1) == LR_ACT_Q8) part->heads_row = lr_max(part->heads_row, h->n_heads * head);

@@ -9,7 +9,8 @@
 #include <vector>
 #endif
 
-/* Where a block has its f16 scale, and its f16 min (in units of which something is added or subtracted); -1: none.   */
+/* Where a block has its f16 scale, and its f16 min (in units of which something is added or subtracted); -1: none, or not
+ * in two bytes.                                                                                                      */
 static const struct {
     lr_format format;
     int d, min;
@@ -18,12 +19,19 @@ static const struct {
     { LR_BLOCK_Q8_0, 0, -1 }, { LR_BLOCK_IQ4_NL, 0, -1 }, { LR_BLOCK_MXFP4, -1, -1 }, { LR_BLOCK_Q2_K, 80, 82 },
     { LR_BLOCK_Q3_K, 108, -1 }, { LR_BLOCK_Q4_K, 0, 2 },  { LR_BLOCK_Q5_K, 0, 2 },   { LR_BLOCK_Q6_K, 208, -1 },
     { LR_BLOCK_IQ4_XS, 0, -1 },  { LR_BLOCK_NVFP4, -1, -1 },
+    { LR_BLOCK_IQ2_XXS, 0, -1 }, { LR_BLOCK_IQ2_XS, 0, -1 }, { LR_BLOCK_IQ2_S, 0, -1 }, { LR_BLOCK_IQ3_XXS, 0, -1 },
+    { LR_BLOCK_IQ3_S, 0, -1 }, { LR_BLOCK_IQ1_S, 0, -1 }, { LR_BLOCK_IQ1_M, -1, -1 },
 };
 
 static inline int block_field(lr_format format, bool min) {
     for (size_t i = 0; i < LR_COUNT(block_fields); i++)
         if (block_fields[i].format == format) return min ? block_fields[i].min : block_fields[i].d;
     return -1;
+}
+
+/* The scale of IQ1_M: a nibble on top of each of four words.                                                          */
+__attribute__((unused)) static void set_iq1_m_scale(uint8_t *block, uint16_t half) {
+    for (int i = 0; i < 4; i++) block[49 + 2 * i] = (uint8_t)((block[49 + 2 * i] & 15) | (half >> 4 * i & 15) << 4);
 }
 
 #ifdef __cplusplus
@@ -50,6 +58,7 @@ __attribute__((unused)) static void random_blocks(lr_format format, void *out, i
             uint16_t h = (uint16_t)((block_random(state) & 0x8fff) + 0x1800);
             int at = block_field(format, min);
             if (at >= 0) memcpy(p + at, &h, sizeof h);
+            if (format == LR_BLOCK_IQ1_M) set_iq1_m_scale(p, h);
         }
         if (format == LR_BLOCK_NVFP4 || format == LR_NVFP4)
             for (int i = 0; i < 4; i++) p[i] = (uint8_t)(block_random(state) % 8 ? 8 + p[i] % 40 : p[i] % 4 ? p[i] & 7 : 0x7f);

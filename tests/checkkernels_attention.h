@@ -202,10 +202,10 @@ static void make_even(double *x, int32_t n) {
 DEFINE_ATTEND(attend_exactly, double, exp, tanh)
 DEFINE_ATTEND(attend_plainly, float, expf, tanhf)
 
-/* Error of a score, which becomes a factor of its weight: a dot product of terms up to `steepest`, rounded so, and the
- * softcap (3 ulp).                                                                                                   */
+/* Error of a weight by its score's and the largest one's, which is taken off: dot products of terms up to `steepest`,
+ * rounded so, and the softcap (3 ulp).                                                                               */
 static double score_error(const pass *p, double rounding, double steepest) {
-    return rounding * 0.25 * sqrt(p->head_dim) * steepest + ROUNDING * 3 * fmin((double)p->softcap, steepest);
+    return rounding * 0.5 * sqrt(p->head_dim) * steepest + ROUNDING * 3 * fmin((double)p->softcap, steepest);
 }
 
 static void run_attention(const lr_ops *ops, lr_attention_args *a, int64_t n_rows, bool in_ranges, void *scratch) {

@@ -91,15 +91,14 @@ static float weight_as_read(lr_format format, const lr_act *x, float w) {
     return read_in_half(format, x) ? lr_f16_to_f32(lr_f32_to_f16(w)) : w;
 }
 
-/* What the plain error counts as at least, beyond allowed_error.  Codes of nf4 are read as 16-bit integers for few
- * tokens: half of the largest relative error of one.  Weights decoded to f16 round a scale, a code's value and their
- * product; those of a block have their scale's rounding in common, equal ones all of it, and of extreme ones a few are
- * the whole sum.                                                                                                      */
+/* What the plain error counts as at least, beyond allowed_error.  Weights decoded to f16 round a scale, a code's value and
+ * their product; those of a block have their scale's rounding in common, equal ones all of it, and of extreme ones a few
+ * are the whole sum.                                                                                                  */
 static double reading_error(lr_format format, const lr_act *x, pattern p) {
     bool alike = p == P_EQUAL || p == P_ALTERNATE || p == P_SATURATE || p == P_EXTREME;
     double terms = (double)x->cols / (p == P_ZEROS ? 2 : 1);
     if (read_in_half(format, x)) return alike ? 0x1p-11 : 0x1p-12 / sqrt(fmax(1, terms / 64));
-    return format == LR_NF4 && x->format == LR_ACT_Q8 ? 2.4e-5 / 2 : 0;
+    return codes_error(format, x->format);
 }
 
 /* One output exactly; plain: what a float loop over what the kernel reads gives.                                     */

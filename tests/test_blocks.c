@@ -64,6 +64,13 @@ static void patterned_blocks(void **state) {
         { LR_BLOCK_Q6_K, -1431, 1696, 512, -60, 4612, 784420 },
         { LR_BLOCK_NVFP4, -6, 2, -2, 0.5, -12.5, -367.5 },
         { LR_BLOCK_IQ4_XS, 65, -1, 35, -16, -11005, -2091134 },
+        { LR_BLOCK_IQ2_XXS, -59.125, 59.125, 59.125, -80.625, 763.75, 36793 },
+        { LR_BLOCK_IQ2_XS, -11, 34.375, -19, -19, 1490.5, 123198.125 },
+        { LR_BLOCK_IQ2_S, -145.125, 84.375, -123.625, 78.125, -800.625, -62080.625 },
+        { LR_BLOCK_IQ3_XXS, -13, 9, -1, -15, -684, 3023 },
+        { LR_BLOCK_IQ3_S, -81, 243, -243, 225, 1456, 202790 },
+        { LR_BLOCK_IQ1_S, -2.625, 0.375, -2.625, -4.375, 20, -11829 },
+        { LR_BLOCK_IQ1_M, -0.875, 6.125, 1.875, -1.875, 41, -2236 },
     };
     for (size_t k = 0; k < LR_COUNT(row); k++) {
         const lr_format_traits *f = &lr_formats[row[k].format];
@@ -76,6 +83,7 @@ static void patterned_blocks(void **state) {
         if (min >= 0) memcpy(block + min, &(uint16_t){ 0x3800 }, 2);
         if (row[k].format == LR_BLOCK_MXFP4) block[0] = 127;
         if (row[k].format == LR_BLOCK_NVFP4) memset(block, 0x38, 4);
+        if (row[k].format == LR_BLOCK_IQ1_M) set_iq1_m_scale(block, 0x3c00);
         f->decode(x, block, NULL, f->block);
         for (int i = 0; i < f->block; i++) {
             sum += (double)x[i];
@@ -87,6 +95,8 @@ static void patterned_blocks(void **state) {
             if (got[i] != want[i]) fail_msg("%s: number %d is %g, expected %g", f->name, i, got[i], want[i]);
     }
 }
+
+static int twice_e2m1(int i) { return (const int[]){ 0, 1, 2, 3, 4, 6, 8, 12 }[i % 8] * (i % 16 < 8 ? 1 : -1); }
 
 /* nvfp4: the same blocks with a factor.  Its scales are those of E4M3 but for 0x7f, which is 0, and signs, which they do
  * not have; the encoder finds what it can hold, and the nearest of what it cannot.                                    */
@@ -102,8 +112,7 @@ static void nvfp4(void **state) {
         lr_formats[LR_NVFP4].decode(y, block, &factor, 64);
         for (int i = 0; i < 64; i++) {
             int code = block[4 + i / 16 * 8 + i % 8] >> (i % 16 / 8 * 4) & 15;
-            float value = scale * 0.5f * (float)(const int8_t[]){ 0, 1, 2, 3, 4, 6, 8, 12 }[code & 7];
-            assert_true(x[i] == (code & 8 ? -value : value));
+            assert_true(x[i] == scale * 0.5f * (float)twice_e2m1(code));
             assert_true(fabsf(y[i] - factor * x[i]) <= 1e-6f * fabsf(x[i]));
         }
         lr_formats[LR_NVFP4].encode(again, &factor, x, 64);
@@ -120,6 +129,17 @@ static void nvfp4(void **state) {
     lr_formats[LR_BLOCK_NVFP4].decode(y, block, NULL, 64);
     for (int i = 0; i < 9; i++)
         if (y[i] != want[i]) fail_msg("%g becomes %g, not %g", (double)x[i], (double)y[i], (double)want[i]);
+    lr_formats[LR_BLOCK_MXFP4].encode(block, NULL, x, 32);
+    lr_formats[LR_BLOCK_MXFP4].decode(y, block, NULL, 32);
+    for (int i = 0; i < 9; i++)
+        if (y[i] != want[i]) fail_msg("MXFP4: %g becomes %g, not %g", (double)x[i], (double)y[i], (double)want[i]);
+    for (int e = -126; e < 124; e++) { /* what it holds comes back */
+        for (int i = 0; i < 32; i++) x[i] = ldexpf((float)twice_e2m1(i), e);
+        lr_formats[LR_BLOCK_MXFP4].encode(block, NULL, x, 32);
+        lr_formats[LR_BLOCK_MXFP4].decode(y, block, NULL, 32);
+        for (int i = 0; i < 32; i++)
+            if (x[i] != y[i]) fail_msg("2^%d: %g becomes %g", e, (double)x[i], (double)y[i]);
+    }
 }
 
 static double relative_error(const float *x, const float *y, int n) {
@@ -192,11 +212,29 @@ static void file_types(void **state) {
     }
     assert_int_equal(n, LR_COUNT(block_fields));
     float x;
-    assert_false(lr_dtype_to_f32(&x, LR_DT_IQ2_XXS, "", 0));
+    assert_false(lr_dtype_to_f32(&x, LR_DT_Q8_K, "", 0));
+}
+
+/* Every byte is legal: no bits lead out of a codebook.                                                               */
+static void any_bytes(void **state) {
+    (void)state;
+    uint64_t seed = 9;
+    for (int f = 0; f < LR_N_FORMATS; f++) {
+        if (!lr_format_is_blocks((lr_format)f)) continue;
+        for (int round = 0; round < 200; round++) {
+            uint8_t *blocks = malloc((size_t)lr_formats[f].quant_bytes);
+            float x[256];
+            for (int i = 0; i < lr_formats[f].quant_bytes; i++)
+                blocks[i] = round == 0 ? 0 : round == 1 ? 255 : (uint8_t)block_random(&seed);
+            lr_formats[f].decode(x, blocks, &(float){ 1 }, lr_formats[f].block);
+            free(blocks);
+        }
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(random_vectors), cmocka_unit_test(patterned_blocks), cmocka_unit_test(nvfp4),
-                                        cmocka_unit_test(ggml_vectors), cmocka_unit_test(file_types) };
+                                        cmocka_unit_test(ggml_vectors), cmocka_unit_test(file_types),
+                                        cmocka_unit_test(any_bytes) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

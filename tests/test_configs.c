@@ -45,6 +45,12 @@ static const struct { const char *file; double n_params; uint64_t kv; int32_t wi
     { "aiconfigurator/Qwen--Qwen3-235B-A22B_config.json", 235093634560, 2 * 2 * 4 * 128 * 94, 0, 0 },
     { "mlc-presets/qwen2moe.json", 14315784192, 2 * 2 * 16 * 128 * 24, 0, 0 },
     { "mlc-presets/deepseek_v2_lite.json", 15706484224, 2 * (512 + 64) * 27, 0, 0 }, /* one latent row */
+    { "mlc-presets/internlm2_5_7b.json", 7737708544, 2 * 2 * 8 * 128 * 32, 0, 0 },
+    { "mlc-presets/ministral3_3b_2512.json", 3429006336, 2 * 2 * 8 * 128 * 26, 0, 0 },
+    { "aiconfigurator/deepseek-ai--DeepSeek-V3_config.json", 671026404352, 2 * (512 + 64) * 61, 0, 0 },
+    { "aiconfigurator/moonshotai--Kimi-K2-Instruct_config.json", 1026408209408, 2 * (512 + 64) * 61, 0, 0 },
+    { "aiconfigurator/moonshotai--Kimi-K2.5_config.json", 1026408209408, 2 * (512 + 64) * 61, 0, 0 },
+    { "aiconfigurator/MiniMaxAI--MiniMax-M2.5_config.json", 228689748992, 2 * 2 * 8 * 128 * 62, 0, 0 },
     { "aiconfigurator/openai--gpt-oss-20b_config.json", 20914757184, 2 * 2 * 8 * 64 * 24, 12, 128 },
     { "aiconfigurator/openai--gpt-oss-120b_config.json", 116829156672, 2 * 2 * 8 * 64 * 36, 18, 128 },
 };
@@ -138,6 +144,15 @@ static void recurrent(void **state) {
         lr_binding_close(&b);
         lr_checkpoint_close(&c);
     }
+static void bind_text(lr_checkpoint *c, lr_binding *b, const char *text) {
+    char path[] = "/tmp/llmrun_config_XXXXXX.json";
+    llmrun_error err;
+    int fd = mkstemps(path, 5);
+    ssize_t n = (ssize_t)strlen(text);
+    assert_true(fd >= 0 && write(fd, text, (size_t)n) == n);
+    close(fd);
+    if (lr_checkpoint_open(c, path, NULL, &err) || lr_bind(b, c, &err)) fail_msg("%s", err.message);
+    unlink(path);
 }
 
 /* Gemma 3 with a vision part: the text_config leaves out what the family has by default.                              */
@@ -147,14 +162,9 @@ static void left_out(void **state) {
         "{\"architectures\": [\"Gemma3ForConditionalGeneration\"], \"model_type\": \"gemma3\", \"text_config\": {"
         "\"hidden_size\": 2560, \"intermediate_size\": 10240, \"model_type\": \"gemma3_text\", \"num_hidden_layers\": 34,"
         "\"rope_scaling\": {\"factor\": 8.0, \"rope_type\": \"linear\"}, \"sliding_window\": 1024}}";
-    char path[] = "/tmp/llmrun_config_XXXXXX.json";
-    int fd = mkstemps(path, 5);
-    assert_true(fd >= 0 && write(fd, text, sizeof text - 1) == (ssize_t)sizeof text - 1);
-    close(fd);
     lr_checkpoint c;
     lr_binding b;
-    llmrun_error err;
-    if (lr_checkpoint_open(&c, path, NULL, &err) || lr_bind(&b, &c, &err)) fail_msg("%s", err.message);
+    bind_text(&c, &b, text);
     const lr_hparams *h = &b.hparams;
     assert_true(b.n_params == 3880263168);
     assert_true(h->n_heads == 8 && h->n_kv_heads == 4 && h->head_dim == 256 && h->n_vocab == 262208 && h->window == 1024);
@@ -163,10 +173,85 @@ static void left_out(void **state) {
     assert_true(lr_layer_windowed(h, 4) && !lr_layer_windowed(h, 5) && h->attn_scale == 1.0f / 16);
     lr_binding_close(&b);
     lr_checkpoint_close(&c);
+}
+
+/* Models that choose experts with a bias, as they are published.                                                      */
+static void by_sigmoids(void **state) {
+    (void)state;
+    static const struct { const char *text; double n_params; int32_t dense; bool sigmoid; } by_name[] = {
+        { "{\"model_type\": \"deepseek_v3\", \"hidden_size\": 2048, \"intermediate_size\": 11264, \"num_hidden_layers\": 27,"
+          "\"num_attention_heads\": 16, \"num_key_value_heads\": 16, \"vocab_size\": 163840, \"q_lora_rank\": null,"
+          "\"kv_lora_rank\": 512, \"qk_nope_head_dim\": 128, \"qk_rope_head_dim\": 64, \"v_head_dim\": 128,"
+          "\"n_routed_experts\": 64, \"n_shared_experts\": 2, \"moe_intermediate_size\": 1408, \"num_experts_per_tok\": 6,"
+          "\"first_k_dense_replace\": 1, \"topk_method\": \"noaux_tc\", \"n_group\": 1, \"topk_group\": 1,"
+          "\"scoring_func\": \"sigmoid\", \"routed_scaling_factor\": 2.446}", 15960108544, 1, true }, /* Moonlight */
+        { "{\"model_type\": \"glm4_moe\", \"hidden_size\": 4096, \"intermediate_size\": 10944, \"num_hidden_layers\": 46,"
+          "\"num_attention_heads\": 96, \"num_key_value_heads\": 8, \"head_dim\": 128, \"vocab_size\": 151552,"
+          "\"attention_bias\": true, \"use_qk_norm\": false, \"n_routed_experts\": 128, \"n_shared_experts\": 1,"
+          "\"moe_intermediate_size\": 1408, \"num_experts_per_tok\": 8, \"first_k_dense_replace\": 1, \"n_group\": 1,"
+          "\"topk_group\": 1, \"num_nextn_predict_layers\": 1}", 106852245504, 1, true }, /* GLM-4.5-Air */
+        { "{\"model_type\": \"ernie4_5_moe\", \"hidden_size\": 2560, \"intermediate_size\": 12288, \"num_hidden_layers\": 28,"
+          "\"num_attention_heads\": 20, \"num_key_value_heads\": 4, \"vocab_size\": 103424, \"moe_num_experts\": 64,"
+          "\"moe_k\": 6, \"moe_num_shared_experts\": 2, \"moe_intermediate_size\": 1536, \"moe_layer_start_index\": 1,"
+          "\"moe_layer_end_index\": 27, \"moe_layer_interval\": 1, \"tie_word_embeddings\": true}", 21825436160, 1, false },
+    };
+    for (size_t i = 0; i < LR_COUNT(by_name); i++) {
+        lr_checkpoint c;
+        lr_binding b;
+        bind_text(&c, &b, by_name[i].text);
+        const lr_hparams *h = &b.hparams;
+        double n = (double)b.n_params;
+        if (!(n > 0.999 * by_name[i].n_params && n < 1.001 * by_name[i].n_params)) fail_msg("%s: %.0f", by_name[i].text, n);
+        assert_true(h->sigmoid == by_name[i].sigmoid && h->bias_chooses && h->among_chosen && h->n_expert_groups == 0);
+        for (int32_t l = 0; l < h->n_layers; l++) assert_int_equal(lr_layer_has_experts(h, l), l >= by_name[i].dense);
+        lr_binding_close(&b);
+        lr_checkpoint_close(&c);
+    }
+}
+
+/* Layers that guess further tokens are behind the last one: known, not used.  Without the word for them they are wrong.  */
+static void further_tokens(void **state) {
+    (void)state;
+    static const char golden[] = "tests/golden/models/glm4-moe-lite/";
+    static char text[4096];
+    char dir[] = "/tmp/llmrun_next_XXXXXX", path[64], weights[64], target[4096], from[128];
+    llmrun_error err;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/config.json", dir);
+    snprintf(weights, sizeof weights, "%s/model.safetensors", dir);
+    snprintf(from, sizeof from, "%smodel.safetensors", golden);
+    assert_non_null(realpath(from, target));
+    assert_int_equal(symlink(target, weights), 0);
+    snprintf(from, sizeof from, "%sconfig.json", golden);
+    FILE *in = fopen(from, "r");
+    assert_non_null(in);
+    text[fread(text, 1, sizeof text - 1, in)] = 0;
+    fclose(in);
+    char *n_layers = strstr(text, "\"num_hidden_layers\": 2");
+    assert_non_null(n_layers);
+    n_layers[strlen("\"num_hidden_layers\": ")] = '1';
+    for (int n_next = 0; n_next < 2; n_next++) {
+        lr_checkpoint c;
+        lr_binding b;
+        FILE *out = fopen(path, "w");
+        assert_non_null(out);
+        fprintf(out, "{\"num_nextn_predict_layers\": %d,%s", n_next, strchr(text, '{') + 1);
+        fclose(out);
+        assert_int_equal(lr_checkpoint_open(&c, dir, NULL, &err), LLMRUN_OK);
+        llmrun_status status = lr_bind(&b, &c, &err);
+        assert_int_equal(status, n_next ? LLMRUN_OK : LLMRUN_UNSUPPORTED);
+        if (n_next) assert_true(b.hparams.n_layers == 1 && b.n_next > 10);
+        else assert_non_null(strstr(err.message, "is not part of deepseek3 with 1 layers"));
+        if (n_next) lr_binding_close(&b);
+        lr_checkpoint_close(&c);
+    }
     unlink(path);
+    unlink(weights);
+    rmdir(dir);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(published), cmocka_unit_test(recurrent), cmocka_unit_test(left_out) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(published), cmocka_unit_test(recurrent), cmocka_unit_test(left_out),
+                                        cmocka_unit_test(by_sigmoids), cmocka_unit_test(further_tokens) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

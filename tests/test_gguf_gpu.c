@@ -34,6 +34,8 @@ static void blocks_on_gpus(void **state) {
         { FILES "blocks.gguf", "1x65M", 24, false },
         { FILES "blocks.gguf", "2x64M", 24, false },
         { FILES "blocks.gguf", "1x320K", 16, true },
+        { FILES "grids.gguf", "1x68M", 3, false },
+        { FILES "grids.gguf", "1x69M", 24, false },
         { FILES "mistral-head-dim.Q8_0.gguf", "1x66M", 16, false },
         { FILES "qwen2-tied.Q8_0.gguf", "1x67M", 16, false },
     }; /* each on GPUs of its own, whose peak is counted */

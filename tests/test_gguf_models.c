@@ -1,6 +1,6 @@
 /* GGUF models against the logits that Hugging Face transformers computes (tests/golden/make_gguf.py): the same weights
- * as in safetensors, and one model whose matrices are of every block type; for few and many tokens, at every instruction
- * set of this CPU.                                                                                                    */
+ * as in safetensors, and two models whose matrices are of every block type; for few and many tokens, at every
+ * instruction set of this CPU.                                                                                                    */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -54,6 +54,9 @@ static void same_weights_as_safetensors(void **state) {
         { "cohere2", "F16", 1e-5, 1e-2 },             { "exaone4", "F16", 1e-5, 1e-2 },
         { "olmoe", "F16", 1e-5, 1e-2 },               { "granite-moe", "F16", 1e-5, 1e-2 },
         { "stablelm-norms", "F16", 1e-5, 1e-2 },      { "cohere-norms", "F16", 1e-5, 1e-2 },
+        { "deepseek-v3", "F16", 1e-5, 1e-2 },         { "glm4-moe", "F16", 1e-5, 1e-2 },
+        { "ernie4.5-moe", "F16", 1e-5, 1e-2 },        { "minimax-m2", "Q8_0", 3e-2, 4e-2 },
+        { "ministral3", "Q8_0", 3e-2, 4e-2 },
     };
     static golden g;
     for (size_t i = 0; i < LR_COUNT(row); i++) {
@@ -70,6 +73,8 @@ static void every_block_type(void **state) {
     static golden g;
     read_golden(&g, ROOT "gguf/blocks.");
     check(ROOT "gguf/blocks.gguf", &g, 1e-4, 3e-2);
+    read_golden(&g, ROOT "gguf/grids.");
+    check(ROOT "gguf/grids.gguf", &g, 1e-4, 3e-2);
 }
 
 /* Blocks stay as they are without a mapping, and the plan counts what it says.                                       */

@@ -47,6 +47,16 @@ void lr_gemm_fill_float_avx512(lr_ops *ops);
 /* int8, of formats with a scale for 16 weights.                                                                     */
 void lr_gemm_fill_half_avx512(lr_ops *ops);
 
+/* All but unpack, for panels of panel_block and of panel_halves (gemm_quads_avx512.h).                              */
+extern const lr_gemm lr_gemm_blocks_avx512, lr_gemm_halves_avx512;
+/* Of codebooks, each beside the kernel for few tokens.                                                              */
+#define LR_GEMM_GRIDS(X)                                                                                             \
+    X(IQ2_XXS, iq2_xxs) X(IQ2_XS, iq2_xs) X(IQ2_S, iq2_s) X(IQ3_XXS, iq3_xxs) X(IQ3_S, iq3_s) X(IQ1_S, iq1_s)        \
+    X(IQ1_M, iq1_m)
+#define LR_GEMM_GRID(id, format) void lr_gemm_##format##_avx512(const void *args, int64_t i0, int64_t i1, void *scratch);
+LR_GEMM_GRIDS(LR_GEMM_GRID)
+#undef LR_GEMM_GRID
+
 /* Writes n sums, of consecutive rows of one token.                                                                  */
 static inline void lr_gemm_store(float *y, const float *sums, int32_t n, const float *bias, bool accumulate) {
     for (int32_t i = 0; i < n; i++) {

@@ -8,13 +8,8 @@
 #include "kernels/cpu/gemm_quads_avx512.h"
 #include "quant/blocks.h"
 
-enum { ZERO = 128 };
+enum { ZERO = LR_GEMM_ZERO_BLOCKS };
 
-/* 32 columns of 16 rows: byte i of quad q of row r is column 4 q + i. */
-typedef struct panel_block {
-    uint8_t u[BLOCK / 4][GROUP][4];
-    float scale[GROUP];
-} panel_block;
 typedef struct panel_block_min {
     uint8_t u[BLOCK / 4][GROUP][4];
     float scale[GROUP], min[GROUP];
@@ -103,6 +98,8 @@ static void pack(token_block *x, const lr_act *a, int64_t token, int32_t n_token
 
 static void pack_zero(void *tokens, const lr_act *x, int64_t token, int32_t n) { pack(tokens, x, token, n, false); }
 static void pack_min(void *tokens, const lr_act *x, int64_t token, int32_t n) { pack(tokens, x, token, n, true); }
+
+const lr_gemm lr_gemm_blocks_avx512 = { GROUP, sizeof(panel_block), sizeof(token_block), NULL, pack_zero, tile_zero };
 
 /* ---- weights ---- */
 
@@ -322,4 +319,9 @@ void lr_gemm_fill_avx512(lr_ops *ops) {
         (lr_matmul_kernel){ "gemm_" #format "_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, gemm_##format##_avx512 };
     FORMATS
 #undef GEMM
+#define GRID(id, format)                                                                                             \
+    ops->matmul_many[LR_BLOCK_##id] =                                                                                \
+        (lr_matmul_kernel){ "gemm_" #id "_avx512", LR_ACT_Q8, LR_GEMM_ROW_STEP, lr_gemm_##format##_avx512 };
+    LR_GEMM_GRIDS(GRID)
+#undef GRID
 }

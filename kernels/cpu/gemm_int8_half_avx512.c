@@ -5,12 +5,7 @@
 #include "kernels/cpu/gemm_quads_avx512.h"
 #include "quant/blocks.h"
 
-enum { ZERO = 32, QUADS = BLOCK / 4, HALVES = 2 };
-
-typedef struct panel_block {
-    uint8_t u[QUADS][GROUP][4];
-    float scale[HALVES][GROUP];
-} panel_block;
+enum { ZERO = LR_GEMM_ZERO_HALVES, QUADS = BLOCK / 4, HALVES = 2 };
 
 typedef struct token_block {
     float d[LR_GEMM_TOKENS];
@@ -20,7 +15,7 @@ typedef struct token_block {
 /* ---- the tile ---- */
 
 static inline __attribute__((always_inline)) void tile_of(const lr_gemm_tile *t, const int n) {
-    const panel_block *w = t->panel;
+    const panel_halves *w = t->panel;
     const token_block *x = t->tokens;
     const int8_t *rows[LR_GEMM_TOKENS];
     __m512 acc[LR_GEMM_TOKENS];
@@ -72,6 +67,8 @@ static void pack(void *tokens, const lr_act *a, int64_t token, int32_t n_tokens)
     }
 }
 
+const lr_gemm lr_gemm_halves_avx512 = { GROUP, sizeof(panel_halves), sizeof(token_block), NULL, pack, tile };
+
 /* ---- weights ---- */
 
 static inline __m512i two_bits(__m512i v, int shift) {
@@ -81,7 +78,8 @@ static inline __m512i two_bits(__m512i v, int shift) {
 /* Layout: quant/blocks_k.c. */
 static void unpack_q6_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows) {
     const group_rows g = rows_of(w, row, n_rows);
-    panel_block *p = panel;
+    const __m512i raise = _mm512_set1_epi8(ZERO - 32);
+    panel_halves *p = panel;
     for (int64_t b = 0; b < w->cols / 256; b++, p += 8) {
         const int64_t at = 210 * b;
         for (int h = 0; h < 2; h++) {
@@ -94,7 +92,8 @@ static void unpack_q6_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_
                 for (int q = 0; q < QUADS; q++) {
                     const __m512i four = k < 2 ? low_nibbles(low[k][q]) : high_nibbles(low[k - 2][q]);
                     const __m512i two = _mm512_slli_epi16(two_bits(high[q], 2 * k), 4);
-                    _mm512_store_si512(p[4 * h + k].u[q], _mm512_or_si512(four, two));
+                    const __m512i code = _mm512_add_epi8(_mm512_or_si512(four, two), raise);
+                    _mm512_store_si512(p[4 * h + k].u[q], code);
                 }
         }
         const __m512 d = load_f16(&g, at + 208);
@@ -107,11 +106,11 @@ static void unpack_q6_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_
     }
 }
 
-/* Codes of 0 .. 7 with a zero of 4 are raised to that of Q6_K. */
+/* Codes of 0 .. 7 with a zero of 4 are raised. */
 static void unpack_q3_k(void *panel, const lr_matrix *w, int64_t row, int32_t n_rows) {
     const group_rows g = rows_of(w, row, n_rows);
     const __m512i raise = _mm512_set1_epi8(ZERO - 4), one = _mm512_set1_epi8(1), six = _mm512_set1_epi32(63);
-    panel_block *p = panel;
+    panel_halves *p = panel;
     for (int64_t b = 0; b < w->cols / 256; b++, p += 8) {
         const int64_t at = 110 * b;
         __m512i mask[QUADS];
@@ -148,7 +147,7 @@ static void unpack_nvfp4(void *panel, const lr_matrix *w, int64_t row, int32_t n
     const __m512i table = _mm512_add_epi8(values, _mm512_set1_epi8(ZERO)), most = _mm512_set1_epi32(0x7f);
     const __m512 half = _mm512_set1_ps(0x1p119f); /* of the scale: the table is twice the values */
     const __m512 factor = w->scales ? _mm512_castsi512_ps(load_words(&g, 0)) : _mm512_set1_ps(1);
-    panel_block *p = panel;
+    panel_halves *p = panel;
     for (int64_t b = 0; b < w->cols / 64; b++, p += 2) {
         __m512i quads[QUADS];
         uint32_t words[GROUP];
@@ -176,7 +175,7 @@ static void unpack_nvfp4(void *panel, const lr_matrix *w, int64_t row, int32_t n
 #define GEMM(format)                                                                                                 \
     static void gemm_##format##_avx512(const void *args, int64_t i0, int64_t i1, void *scratch) {                    \
         static const lr_gemm gemm = {                                                                                \
-            GROUP, sizeof(panel_block), sizeof(token_block), unpack_##format, pack, tile,                            \
+            GROUP, sizeof(panel_halves), sizeof(token_block), unpack_##format, pack, tile,                           \
         };                                                                                                           \
         lr_gemm_run(&gemm, args, i0, i1, scratch);                                                                   \
     }

@@ -6,6 +6,18 @@
 
 enum { BLOCK = 32, GROUP = LR_GEMM_ROWS_AVX512 };
 
+/* 32 columns of 16 rows, with a scale for all of them or for each 16: byte i of quad q of row r is column 4 q + i, and a
+ * weight is scale * (u - the zero). */
+enum { LR_GEMM_ZERO_BLOCKS = 128, LR_GEMM_ZERO_HALVES = 64 };
+typedef struct panel_block {
+    uint8_t u[BLOCK / 4][GROUP][4];
+    float scale[GROUP];
+} panel_block;
+typedef struct panel_halves {
+    uint8_t u[BLOCK / 4][GROUP][4];
+    float scale[2][GROUP];
+} panel_halves;
+
 /* 4 columns of a token, for every row. */
 static inline __m512i quad(const int8_t *q) {
     int32_t v;

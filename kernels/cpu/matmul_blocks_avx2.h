@@ -14,14 +14,17 @@ INLINE __m256i nibbles(const uint8_t *p) {
     return halves(low_nibbles(bytes), high_nibbles(bytes));
 }
 
-/* value where bit i of the 32 bits at p is set, else 0.                                                               */
-INLINE __m256i where_bits(const uint8_t *p, int value) {
-    uint32_t bits;
-    memcpy(&bits, p, sizeof bits);
+/* value where bit i of the 32 bits is set, else 0; of those at p.                                                     */
+INLINE __m256i where_set(uint32_t bits, int value) {
     const __m256i byte = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
     const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
     const __m256i spread = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)bits), byte), bit);
     return _mm256_and_si256(_mm256_cmpeq_epi8(spread, bit), _mm256_set1_epi8((char)value));
+}
+INLINE __m256i where_bits(const uint8_t *p, int value) {
+    uint32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    return where_set(bits, value);
 }
 
 /* Bits shift .. of each byte, masked.                                                                                 */

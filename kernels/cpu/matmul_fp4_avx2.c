@@ -1,7 +1,7 @@
 /* fp4 weights, few tokens.                                                                                           */
 #include "kernels/cpu/fp4_values.h"
 
-enum { PLANES = 2, SHIFT = 2 };
+enum { PLANES = 2, PLANE_BITS = 7, SHIFT = 2 };
 #define VALUES fp4_planes
 #define UNIT FP4_UNIT
 #define NAME lr_matmul_fp4_avx2

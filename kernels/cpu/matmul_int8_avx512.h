@@ -16,8 +16,9 @@
  *          SHIFT,         of the codes, or of their highest byte
  *          HAS_MIN }      0: min is always 0.  1: of 32 weights.  2: of a cell, with codes as they are and SHIFT 1
  *   NAME                  of the kernel
+ *   RUN                   codes next to each other in a vector whose columns are: 8, or 16 where it is not defined
  * and afterwards:
- *   column(v, c)          of the line, which the first of 16 codes at 16 * c of vector v belongs to
+ *   column(v, c)          of the line, which the first of RUN codes at RUN * c of vector v belongs to
  *   group_scales(min, p, n)  scales (returned) and mins of n <= 16 cells; 0 beyond n.  p: the group's scale bytes where
  *                         they are in a plane of their own, else the group
  * Between the two stand:
@@ -27,6 +28,9 @@
 #include "kernels/cpu/avx512.h"
 #include "kernels/cpu/cpu.h"
 
+#ifndef RUN
+#define RUN 16
+#endif
 enum { ROWS = 8, MAX_TOKENS = 4, GROUP_BLOCKS = CELL / 2, GROUP_LINES = GROUP_BLOCKS / LINE_BLOCKS };
 
 INLINE int column(int v, int c);
@@ -45,12 +49,18 @@ typedef struct line_input {
     __m512i start[SUMS]; /* -SHIFT * the sum of what each int32 lane is dotted with */
 } line_input;
 
+/* What 16 codes at 16 * c of vector v meet.                                                                           */
+INLINE __m128i arrange_16(const int8_t *q, int v, int c) {
+    if (RUN == 16) return load_16(q + column(v, c));
+    return _mm_unpacklo_epi64(_mm_loadu_si64(q + column(v, 2 * c)), _mm_loadu_si64(q + column(v, 2 * c + 1)));
+}
+
 INLINE void arrange_line(line_input *out, const int8_t *q) {
     UNROLL for (int v = 0; v < VECTORS; v++) {
-        __m512i low = _mm512_castsi128_si512(load_16(q + column(v, 0)));
-        __m256i high = _mm256_castsi128_si256(load_16(q + column(v, 2)));
-        low = _mm512_inserti32x4(low, load_16(q + column(v, 1)), 1);
-        high = _mm256_inserti128_si256(high, load_16(q + column(v, 3)), 1);
+        __m512i low = _mm512_castsi128_si512(arrange_16(q, v, 0));
+        __m256i high = _mm256_castsi128_si256(arrange_16(q, v, 2));
+        low = _mm512_inserti32x4(low, arrange_16(q, v, 1), 1);
+        high = _mm256_inserti128_si256(high, arrange_16(q, v, 3), 1);
         out->q[v] = _mm512_inserti64x4(low, high, 1);
     }
     UNROLL for (int s = 0; s < (SHIFT ? SUMS : 0); s++) {
@@ -85,10 +95,10 @@ INLINE __m512 dot(__m512i u[PLANES][VECTORS], const line_input *x, const int s) 
 /* In each lane of sum s of a group's first line: the cell of the group that it belongs to.                            */
 INLINE __m512i lane_cells(const int s) {
     const int v = s * PARTS;
-    const __m128i cells =
-        _mm_setr_epi32(column(v, 0) / CELL, column(v, 1) / CELL, column(v, 2) / CELL, column(v, 3) / CELL);
-    const __m512i chunk = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    return _mm512_permutexvar_epi32(chunk, _mm512_castsi128_si512(cells));
+#define LANE(i) column(v, (i) * 4 / RUN) / CELL
+    return _mm512_setr_epi32(LANE(0), LANE(1), LANE(2), LANE(3), LANE(4), LANE(5), LANE(6), LANE(7), LANE(8), LANE(9),
+                             LANE(10), LANE(11), LANE(12), LANE(13), LANE(14), LANE(15));
+#undef LANE
 }
 
 /* A value for each of n blocks, for each of their cells.                                                              */

@@ -1,9 +1,9 @@
 /* Matmul for few tokens of weights that are 16 values (nf4, fp4), AVX-512.  Each 32 bytes hold the low nibbles of one
  * block of 32 and the high nibbles of the next, with one scale.  The includer defines first:
- *   enum { PLANES, SHIFT }  the values are UNIT times too large, plus SHIFT in the highest of PLANES bytes
- *   VALUES                  [PLANES][16] those bytes, 7 bits apart
+ *   enum { PLANES, PLANE_BITS, SHIFT }  the values are UNIT times too large, plus SHIFT in the highest of PLANES bytes
+ *   VALUES                  [PLANES][16] those bytes, PLANE_BITS apart
  *   UNIT, NAME              of the kernel                                                                            */
-enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, PLANE_BITS = 7, HAS_MIN = 0, AHEAD = 3072 };
+enum { LINE_BLOCKS = 4, SUMS = 2, PARTS = 1, HAS_MIN = 0, AHEAD = 3072 };
 #include "kernels/cpu/matmul_planes_avx512.h"
 
 INLINE int column(int v, int c) { return 64 * (c / 2) + 16 * (c % 2) + 32 * v; }

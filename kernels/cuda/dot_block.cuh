@@ -122,17 +122,17 @@ template <class B> struct dot_block : B {
         }
         return in;
     }
-    GPU_FN void dot(float &sum, const block_weights &w, const input &x) {
-        if (WHOLE) {
-            int both = dot_int8x16(w.q[0], x.x[0], dot_begin() + x.zero[0] + x.zero[1]);
-            sum += w.d[0] * x.d[0] * dot_end(dot_int8x16(w.q[1], x.x[1], both));
-            if (HAS_MIN) sum -= w.min[0] * x.s[0];
-        } else {
-            GPU_UNROLL for (int g = 0; g < 2; g++) {
-                sum += w.d[g] * x.d[g] * dot_end(dot_int8x16(w.q[g], x.x[g], dot_begin() + x.zero[g]));
-                if (HAS_MIN) sum -= w.min[g] * x.s[g];
-            }
+    GPU_FN void dot_groups(float &sum, const block_weights &w, const input &x) {
+        GPU_UNROLL for (int g = 0; g < 2; g++) {
+            sum += w.d[g] * x.d[g] * dot_end(dot_int8x16(w.q[g], x.x[g], dot_begin() + x.zero[g]));
+            if (HAS_MIN) sum -= w.min[g] * x.s[g];
         }
+    }
+    GPU_FN void dot(float &sum, const block_weights &w, const input &x) {
+        if (!WHOLE) return dot_groups(sum, w, x);
+        int both = dot_int8x16(w.q[0], x.x[0], dot_begin() + x.zero[0] + x.zero[1]);
+        sum += w.d[0] * x.d[0] * dot_end(dot_int8x16(w.q[1], x.x[1], both));
+        if (HAS_MIN) sum -= w.min[0] * x.s[0];
     }
     GPU_FN float value(const dot_row &row, int i) { return block_value<dot_block>(row, i); }
 };

@@ -17,6 +17,7 @@
 #include "kernels/cuda/dot_block_32.cuh"
 #include "kernels/cuda/dot_block_k.cuh"
 #include "kernels/cuda/dot_block_table.cuh"
+#include "kernels/cuda/dot_block_grid.cuh"
 #include "kernels/cuda/dot_nvfp4.cuh"
 
 #define GPU_DOT_FORMATS(X)                                                    \
@@ -46,6 +47,13 @@
     X(LR_BLOCK_Q4_K, dot_block_q4_k, dot_block_q4_k)                          \
     X(LR_BLOCK_Q5_K, dot_block_q5_k, dot_block_q5_k)                          \
     X(LR_BLOCK_Q6_K, dot_block_q6_k, dot_block_q6_k)                          \
-    X(LR_BLOCK_IQ4_XS, dot_block_iq4_xs, dot_block_iq4_xs)
+    X(LR_BLOCK_IQ4_XS, dot_block_iq4_xs, dot_block_iq4_xs)                    \
+    X(LR_BLOCK_IQ2_XXS, dot_block_iq2_xxs, dot_block_iq2_xxs)                 \
+    X(LR_BLOCK_IQ2_XS, dot_block_iq2_xs, dot_block_iq2_xs)                    \
+    X(LR_BLOCK_IQ2_S, dot_block_iq2_s, dot_block_iq2_s)                       \
+    X(LR_BLOCK_IQ3_XXS, dot_block_iq3_xxs, dot_block_iq3_xxs)                 \
+    X(LR_BLOCK_IQ3_S, dot_block_iq3_s, dot_block_iq3_s)                       \
+    X(LR_BLOCK_IQ1_S, dot_block_iq1_s, dot_block_iq1_s)                       \
+    X(LR_BLOCK_IQ1_M, dot_block_iq1_m, dot_block_iq1_m)
 
 #endif

@@ -87,6 +87,13 @@ template <bool GROUPS> static const gemm_format *gemm_format_of(const lr_device 
         { LR_BLOCK_Q5_K, gemm_blocks<GROUPS, dot_block_q5_k>, 750 },
         { LR_BLOCK_Q6_K, gemm_blocks<GROUPS, dot_block_q6_k>, 750 },
         { LR_BLOCK_IQ4_XS, gemm_blocks<GROUPS, dot_block_iq4_xs>, 750 },
+        { LR_BLOCK_IQ2_XXS, gemm_blocks<GROUPS, dot_block_iq2_xxs>, 750 },
+        { LR_BLOCK_IQ2_XS, gemm_blocks<GROUPS, dot_block_iq2_xs>, 750 },
+        { LR_BLOCK_IQ2_S, gemm_blocks<GROUPS, dot_block_iq2_s>, 750 },
+        { LR_BLOCK_IQ3_XXS, gemm_blocks<GROUPS, dot_block_iq3_xxs>, 750 },
+        { LR_BLOCK_IQ3_S, gemm_blocks<GROUPS, dot_block_iq3_s>, 750 },
+        { LR_BLOCK_IQ1_S, gemm_blocks<GROUPS, dot_block_iq1_s>, 750 },
+        { LR_BLOCK_IQ1_M, gemm_blocks<GROUPS, dot_block_iq1_m>, 750 },
     };
     for (const gemm_format &f : formats)
         if (f.format == m->w.format && d->arch >= f.least_arch && gemm_is_aligned(m)) return &f;

@@ -8,7 +8,7 @@
 enum { TILE_ROWS = 16, TILE_TOKENS = 8, TILE_WARPS = 8, TILE_SUMS = TILE_ROWS * TILE_TOKENS };
 
 /* Blocks on a multiprocessor that registers are to suffice for: fewer beside tables.                                 */
-template <class Dot> constexpr int tile_blocks() { return 3 - (sizeof(typename Dot::fixed) > 32); }
+template <class Dot> constexpr int tile_blocks() { return 3 - (sizeof(typename Dot::fixed) >= 32); }
 
 /* Adds the products of a tile of rows l / 4 and l / 4 + 8 to the sums, which are as mma leaves them: tokens 2 (l % 4)
  * and the next of the first row, then of the second.                                                                 */

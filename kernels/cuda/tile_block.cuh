@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/dot_block_32.cuh"
 #include "kernels/cuda/dot_block_k.cuh"
+#include "kernels/cuda/dot_block_grid.cuh"
 #include "kernels/cuda/dot_nvfp4.cuh"
 #include "kernels/cuda/tile_q4_k.cuh"
 

@@ -7,8 +7,9 @@
 Writes tests/golden/gguf/
     NAME.TYPE.gguf   models of make_model_golden.py as GGUF: rows of q and k permuted for the llama architecture, as
                      converters do; their logits are models/NAME/logits.f32
-    blocks.gguf      a model whose matrices are of every block type, with blocks.tokens.i32 and blocks.logits.f32: what
-                     transformers computes in float32 from the decoded weights
+    blocks.gguf      a model whose matrices are of every block type but those of codebooks, with blocks.tokens.i32 and
+                     blocks.logits.f32: what transformers computes in float32 from the decoded weights
+    grids.gguf       the same with those of codebooks, IQ1 to IQ3
     blocks.bin       for every block type: its name (8 bytes), number of bytes (u32), random blocks, 512 decoded f32
 """
 import json
@@ -33,16 +34,20 @@ MODELS = [("llama-mha", T.F16), ("llama-rope3", T.F16), ("llama-tied-biases", T.
           ("qwen2-moe", T.F16), ("smollm3-four", T.F16), ("deepseek-v2-groups", T.Q8_0), ("deepseek-v2-yarn", T.F16),
           ("starcoder2", T.F16), ("glm4", T.F16), ("cohere", T.F16), ("cohere2", T.F16),
           ("exaone4", T.F16), ("olmoe", T.F16), ("granite-moe", T.F16),
-          ("stablelm-norms", T.F16), ("cohere-norms", T.F16)]
+          ("stablelm-norms", T.F16), ("cohere-norms", T.F16), ("deepseek-v3", T.F16), ("glm4-moe", T.F16),
+          ("ernie4.5-moe", T.F16), ("minimax-m2", T.Q8_0), ("ministral3", T.Q8_0)]
 ARCHITECTURES = {"mistral": "llama", "gemma3_text": "gemma3", "phi": "phi2", "gpt_neox": "gptneox",
                  "mixtral": "llama", "qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss",
-                 "deepseek_v2": "deepseek2", "cohere": "command-r"}
-PERMUTED = ("llama", "granite", "granitemoe", "smollm3")
+                 "deepseek_v2": "deepseek2", "cohere": "command-r", "deepseek_v3": "deepseek2", "glm4_moe": "glm4moe",
+                 "ernie4_5_moe": "ernie4_5-moe", "minimax_m2": "minimax-m2", "ministral3": "mistral3"}
+PERMUTED = ("llama", "granite", "granitemoe", "smollm3", "mistral3")
+SIGMOID = ("deepseek_v3", "glm4_moe", "minimax_m2")
 # Per type: offset of the f16 scale and of the f16 min in a block, None where it has none, and the sign of the min.
 FIELDS = {"Q4_0": (0, None, 0), "Q4_1": (0, 2, 1), "Q5_0": (0, None, 0), "Q5_1": (0, 2, 1), "Q8_0": (0, None, 0),
           "IQ4_NL": (0, None, 0), "MXFP4": (None, None, 0), "Q2_K": (80, 82, -1), "Q3_K": (108, None, 0),
           "Q4_K": (0, 2, -1), "Q5_K": (0, 2, -1), "Q6_K": (208, None, 0), "IQ4_XS": (0, None, 0),
-          "NVFP4": (None, None, 0)}
+          "NVFP4": (None, None, 0),
+          **{name: (0, None, 0) for name in ("IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ1_S")}, "IQ1_M": (48, None, 0)}
 NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
          "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.q_proj": "attn_q",
          "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output",
@@ -68,7 +73,7 @@ POST_NORMS = {"post_attention_layernorm": "post_attention_norm", "pre_feedforwar
 
 
 def gguf_name(name, arch="llama"):
-    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2", "exaone4", "gpt-oss") else NAMES
+    names = {**NAMES, **POST_NORMS} if arch in ("gemma2", "gemma3", "olmo2", "exaone4", "gpt-oss", "glm4moe") else NAMES
     stem, end = name.rsplit(".", 1)
     if stem in names:
         return f"{names[stem]}.{end}"
@@ -119,10 +124,16 @@ def write_metadata(w, arch, c):
     if rope["rope_type"] == "yarn":
         w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if rope.get("mscale_all_dim"):
-        w.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
-    if arch == "gpt-oss" or "num_experts_per_tok" in c:
-        w.add_expert_count(c.get("num_local_experts") or c.get("num_experts") or c["n_routed_experts"])
-        w.add_expert_used_count(c["num_experts_per_tok"])
+        w.add_rope_scaling_yarn_log_mul((0.1 if arch == "deepseek2" else 1) * rope["mscale_all_dim"])
+    if rope.get("llama_4_scaling_beta"):
+        w.add_attn_temperature_scale(rope["llama_4_scaling_beta"])
+    if c["model_type"] in SIGMOID:
+        w.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
+        w.add_expert_weights_norm(True)
+    if arch == "gpt-oss" or "num_experts_per_tok" in c or "moe_k" in c:
+        w.add_expert_count(c.get("num_local_experts") or c.get("num_experts") or c.get("moe_num_experts") or
+                           c["n_routed_experts"])
+        w.add_expert_used_count(c.get("num_experts_per_tok") or c["moe_k"])
         w.add_expert_feed_forward_length(c.get("moe_intermediate_size") or c["intermediate_size"])
     if c.get("mlp_only_layers") == [0]:
         w.add_leading_dense_block_count(1)
@@ -134,7 +145,9 @@ def write_metadata(w, arch, c):
                      ("topk_group", w.add_expert_group_used_count), ("n_shared_experts", w.add_expert_shared_count),
                      ("routed_scaling_factor", w.add_expert_weights_scale),
                      ("shared_expert_intermediate_size", w.add_expert_shared_feed_forward_length),
-                     ("first_k_dense_replace", w.add_leading_dense_block_count)):
+                     ("first_k_dense_replace", w.add_leading_dense_block_count),
+                     ("moe_layer_start_index", w.add_leading_dense_block_count),
+                     ("moe_num_shared_experts", w.add_expert_shared_count)):
         if c.get(key) is not None:
             add(c[key])
     if arch == "gemma3":
@@ -148,12 +161,18 @@ def write_metadata(w, arch, c):
     return head_dim, rope
 
 
+def is_older(c):
+    """Of the two forms that converters gave to latent attention one model has the older."""
+    return c["model_type"] == "deepseek_v2" and c["q_lora_rank"]
+
+
 def write_latent(w, c):
-    """Sizes of latent attention: with q_lora_rank as older converters did, else as newer ones.  Returns the rotated part."""
+    """Sizes of latent attention, as older or as newer converters did.  Returns the rotated part."""
     key, rotated, rank = c["qk_nope_head_dim"] + c["qk_rope_head_dim"], c["qk_rope_head_dim"], c["kv_lora_rank"]
     w.add_kv_lora_rank(rank)
     if c["q_lora_rank"]:
         w.add_q_lora_rank(c["q_lora_rank"])
+    if is_older(c):
         w.add_key_length(key)
         w.add_value_length(c["v_head_dim"])
         return rotated
@@ -180,7 +199,7 @@ def with_latent(tensors, c):
     """What makes keys and values of the latent row as newer converters write it, the matrices of keys transposed."""
     out = {}
     for key, x in tensors.items():
-        if "kv_b_proj" in key and not c["q_lora_rank"]:
+        if "kv_b_proj" in key and not is_older(c):
             layer, nope = key.split(".")[2], c["qk_nope_head_dim"]
             heads = x.reshape(c["num_attention_heads"], nope + c["v_head_dim"], -1)
             out[f"model.layers.{layer}.attn_k_b.weight"] = np.ascontiguousarray(heads[:, :nope].swapaxes(1, 2))
@@ -222,6 +241,8 @@ def with_experts(tensors):
         one = re.fullmatch(r".*experts\.(\d+)\.(\w+?)(_proj)?\.weight", key)
         if one:
             stacks.setdefault(f"blk.{layer}.ffn_{parts.get(one[2], one[2])}_exps.weight", {})[int(one[1])] = x
+        elif key.endswith("e_score_correction_bias"):
+            stacks[f"blk.{layer}.exp_probs_b.bias"] = dict(enumerate(x.reshape(-1)))
         elif key.endswith(("input_linear.weight", "output_linear.weight")):
             half = x.shape[1] // 2
             for part, rows in (("gate", x[:, :half]), ("up", x[:, half:])) if "input" in key else (("down", x),):
@@ -270,7 +291,12 @@ def finish(w):
 
 
 def set_half(blocks, at, value):
-    blocks[:, at:at + 2] = np.array([value], np.float16).view(np.uint8)
+    half = np.array([value], np.float16).view(np.uint8)
+    if blocks.shape[1] == 56:  # IQ1_M: a nibble on top of each of four words
+        for i in range(4):
+            blocks[:, at + 2 * i + 1] = blocks[:, at + 2 * i + 1] & 15 | half[i // 2] >> i % 2 * 4 << 4
+    else:
+        blocks[:, at:at + 2] = half
 
 
 def random_matrix(rng, kind, rows, cols, deviation):
@@ -303,18 +329,17 @@ def random_matrix(rng, kind, rows, cols, deviation):
     return blocks.reshape(rows, -1), decoded()
 
 
-def blocks_model():
-    """Llama with every block type; 32-value blocks where rows are not multiples of 256."""
+def blocks_model(name, table, small, large):
+    """Llama with matrices of these types; 32-value blocks, `small`, where rows are not multiples of 256."""
     rng = np.random.default_rng(7)
     torch.manual_seed(7)
     config = transformers.LlamaConfig(hidden_size=256, intermediate_size=256, num_hidden_layers=2, num_attention_heads=2,
                                       num_key_value_heads=1, head_dim=32, vocab_size=96, max_position_embeddings=64,
                                       rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, tie_word_embeddings=False)
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager", torch_dtype=torch.float32)
-    small, large = iter([T.Q4_1, T.Q5_0]), iter([T.Q4_0, T.Q5_1, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.IQ4_XS, T.MXFP4,
-                                                T.IQ4_NL, T.Q8_0, T.Q6_K, T.Q4_K])
+    small, large = iter(small), iter(large)
     c = config.to_dict()
-    w = gguf.GGUFWriter(OUT / "blocks.gguf", "llama")
+    w = gguf.GGUFWriter(OUT / f"{name}.gguf", "llama")
     write_metadata(w, "llama", c)
     with torch.no_grad():
         for key, p in model.named_parameters():
@@ -322,7 +347,7 @@ def blocks_model():
                 p.copy_(1 + 0.3 * torch.randn_like(p))
                 w.add_tensor(gguf_name(key), p.numpy())
                 continue
-            kind = T.Q6_K if "embed" in key or "head" in key else next(small if p.shape[1] % 256 else large)
+            kind = table if "embed" in key or "head" in key else next(small if p.shape[1] % 256 else large)
             branch = 0.5 if "o_proj" in key or "down_proj" in key else 1
             deviation = 1 if "embed" in key else branch * p.shape[1] ** -0.5
             raw, x = random_matrix(rng, kind, *p.shape, deviation)
@@ -335,9 +360,9 @@ def blocks_model():
     ids = rng.integers(3, 96, 40).astype(np.int32)
     with torch.no_grad():
         logits = model.eval()(torch.from_numpy(ids.astype(np.int64))[None]).logits[0].numpy()
-    ids.tofile(OUT / "blocks.tokens.i32")
-    logits.astype(np.float32).tofile(OUT / "blocks.logits.f32")
-    print(f"blocks: max |logit| {np.abs(logits).max():.2f}")
+    ids.tofile(OUT / f"{name}.tokens.i32")
+    logits.astype(np.float32).tofile(OUT / f"{name}.logits.f32")
+    print(f"{name}: max |logit| {np.abs(logits).max():.2f}")
 
 
 def block_vectors():
@@ -377,6 +402,8 @@ if __name__ == "__main__":
             convert(model_name, model_type)
     if sys.argv[1:]:
         sys.exit()
-    blocks_model()
+    blocks_model("blocks", T.Q6_K, [T.Q4_1, T.Q5_0], [T.Q4_0, T.Q5_1, T.Q2_K, T.Q3_K, T.Q4_K, T.Q5_K, T.IQ4_XS, T.MXFP4,
+                                                      T.IQ4_NL, T.Q8_0, T.Q6_K, T.Q4_K])
+    blocks_model("grids", T.IQ3_S, [T.Q8_0] * 2, 2 * [T.IQ2_XXS, T.IQ2_XS, T.IQ2_S, T.IQ3_XXS, T.IQ1_S, T.IQ1_M])
     block_vectors()
     fuzz_seeds()

@@ -19,10 +19,12 @@ import numpy as np
 import safetensors.torch
 import torch
 import transformers
-from transformers import (Cohere2Config, CohereConfig, DeepseekV2Config, Exaone4Config, Gemma2Config, Gemma3Config,
-                          Gemma3TextConfig, GemmaConfig, Glm4Config, GlmConfig, GPT2Config, GPTNeoXConfig,
-                          GptOssConfig, GraniteConfig, GraniteMoeConfig, InternLM3Config, LlamaConfig,
-                          Mistral3Config, MistralConfig, MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig,
+from transformers import (Cohere2Config, CohereConfig, DeepseekV2Config, DeepseekV3Config, Dots1Config,
+                          Ernie4_5_MoeConfig, Ernie4_5Config, Exaone4Config, Gemma2Config, Gemma3Config,
+                          Gemma3TextConfig, GemmaConfig, Glm4Config, Glm4MoeConfig, Glm4MoeLiteConfig, GlmConfig,
+                          GPT2Config, GPTNeoXConfig, GptOssConfig, GraniteConfig, GraniteMoeConfig, InternLM3Config,
+                          LlamaConfig, MiniMaxM2Config, Ministral3Config, Mistral3Config, MistralConfig,
+                          MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig,
                           Phi3Config, PhiConfig, PixtralVisionConfig, Qwen2_5_VLConfig, Qwen2Config, Qwen2MoeConfig,
                           Qwen3_5Config, Qwen3_5MoeTextConfig, Qwen3Config, Qwen3MoeConfig, Qwen3NextConfig,
                           Qwen3VLConfig, Qwen3VLMoeConfig, SeedOssConfig,
@@ -57,6 +59,11 @@ VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_
 DELTA = dict(head_dim=16, num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, intermediate_size=32,
              linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=12, linear_value_head_dim=8,
              rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5))
+SMALL = {"intermediate_size": 32}
+MOE = {**EXPERTS, **SMALL, "num_attention_heads": 2, "num_key_value_heads": 1, "moe_intermediate_size": 16}
+SHARED_MOE = {**MOE, "n_routed_experts": 6, "n_shared_experts": 1, "first_k_dense_replace": 1, "norm_topk_prob": True,
+              "routed_scaling_factor": 1.5}
+MLA3 = {**MLA, **SMALL, "moe_intermediate_size": 16, "n_shared_experts": 1}
 YARN = dict(rope_type="yarn", rope_theta=1e4, factor=4.0, original_max_position_embeddings=16)
 MODELS = {
     "llama-mha": LlamaConfig(**{**BASE, "num_key_value_heads": 4}),
@@ -150,6 +157,23 @@ MODELS = {
                                      rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.25)),
     "cohere-norms": CohereConfig(**{**LAYER_NORM, "num_attention_heads": 4, "num_key_value_heads": 2,
                                     "tie_word_embeddings": True}, logit_scale=0.25, use_qk_norm=True),
+    "deepseek-v3": DeepseekV3Config(**{**MLA3, "num_experts_per_tok": 3}, q_lora_rank=32, n_group=4, topk_group=2,
+                                    routed_scaling_factor=2.5, rope_parameters={**YARN, "mscale": 1.0,
+                                                                                "mscale_all_dim": 1.0}),
+    "glm4-moe-lite": Glm4MoeLiteConfig(**{**MLA3, "n_routed_experts": 4}, q_lora_rank=16, routed_scaling_factor=1.8),
+    "glm4-moe": Glm4MoeConfig(**SHARED_MOE, attention_bias=True, use_qk_norm=True,
+                              rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.5)),
+    "dots1": Dots1Config(**SHARED_MOE, sliding_window=None),
+    "ernie4.5": Ernie4_5Config(**{**WIDE, **SMALL, "tie_word_embeddings": True}, use_bias=False),
+    "ernie4.5-moe": Ernie4_5_MoeConfig(**{**{k: v for k, v in MOE.items() if k not in ("num_experts_per_tok", "head_dim")},
+                                          "tie_word_embeddings": True}, moe_k=2, moe_num_experts=6,
+                                       moe_num_shared_experts=1, moe_layer_start_index=1, moe_layer_end_index=1),
+    "minimax-m2": MiniMaxM2Config(**{**MOE, "intermediate_size": 16}, num_local_experts=6,
+                                  rope_parameters=dict(rope_theta=1e4, partial_rotary_factor=0.5)),
+    "ministral3": Ministral3Config(**{**WIDE, **SMALL}, rope_parameters={
+        **YARN, "mscale": 1.0, "mscale_all_dim": 1.0, "original_max_position_embeddings": 48,
+        "llama_4_scaling_beta": 0.1}),
+    "internlm2": LlamaConfig(**{**BASE, **SMALL, "num_attention_heads": 8, "rms_norm_eps": 1e-6}, head_dim=4),
     "qwen3-next": Qwen3NextConfig(**{**BASE, **DELTA}, moe_intermediate_size=32, shared_expert_intermediate_size=32,
                                   num_experts=4, num_experts_per_tok=2, decoder_sparse_step=2),
     "qwen3.5": Qwen3_5Config(text_config={**BASE, **DELTA, "linear_num_value_heads": 6, "linear_value_head_dim": 16,
@@ -167,10 +191,13 @@ BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_pr
 def draw(model, config):
     """Fills the parameters."""
     delta = config.model_type.startswith(("qwen3_next", "qwen3_5"))
-    for key, p in model.named_parameters():
+    choice = [(k, b) for k, b in model.named_buffers() if k.endswith("e_score_correction_bias")]
+    for key, p in [*model.named_parameters(), *choice]:
         noise = torch.randn_like(p)
         one_plus = config.model_type.startswith("gemma") or delta and "linear_attn.norm" not in key
-        if key.endswith(("bias", "sinks")):
+        if key.endswith("e_score_correction_bias"):
+            p.copy_(0.1 * noise)
+        elif key.endswith(("bias", "sinks")):
             p.copy_(0.3 * noise)
         elif key.endswith("A_log"):  # heads that forget slowly, and others at once
             p.copy_(-2 + 1.5 * noise)
@@ -240,16 +267,48 @@ def publish(folder):
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
+INTERNLM2 = {"embed_tokens": "tok_embeddings", "input_layernorm": "attention_norm", "self_attn.o_proj": "attention.wo",
+             "post_attention_layernorm": "ffn_norm", "mlp.gate_proj": "feed_forward.w1", "mlp.up_proj": "feed_forward.w3",
+             "mlp.down_proj": "feed_forward.w2", "lm_head": "output"}
+
+
+def as_internlm2(folder, config):
+    """A Llama in the names of InternLM 2, which transformers has no class for: of each KV head its queries, key, value."""
+    tensors, out = safetensors.torch.load_file(folder / "model.safetensors"), {}
+    for key, x in tensors.items():
+        if "q_proj" in key:
+            parts = [tensors[key.replace("q_proj", f"{p}_proj")].view(config.num_key_value_heads, -1, x.shape[1])
+                     for p in "qkv"]
+            key, x = key.replace("self_attn.q_proj", "attention.wqkv"), torch.cat(parts, 1).reshape(-1, x.shape[1])
+        for old, new in INTERNLM2.items():
+            key = key.replace(old, new)
+        if "k_proj" not in key and "v_proj" not in key:
+            out[key] = x.contiguous()
+    safetensors.torch.save_file(out, folder / "model.safetensors", metadata={"format": "pt"})
+    c = older(json.loads((folder / "config.json").read_text()))
+    c.update(model_type="internlm2", architectures=["InternLM2ForCausalLM"], bias=False,
+             rope_scaling={"type": "dynamic", "factor": 2.0})
+    for key in ("attention_bias", "mlp_bias"):
+        c.pop(key)
+    (folder / "config.json").write_text(json.dumps(c, indent=2, sort_keys=True) + "\n")
+
+
 def closest_choice(model, ids):
     """Smallest distance between router logits of an expert that was chosen and one that was not: rounding must not
-    change the choice.  Group-limited routing also counts the groups."""
+    change the choice.  Group-limited routing also counts the groups.  Where a bias counts in the choice: between scores
+    with it, four times, which is what logits have to move at least."""
     gaps = [float("inf")]
 
-    def hook(module, _, output):
+    def hook(module, inputs, output):
         logits = output[0].float()
-        k, groups = module.top_k, getattr(module, "num_group", None)
-        if groups:
-            best = logits.view(len(logits), groups, -1).amax(-1)
+        k, groups, best_of_group = module.top_k, getattr(module, "num_group", None), 1
+        if hasattr(module, "moe_statics"):
+            logits = 4 * module.moe_statics(logits.softmax(-1))
+        elif hasattr(module, "e_score_correction_bias") or len(inputs) > 1:
+            bias = module.e_score_correction_bias if len(inputs) == 1 else inputs[1]
+            logits, best_of_group = 4 * (logits.sigmoid() + bias), 2
+        if groups and groups > 1:
+            best = logits.view(len(logits), groups, -1).topk(best_of_group, -1).values.sum(-1)
             top = best.sort(-1, descending=True).values
             gaps.append((top[:, module.topk_group - 1] - top[:, module.topk_group]).min().item())
             kept = best >= top[:, module.topk_group - 1:module.topk_group]
@@ -293,6 +352,8 @@ def make(name, number, out):
             best, chosen, values = gap, ids, logits
         if gap > 0.05:
             break
+    if name == "internlm2":
+        as_internlm2(folder, config)
     chosen.tofile(folder / "tokens.i32")
     values.astype(np.float32).tofile(folder / "logits.f32")
     if name.startswith("qwen3.5"):

@@ -32,7 +32,7 @@ wheel() {
 llama() {
     local part
     rm -rf "${dir:?}/llama.cpp" && mkdir -p "$dir/llama.cpp"
-    for part in CMakeLists.txt CMakePresets.json LICENSE cmake ggml src include common vendor scripts tools examples licenses; do
+    for part in CMakeLists.txt LICENSE licenses cmake ggml src include common vendor scripts tools examples pocs; do
         [ -e "$source/$part" ] && { cp -r "$source/$part" "$dir/llama.cpp/" || return 1; }
     done
     rm -rf "$dir"/llama.cpp/*/server/{webui,public,tests}*

@@ -33,6 +33,12 @@ STEP_SECONDS=${STEP_SECONDS:-540} STEP_LEAST=${STEP_LEAST:-30}
 ALL=(build kernels text limits decode7 decode8 early budgets flat prefill offload7 offload70 load memcheck racecheck
     initcheck peers static nf4 llamabuild llamacpp)
 mkdir -p "$RESULTS" || exit 2
+export PATH=$PATH:/usr/local/cuda/bin # compute-sanitizer
+# cuBLAS where only Python's packages have it.
+cublas=$(python3 -c 'import glob, nvidia
+for path in nvidia.__path__:
+    print(*(f.rsplit("/", 1)[0] for f in glob.glob(path + "/**/libcublas.so.*", recursive=True)), sep="\n")' 2>/dev/null | head -n 1)
+[ -z "$cublas" ] || export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$cublas
 passed=0 failed=0 skipped=0 left=0
 if [ -f "$BROUGHT" ]; then
     mkdir -p "$BUILD/brought" || exit 2

@@ -1,0 +1,11 @@
+/* IQ3_XXS weights, few tokens.                                                                                      */
+enum { BLOCK = 98, CELLS = 1, UNIT = 4 };
+#define NAME lr_matmul_block_iq3_xxs_avx2
+#include "kernels/cpu/matmul_grids_avx2.h"
+
+INLINE void unpack(__m256i code[1], const uint8_t *q, const int s) {
+    code[0] = with_signs(rows_of_4(lr_grid_iq3_xxs, q + 2 + 8 * s, 0), lr_even_signs(word_at(q + 66 + 4 * s)));
+}
+
+INLINE __m128i block_half(const uint8_t *p) { return _mm_loadu_si16(p); }
+INLINE void scale_codes(__m256i code[1], const uint8_t *p) { code[0] = _mm256_srli_epi32(load32b(p + 66), 28); }
