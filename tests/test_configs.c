@@ -144,6 +144,8 @@ static void recurrent(void **state) {
         lr_binding_close(&b);
         lr_checkpoint_close(&c);
     }
+}
+
 static void bind_text(lr_checkpoint *c, lr_binding *b, const char *text) {
     char path[] = "/tmp/llmrun_config_XXXXXX.json";
     llmrun_error err;
