@@ -1,20 +1,22 @@
-/* Qwen3-Next and Qwen3.5, dense and with experts: three of four layers are gated delta nets, the attention of the others
- * gates what it gives.  Norms are stored as w - 1 but for the one behind a delta net.                                 */
+/* Qwen3-Next and Qwen3.5, dense and with experts: three of four layers are gated delta nets, the attention of the
+ * others gates what it gives.  Norms are stored as w - 1 but for the one behind a delta net.                                */
 #include "models/model.h"
 
 #define L "model.layers.%d."
 #define B "blk.%d."
 #define A L "linear_attn."
 #define MLP L "mlp."
+#define SE MLP "shared_expert."
 #define NORM(role, hf, gguf, dim) \
     LR_ROW(role, hf, gguf, dim, LR_D_ONE, false, .in_hf = { .plus = 1 }) /* converters to GGUF add the 1 */
 
-/* Each head's queries, then its gate.                                                                                 */
+/* Each head's queries, then its gate.                                                                                */
 #define CORE \
     LR_ROW(LR_EMBED, "model.embed_tokens.weight", "token_embd.weight", LR_D_VOCAB, LR_D_DIM, true), \
         NORM(LR_ATTN_NORM, L "input_layernorm.weight", B "attn_norm.weight", LR_D_DIM), \
         LR_ROW(LR_WQ, L "self_attn.q_proj.weight", B "attn_q.weight", LR_D_Q, LR_D_DIM, false, \
-               .in_hf = { .run = LR_D_HEAD, .after = { LR_D_HEAD } }, .in_gguf = { .run = LR_D_HEAD, .after = { LR_D_HEAD } }), \
+               .in_hf = { .run = LR_D_HEAD, .after = { LR_D_HEAD } }, \
+               .in_gguf = { .run = LR_D_HEAD, .after = { LR_D_HEAD } }), \
         LR_ROW(LR_WQ_GATE, L "self_attn.q_proj.weight", B "attn_q.weight", LR_D_Q, LR_D_DIM, false, \
                .in_hf = { .run = LR_D_HEAD, .before = { LR_D_HEAD } }, \
                .in_gguf = { .run = LR_D_HEAD, .before = { LR_D_HEAD } }), \
@@ -33,13 +35,13 @@
         LR_ROW(LR_HEAD, "lm_head.weight", "output.weight", LR_D_VOCAB, LR_D_DIM, true)
 
 #define SHARED \
-    LR_ROW(LR_W_GATE_SHARED, MLP "shared_expert.gate_proj.weight", B "ffn_gate_shexp.weight", LR_D_SHARED, LR_D_DIM, false), \
-        LR_ROW(LR_W_UP_SHARED, MLP "shared_expert.up_proj.weight", B "ffn_up_shexp.weight", LR_D_SHARED, LR_D_DIM, false), \
-        LR_ROW(LR_W_DOWN_SHARED, MLP "shared_expert.down_proj.weight", B "ffn_down_shexp.weight", LR_D_DIM, LR_D_SHARED, \
-               false), \
-        LR_ROW(LR_SHARED_GATE, MLP "shared_expert_gate.weight", B "ffn_gate_inp_shexp.weight", LR_D_ONE, LR_D_DIM, false)
+    LR_ROW(LR_W_GATE_SHARED, SE "gate_proj.weight", B "ffn_gate_shexp.weight", LR_D_SHARED, LR_D_DIM, false), \
+        LR_ROW(LR_W_UP_SHARED, SE "up_proj.weight", B "ffn_up_shexp.weight", LR_D_SHARED, LR_D_DIM, false), \
+        LR_ROW(LR_W_DOWN_SHARED, SE "down_proj.weight", B "ffn_down_shexp.weight", LR_D_DIM, LR_D_SHARED, false), \
+        LR_ROW(LR_SHARED_GATE, MLP "shared_expert_gate.weight", B "ffn_gate_inp_shexp.weight", LR_D_ONE, LR_D_DIM, \
+               false)
 
-/* Qwen3.5: queries, keys and values in one tensor, the rest in one each.                                              */
+/* Qwen3.5: queries, keys and values in one tensor, the rest in one each.                                             */
 #define DELTA_APART \
     LR_ROW(LR_DELTA_Q, A "in_proj_qkv.weight", NULL, LR_D_DELTA_K, LR_D_DIM, false, \
            .in_hf = { .after = { LR_D_DELTA_K, LR_D_DELTA_V } }), \
@@ -51,7 +53,7 @@
         LR_ROW(LR_DELTA_B, A "in_proj_b.weight", NULL, LR_D_DELTA_HEADS, LR_D_DIM, false), \
         LR_ROW(LR_DELTA_A, A "in_proj_a.weight", NULL, LR_D_DELTA_HEADS, LR_D_DIM, false)
 
-/* Qwen3-Next: of each key head its query, its key, the values that it serves, and what gates them.                    */
+/* Qwen3-Next: of each key head its query, its key, the values that it serves, and what gates them.                   */
 static const lr_tensor_row tensors_next[] = {
     CORE,
     LR_ROW(LR_DELTA_Q, A "in_proj_qkvz.weight", NULL, LR_D_DELTA_K, LR_D_DIM, false,
@@ -75,7 +77,7 @@ static const lr_tensor_row tensors_dense[] = {
     DELTA_APART,
 #include "models/mlp.def"
 };
-/* All experts of a layer in one tensor, the gate's rows before those of up; or each matrix a tensor.                  */
+/* All experts of a layer in one tensor, the gate's rows before those of up; or each matrix a tensor.                 */
 static const lr_tensor_row tensors_experts[] = {
     CORE,
     DELTA_APART,

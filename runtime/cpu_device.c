@@ -159,7 +159,7 @@ static llmrun_status attention(lr_device *d, const lr_attention_args *a, const l
     return LLMRUN_OK;
 }
 
-/* The states are read and written.                                                                                    */
+/* The states are read and written.                                                                                   */
 static llmrun_status delta(lr_device *d, const lr_delta_args *a, const lr_pass_shape *s, llmrun_error *err) {
     (void)err;
     run(d, cpu_of(d)->ops->delta_conv, a, lr_delta_conv_items(a), 1);

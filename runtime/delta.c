@@ -1,10 +1,11 @@
-/* Layers that remember a matrix for each head instead of keys and values: gated delta nets.  A token's key asks the matrix
- * what it holds for it, and a part of the difference to the token's value goes in.
- * Source: Yang et al., "Gated Delta Networks", arXiv:2412.06464.                                                      */
+/* Layers that remember a matrix for each head instead of keys and values: gated delta nets.  A token's key asks the
+ * matrix what it holds for it, and a part of the difference to the token's value goes in.
+ * Source: Yang et al., "Gated Delta Networks", arXiv:2412.06464.                                                     */
 #include "runtime/forward_layer.h"
 
-/* The norm of each head of the result, times silu(z), as w_out reads it.                                              */
-static llmrun_status gate(const lr_work *w, lr_place *p, const lr_layer *l, float *x, const float *z, const lr_act *out) {
+/* The norm of each head of the result, times silu(z), as w_out reads it.                                             */
+static llmrun_status gate(const lr_work *w, lr_place *p, const lr_layer *l, float *x, const float *z,
+                          const lr_act *out) {
     const lr_hparams *h = &w->e->binding.hparams;
     int64_t n = w->p->n, width = (int64_t)h->delta_v_heads * h->delta_v_dim;
     lr_norm_args norm = { .y = x, .x = x, .w = l->delta.norm, .dim = h->delta_v_dim, .x_stride = h->delta_v_dim,

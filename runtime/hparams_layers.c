@@ -160,7 +160,7 @@ static void set_every(lr_hparams *h, int64_t every, uint8_t flag) {
         if ((l + 1) % every == 0) h->layer_flags[l] |= flag;
 }
 
-/* layer_types ["sliding_attention", "full_attention", ...]: full_attention gets one flag, the other kind another.      */
+/* layer_types ["sliding_attention", "full_attention", ...]: full_attention gets one flag, the other kind another.    */
 static llmrun_status read_types(lr_hparams *h, const lr_config *c, const char *other, uint8_t full_flag,
                                 uint8_t other_flag, llmrun_error *err) {
     for (int32_t l = 0; l < h->n_layers; l++) {
@@ -180,7 +180,7 @@ static bool has_types(const lr_config *c) {
     return types && types->type == LR_VALUE_ARRAY;
 }
 
-/* Gated delta nets but for every fourth layer.                                                                        */
+/* Gated delta nets but for every fourth layer.                                                                       */
 static llmrun_status read_delta(lr_hparams *h, const lr_config *c, llmrun_error *err) {
     int64_t every;
     if (has_types(c)) return read_types(h, c, "linear_attention", 0, LR_LAYER_DELTA, err);

@@ -262,7 +262,8 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
         }
     }
     if (p->head == gpu)
-        lr_plan_load_add(own, &w->parts[lr_plan_part_index(in, -1, LR_GROUP_HEAD)], LR_GROUP_HEAD, LR_CACHE_FULL, false, s);
+        lr_plan_load_add(own, &w->parts[lr_plan_part_index(in, -1, LR_GROUP_HEAD)], LR_GROUP_HEAD, LR_CACHE_FULL, false,
+                         s);
     if (p->embed == gpu) own->kinds |= EMBED;
 }
 

@@ -41,8 +41,8 @@ static bool is_attention(const lr_plan_input *in, size_t part) {
 }
 
 bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
-    return w->parts[part].gpu_takes &&
-           (!is_attention(in, part) || attention_on_gpus(in, kv, lr_layer_cache(in->model, (int32_t)(part / LR_N_GROUPS))));
+    if (!w->parts[part].gpu_takes) return false;
+    return !is_attention(in, part) || attention_on_gpus(in, kv, lr_layer_cache(in->model, (int32_t)(part / LR_N_GROUPS)));
 }
 
 bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {

@@ -66,14 +66,15 @@ static double kv_row_bytes(const pass *p) {
 
 static double q_dim(const lr_hparams *h) { return (double)h->n_heads * h->head_dim; }
 
-/* Of a gated delta net's state, read and written.                                                                     */
+/* Of a gated delta net's state, read and written.                                                                    */
 static double state_bytes(const lr_hparams *h) { return 2.0 * sizeof(float) * (double)lr_delta_state(h); }
 
-/* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.  States: three
- * products and sums a token and value.                                                                                */
+/* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.  States:
+ * three products and sums a token and value.                                                                               */
 static double attention_seconds(const pass *p, const lr_plan_load *l, rates r) {
     const lr_hparams *h = p->in->model;
-    double full = l->n_layers[LR_CACHE_FULL], windowed = l->n_layers[LR_CACHE_WINDOW], states = l->n_layers[LR_CACHE_STATE];
+    double full = l->n_layers[LR_CACHE_FULL], windowed = l->n_layers[LR_CACHE_WINDOW];
+    double states = l->n_layers[LR_CACHE_STATE];
     double read = (full * read_by(p, 0) + windowed * read_by(p, 1)) * kv_row_bytes(p) + states * state_bytes(h);
     double flops = 4 * p->n * q_dim(h) * (full * seen_by(p, 0) + windowed * seen_by(p, 1)) +
                    6 * p->n * states * (double)lr_delta_state(h);

@@ -111,7 +111,7 @@ static llmrun_status check_files(const llmrun_engine *e, llmrun_error *err) {
     return status;
 }
 
-/* Are there layers whose state a pass changes for good?  A session whose pass failed then begins anew.                */
+/* Are there layers whose state a pass changes for good?  A session whose pass failed then begins anew.               */
 static bool has_state(const llmrun_engine *e) { return e->binding.hparams.delta_v_heads > 0; }
 
 /* The pass wrote these tokens behind the position: make them part of the sequence.                                    */
@@ -208,7 +208,7 @@ llmrun_status llmrun_batch_eval(llmrun_session *const *s, const int32_t *tokens,
     return status;
 }
 
-/* A ring still holds what position needs while nothing newer has overwritten it; a state is that of the last position. */
+/* A ring still holds what position needs while nothing newer has overwritten it; a state is that of the last one.      */
 static bool can_rewind(const llmrun_session *s, int32_t position) {
     const llmrun_engine *e = s->engine;
     if (position > 0 && position < s->position && has_state(e)) return false;

@@ -1,5 +1,5 @@
 /* Checks of gated delta nets: the convolution, the rule, and both as the op of a device, against the same in double.
- * Heads, taps and sizes of all kinds, several sequences, from the start and from a state.                             */
+ * Heads, taps and sizes of all kinds, several sequences, from the start and from a state.                            */
 #ifndef CHECKKERNELS_DELTA_H
 #define CHECKKERNELS_DELTA_H
 
@@ -19,7 +19,7 @@ static int64_t delta_width(const delta_case *c, int which) {
     return which == 2 ? (int64_t)c->a.v_heads * c->a.v_dim : (int64_t)c->a.k_heads * c->a.k_dim;
 }
 
-/* unit: q and k have length 1, as the rule expects them.                                                              */
+/* unit: q and k have length 1, as the rule expects them.                                                             */
 static delta_case make_delta(bool unit) {
     delta_case c = {.n_seqs = 1 + (int32_t)random_below(DELTA_SEQS)};
     lr_delta_args *a = &c.a;
@@ -83,7 +83,8 @@ static void convolve_exactly(const delta_case *c, int which, double *y, double *
             }
             for (int64_t h = row * width; h < (row + 1) * width && which < 2; h += dim) {
                 double sum = 1e-6, moves = 0;
-                for (int32_t i = 0; i < dim; i++) sum += y[h + i] * y[h + i], moves += fabs(y[h + i]) * magnitude[h + i];
+                for (int32_t i = 0; i < dim; i++)
+                    sum += y[h + i] * y[h + i], moves += fabs(y[h + i]) * magnitude[h + i];
                 double scale = 1 / sqrt(sum) / (which ? 1 : sqrt(dim));
                 for (int32_t i = 0; i < dim; i++) {
                     magnitude[h + i] = scale * (magnitude[h + i] + fabs(y[h + i]) * moves / sum);
@@ -93,7 +94,7 @@ static void convolve_exactly(const delta_case *c, int which, double *y, double *
         }
 }
 
-/* What the rule makes of them, and what errors are measured by.                                                       */
+/* What the rule makes of them, and what errors are measured by.                                                      */
 typedef struct delta_result {
     double *out, *out_magnitude;       /* (rows, v_heads, v_dim); (rows, v_heads) */
     double *matrices, *matrix_magnitude; /* (n_seqs, v_heads, k_dim, v_dim); (n_seqs, v_heads) */
@@ -102,7 +103,8 @@ typedef struct delta_result {
 static delta_result apply_exactly(const delta_case *c, const double *q, const double *k, const double *v) {
     const lr_delta_args *a = &c->a;
     int64_t size = (int64_t)a->k_dim * a->v_dim;
-    delta_result x = {doubles(c->n * delta_width(c, 2)), doubles(c->n * a->v_heads), doubles(c->n_seqs * a->v_heads * size),
+    delta_result x = {doubles(c->n * delta_width(c, 2)), doubles(c->n * a->v_heads),
+                      doubles(c->n_seqs * a->v_heads * size),
                       doubles((int64_t)c->n_seqs * a->v_heads)};
     for (int32_t i = 0; i < c->n_seqs; i++)
         for (int32_t h = 0; h < a->v_heads; h++) {
@@ -112,7 +114,8 @@ static delta_result apply_exactly(const delta_case *c, const double *q, const do
             const float *before = (const float *)(const void *)seq->kv.base + (a->taps - 1) * c->channels + h * size;
             for (int64_t e = 0; e < size; e++) m[e] = seq->position ? before[e] : 0;
             for (int64_t r = seq->row; r < seq->row + seq->n; r++) {
-                const double *qr = q + (r * a->k_heads + k_head) * a->k_dim, *kr = k + (r * a->k_heads + k_head) * a->k_dim;
+                int64_t from = (r * a->k_heads + k_head) * a->k_dim;
+                const double *qr = q + from, *kr = k + from;
                 double step = log1p(exp((double)a->a[r * a->v_heads + h] + a->dt[h])), most = 0;
                 double kept = exp(-exp((double)a->rate[h]) * step);
                 double share = 1 / (1 + exp(-(double)a->b[r * a->v_heads + h]));
@@ -140,7 +143,7 @@ static delta_result apply_exactly(const delta_case *c, const double *q, const do
     return x;
 }
 
-/* Largest error of the matrices in a state.                                                                           */
+/* Largest error of the matrices in a state.                                                                          */
 static double matrices_error(const delta_case *c, const delta_result *x, int32_t seq, const float *state) {
     const lr_delta_args *a = &c->a;
     int64_t size = (int64_t)a->k_dim * a->v_dim;
@@ -153,7 +156,7 @@ static double matrices_error(const delta_case *c, const delta_result *x, int32_t
     return worst;
 }
 
-/* The values before the first that is not there must be those of the last rows, as they came.                         */
+/* The values before the first that is not there must be those of the last rows, as they came.                        */
 static void expect_taps(const delta_case *c, int32_t s, const float *state) {
     const lr_seq *seq = &c->seqs[s];
     int32_t earlier = c->a.taps - 1;
@@ -172,9 +175,9 @@ static void expect_taps(const delta_case *c, int32_t s, const float *state) {
 
 /* ---- kernels of the CPU ---- */
 
-/* Runs a kernel on copies of rows and states: what it made of them.                                                   */
-static void run_delta(lr_kernel kernel, const delta_case *c, lr_delta_args *a, lr_seq *seqs, output rows[4], int64_t items,
-                      bool split) {
+/* Runs a kernel on copies of rows and states: what it made of them.                                                  */
+static void run_delta(lr_kernel kernel, const delta_case *c, lr_delta_args *a, lr_seq *seqs, output rows[4],
+                      int64_t items, bool split) {
     *a = c->a;
     for (int32_t s = 0; s < c->n_seqs; s++) {
         seqs[s] = c->seqs[s];
@@ -254,7 +257,7 @@ static void check_delta_rule(const lr_ops *ops, const lr_ops *c_ops) {
 
 /* ---- the op of a device ---- */
 
-/* Roundings of the convolution pass through the rule: against a head's largest values.                                */
+/* Roundings of the convolution pass through the rule: against a head's largest values.                               */
 #define DELTA_DEVICE_ERROR 2e-5
 
 static void check_device_delta(void) {

@@ -104,7 +104,7 @@ static void published(void **state) {
 }
 
 /* Three of four layers are gated delta nets: states of so many bytes whatever the context, positions cost in the others
- * alone.                                                                                                              */
+ * alone.                                                                                                             */
 static void recurrent(void **state) {
     (void)state;
     static const struct { const char *file; uint64_t n_params, kv, state; } models_of[] = {
@@ -253,7 +253,7 @@ static void further_tokens(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(published), cmocka_unit_test(recurrent), cmocka_unit_test(left_out),
-                                        cmocka_unit_test(by_sigmoids), cmocka_unit_test(further_tokens) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(published), cmocka_unit_test(recurrent),
+                                        cmocka_unit_test(left_out), cmocka_unit_test(by_sigmoids), cmocka_unit_test(further_tokens) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

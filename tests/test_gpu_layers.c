@@ -1,5 +1,5 @@
-/* Latent attention and gated delta nets on simulated GPUs: the same logits and text as the CPU's, however layers are split,
- * in the memory that was planned.                                                                                     */
+/* Latent attention and gated delta nets on simulated GPUs: the same logits and text as the CPU's, however layers are
+ * split, in the memory that was planned.                                                                              */
 #include "tests/gpu_models.h"
 
 static const struct { const char *model, *quant, *kv; double bound; } cases[] = {
@@ -22,7 +22,7 @@ static void check_places(const setup *s) {
     llmrun_engine_close(e);
 }
 
-/* Alone on a GPU or two: the same bits.                                                                               */
+/* Alone on a GPU or two: the same bits.                                                                              */
 static void splits(void **state) {
     (void)state;
     static trace cpu, one, two;
@@ -41,7 +41,7 @@ static void splits(void **state) {
     }
 }
 
-/* Layers left to the CPU, and streamed.                                                                               */
+/* Layers left to the CPU, and streamed.                                                                              */
 static void offload(void **state) {
     (void)state;
     static const char *const sets[] = { "1x96K", "1x72K", "1x56K", "1x40K", "2x32K" };
@@ -68,7 +68,7 @@ static void offload(void **state) {
     assert_true(n_run >= 4);
 }
 
-/* Sessions at different places, one of them a copy: logits of the last of three tokens of each.                        */
+/* Sessions at different places, one of them a copy: logits of the last of three tokens of each.                      */
 static void share_passes(const char *gpus, float logits[3][VOCAB_MOST]) {
     setup s = { .model = "qwen3.5", .quant = "f16", .kv = "f16", .n_batch = 16, .n_sessions = 3, .gpus = gpus };
     llmrun_engine *e;
@@ -97,7 +97,8 @@ static void states_of_sessions(void **state) {
     check_clean("sessions");
     for (int i = 0; i < 3; i++)
         for (int j = 0; j < VOCAB; j++)
-            if (!(fabsf(cpu[i][j] - gpu[i][j]) <= 0.1f)) fail_msg("session %d: %g, expected %g", i, (double)gpu[i][j], (double)cpu[i][j]);
+            if (!(fabsf(cpu[i][j] - gpu[i][j]) <= 0.1f))
+                fail_msg("session %d: %g, expected %g", i, (double)gpu[i][j], (double)cpu[i][j]);
 }
 
 int main(void) {

@@ -318,7 +318,7 @@ static void full_context_ends(void **state) {
     llmrun_engine_close(m.e);
 }
 
-/* Where the state may have been changed, the session begins anew.                                                     */
+/* Where the state may have been changed, the session begins anew.                                                    */
 static void check_cancel(model *m) {
     llmrun_session *s = open_session(m->e);
     llmrun_error err;

@@ -1,4 +1,4 @@
-/* Gated delta nets, token by token.  Source: Yang et al., "Gated Delta Networks", arXiv:2412.06464.                   */
+/* Gated delta nets, token by token.  Source: Yang et al., "Gated Delta Networks", arXiv:2412.06464.                  */
 #include <string.h>
 
 #include "kernels/cpu/delta.h"
@@ -46,7 +46,8 @@ void lr_delta_rule_c(const void *args, int64_t i0, int64_t i1, void *scratch) {
         float *s = lr_delta_matrix(a, seq, head), d[LR_DELTA_MOST];
         if (seq->position == 0) memset(s, 0, (size_t)a->k_dim * (size_t)a->v_dim * sizeof *s);
         for (int64_t r = seq->row; r < seq->row + seq->n; r++) {
-            const float *q = a->q + (r * a->k_heads + k_head) * a->k_dim, *k = a->k + (r * a->k_heads + k_head) * a->k_dim;
+            int64_t at = (r * a->k_heads + k_head) * a->k_dim;
+            const float *q = a->q + at, *k = a->k + at;
             const float *v = a->v + (r * a->v_heads + head) * a->v_dim;
             float *out = a->out + (r * a->v_heads + head) * a->v_dim;
             float kept = lr_delta_kept(a, r, head), share = lr_delta_share(a, r, head);

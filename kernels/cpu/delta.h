@@ -1,4 +1,4 @@
-/* Gated delta nets on the CPU: what the kernels of all instruction sets share.  See lr_delta_args.                     */
+/* Gated delta nets on the CPU: what the kernels of all instruction sets share.  See lr_delta_args.                   */
 #ifndef LR_DELTA_H
 #define LR_DELTA_H
 
@@ -6,7 +6,7 @@
 
 #include "kernels/cpu/elementwise.h"
 
-/* One head of q, k or v in the rows of a sequence.                                                                    */
+/* One head of q, k or v in the rows of a sequence.                                                                   */
 typedef struct lr_delta_head {
     float *x;            /* of the first row */
     int64_t stride, n;   /* from row to row; rows */
@@ -39,13 +39,13 @@ static inline lr_delta_head lr_delta_head_at(const lr_delta_args *a, int64_t ite
                             .length = which == 0 ? 1 / sqrtf((float)a->k_dim) : 1 };
 }
 
-/* The matrix of a head of values.                                                                                     */
+/* The matrix of a head of values.                                                                                    */
 static inline float *lr_delta_matrix(const lr_delta_args *a, const lr_seq *seq, int32_t head) {
     int64_t channels = 2 * (int64_t)a->k_heads * a->k_dim + (int64_t)a->v_heads * a->v_dim;
     return (float *)(void *)seq->kv.base + (a->taps - 1) * channels + (int64_t)head * a->k_dim * a->v_dim;
 }
 
-/* What is left of the matrix, and how much of the difference goes in, at row r of the pass.                           */
+/* What is left of the matrix, and how much of the difference goes in, at row r of the pass.                          */
 static inline float lr_delta_kept(const lr_delta_args *a, int64_t r, int32_t head) {
     float x = a->a[r * a->v_heads + head] + a->dt[head], softplus = x > 20 ? x : log1pf(expf(x));
     return expf(-expf(a->rate[head]) * softplus);

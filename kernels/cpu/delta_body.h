@@ -1,8 +1,8 @@
-/* Gated delta nets on vectors; included once per instruction set, which defines LEVEL(op) as the name of the kernel.   */
+/* Gated delta nets on vectors; included once per instruction set, which defines LEVEL(op) as the name of the kernel. */
 #include "kernels/cpu/delta.h"
 #include "kernels/cpu/vec.h"
 
-/* A vector of n channels through all rows of the sequence.                                                             */
+/* A vector of n channels through all rows of the sequence.                                                           */
 INLINE void convolve(const lr_delta_head *h, int32_t taps, int32_t c, int n) {
     vf w[LR_DELTA_TAPS], last[LR_DELTA_TAPS];
     float column[W];
@@ -50,7 +50,7 @@ static void LEVEL(delta_conv)(const void *args, int64_t i0, int64_t i1, void *sc
 }
 
 /* BLOCKS vectors of columns of a head's matrix through all rows of the sequence: they stay in the nearest cache.  n: of
- * the last vector.                                                                                                     */
+ * the last vector.                                                                                                   */
 INLINE void rule_columns(int blocks, const lr_delta_args *a, const lr_seq *seq, int32_t head, int32_t first, int n) {
     int32_t k_head = head / (a->v_heads / a->k_heads);
     float *s = lr_delta_matrix(a, seq, head) + first;

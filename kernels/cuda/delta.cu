@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(THREADS) k_delta_conv(lr_delta_args a, int cha
 
 enum { TILE = 8 }; /* rows of the pass at once */
 
-/* PARTS: lanes of a column.  ROWS: of the matrix, that a lane has at most; row PARTS i + part is the i-th of a part.  */
+/* PARTS: lanes of a column.  ROWS: of the matrix, that a lane has at most; row PARTS i + part is the i-th of a part. */
 template <int ROWS, int PARTS> __global__ void __launch_bounds__(THREADS) k_delta_rule(lr_delta_args a, int channels) {
     constexpr int DIM = ROWS * PARTS, COLUMNS = THREADS / PARTS;
     GPU_SHARED(float, queries, [TILE][DIM]);
@@ -64,10 +64,12 @@ template <int ROWS, int PARTS> __global__ void __launch_bounds__(THREADS) k_delt
     GPU_SHARED(float, kept, [TILE]);
     GPU_SHARED(float, share, [TILE]);
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, part = threadIdx.x % PARTS;
-    int head = blockIdx.y, k_head = head / (a.v_heads / a.k_heads), column = (int)blockIdx.x * COLUMNS + (int)threadIdx.x / PARTS;
+    int head = blockIdx.y, k_head = head / (a.v_heads / a.k_heads);
+    int column = (int)blockIdx.x * COLUMNS + (int)threadIdx.x / PARTS;
     const lr_seq &seq = a.seqs[blockIdx.z];
     bool inside = column < a.v_dim;
-    float *matrix = (float *)seq.kv.base + (int64_t)(a.taps - 1) * channels + (int64_t)head * a.k_dim * a.v_dim + column;
+    int64_t before = (int64_t)(a.taps - 1) * channels + (int64_t)head * a.k_dim * a.v_dim;
+    float *matrix = (float *)seq.kv.base + before + column;
     float s[ROWS], rate = -expf(a.rate[head]), dt = a.dt[head], unit = 1.0f / sqrtf((float)a.k_dim);
     GPU_UNROLL for (int i = 0; i < ROWS; i++) {
         int row = PARTS * i + part;
@@ -121,7 +123,8 @@ cudaError_t gpu_delta(lr_device *d, const lr_delta_args *a, const lr_pass_shape 
     double before = 8.0 * (a->taps - 1) * channels * a->n_seqs;
     cudaStream_t queue = d->queue[LR_QUEUE_COMPUTE];
     dim3 conv((unsigned)(channels + THREADS - 1) / THREADS, (unsigned)a->n_seqs);
-    cudaError_t e = GPU_LAUNCH_COST(8 * seen + before, 12 * seen, k_delta_conv, conv, dim3(THREADS), 0, queue, *a, channels);
+    cudaError_t e =
+        GPU_LAUNCH_COST(8 * seen + before, 12 * seen, k_delta_conv, conv, dim3(THREADS), 0, queue, *a, channels);
     if (e != cudaSuccess) return e;
     int columns = THREADS / (a->k_dim <= 128 ? 4 : 8);
     dim3 rule((unsigned)((a->v_dim + columns - 1) / columns), (unsigned)a->v_heads, (unsigned)a->n_seqs);
