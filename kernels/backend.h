@@ -121,6 +121,7 @@ typedef struct lr_device_ops {
     llmrun_status (*experts)(lr_device *d, const lr_experts_args *a, llmrun_error *err);
     llmrun_status (*latent)(lr_device *d, const lr_latent_args *a, const lr_pass_shape *s, llmrun_error *err);
     llmrun_status (*heads)(lr_device *d, const lr_heads_args *a, llmrun_error *err);
+    llmrun_status (*delta)(lr_device *d, const lr_delta_args *a, const lr_pass_shape *s, llmrun_error *err);
 } lr_device_ops;
 
 typedef struct lr_backend {
@@ -219,6 +220,8 @@ size_t lr_gpu_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_h
 bool lr_gpu_attention_takes(lr_format kv, int32_t head_dim);
 /* The same of latent attention.                                                                                       */
 bool lr_gpu_latent_takes(lr_format kv, int32_t kv_rank, int32_t n_nope, int32_t n_rot);
+/* The same of gated delta nets.                                                                                       */
+bool lr_gpu_delta_takes(int32_t k_dim, int32_t v_dim, int32_t taps);
 
 #ifdef __cplusplus
 }

@@ -80,3 +80,7 @@ bool lr_gpu_latent_takes(lr_format kv, int32_t kv_rank, int32_t n_nope, int32_t 
     return (kv == LR_F16 || kv == LR_Q8_0) && kv_rank <= 512 && kv_rank % 16 == 0 && n_rot % 16 == 0 &&
            (n_nope + n_rot) % 32 == 0 && (kv_rank + n_rot) <= 576 && (kv_rank + n_rot) % lr_formats[kv].block == 0;
 }
+
+bool lr_gpu_delta_takes(int32_t k_dim, int32_t v_dim, int32_t taps) {
+    return k_dim <= LR_DELTA_MOST && v_dim <= LR_DELTA_MOST && taps <= LR_DELTA_TAPS;
+}

@@ -164,6 +164,26 @@ bool lr_attention_is_split(const lr_attention_args *a);
 /* Upper bound for any pass of at most n rows over contexts of at most n_ctx.                                          */
 size_t lr_attention_partial_bytes(int32_t n_rows, int32_t n_ctx, int32_t n_heads, int32_t n_kv_heads, int32_t v_dim);
 
+/* Gated delta nets: a layer remembers a matrix for each head of values instead of keys and values of all positions.
+ *   conv   each channel of q, k and v becomes silu of the sum of its last `taps` values, each times a weight; then q and k
+ *          of a head are divided by their length, q by the root of k_dim too.                item: sequence x head
+ *   rule   S *= exp(-exp(rate) softplus(a + dt)); S += k (sigmoid(b) (v - S^T k))^T; out = S^T q.
+ *                                                                                     item: sequence x head of values
+ * The state of a sequence, at the base of its cache: (taps - 1, channels) values of the tokens before, oldest first,
+ * then (v_heads, k_dim, v_dim).  A sequence at position 0 begins with zeros, whatever is there.
+ * Source: Yang et al., "Gated Delta Networks", arXiv:2412.06464.                                                      */
+typedef struct lr_delta_args {
+    float *q, *k, *v;      /* (rows, heads * dim), changed in place */
+    const float *b, *a;    /* (rows, v_heads) */
+    const float *conv;     /* (channels, taps) channels of q, then of k, then of v */
+    const float *dt, *rate; /* (v_heads) */
+    float *out;            /* (rows, v_heads * v_dim) */
+    int32_t k_heads, v_heads, k_dim, v_dim; /* head h of values goes with head h / (v_heads / k_heads) of q and k */
+    int32_t taps;          /* 1 .. LR_DELTA_TAPS; k_dim, v_dim at most LR_DELTA_MOST */
+    const lr_seq *seqs;
+    int32_t n_seqs;
+} lr_delta_args;
+
 /* y[i] = act(gate[i]) * up[i]; without up, act(gate[i]).  y may be gate or up.        item: row                       */
 typedef struct lr_glu_args {
     float *y;

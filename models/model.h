@@ -47,6 +47,15 @@ typedef enum lr_role {
     LR_KV_A_NORM, /* (kv_rank) */
     LR_WK_B,      /* (n_heads * kv_rank, n_nope): of each head, transposed, so that queries go to where keys are */
     LR_WV_B,      /* (n_heads * v_dim, kv_rank) */
+    LR_WQ_GATE,   /* (n_heads * head_dim, dim): what attention gives is multiplied by the sigmoid of this */
+    /* Gated delta nets, instead of all the above of attention but its norm. */
+    LR_DELTA_Q, LR_DELTA_K, /* (delta_k_heads * delta_k_dim, dim) */
+    LR_DELTA_V, LR_DELTA_Z, /* (delta_v_heads * delta_v_dim, dim) values, and what gates the result */
+    LR_DELTA_B, LR_DELTA_A, /* (delta_v_heads, dim) how much a token replaces; how fast a head forgets */
+    LR_DELTA_OUT, /* (dim, delta_v_heads * delta_v_dim) */
+    LR_DELTA_CONV, /* (channels of q, k and v, delta_conv) as a vector */
+    LR_DELTA_DT, LR_DELTA_RATE, /* (delta_v_heads) added to A's; logarithm of what that is multiplied by */
+    LR_DELTA_NORM, /* (delta_v_dim) on each head of the result */
     LR_N_ROLES
 } lr_role;
 
@@ -57,7 +66,11 @@ typedef enum lr_dim {
     /* Latent attention: q_rank; dim where that is 0, else 0; heads of n_nope + n_rot; kv_rank; heads of kv_rank; n_nope; v_dim; heads
      * of v_dim. */
     LR_D_Q_RANK, LR_D_Q_DIRECT, LR_D_Q_HEADS, LR_D_KV_RANK, LR_D_K_UP, LR_D_NOPE, LR_D_V_HEAD, LR_D_V_UP,
-    LR_D_EXPERTS, LR_D_EXPERT, LR_D_SHARED
+    LR_D_EXPERTS, LR_D_EXPERT, LR_D_SHARED,
+    /* Gated delta nets: all heads of keys, of values; heads of values; a head of each; a key head's share of those of
+     * values, in heads and in rows, the rows twice; a key head twice; taps of all channels. */
+    LR_D_DELTA_K, LR_D_DELTA_V, LR_D_DELTA_HEADS, LR_D_DELTA_K_HEAD, LR_D_DELTA_V_HEAD, LR_D_DELTA_SHARE,
+    LR_D_DELTA_SHARE_V, LR_D_DELTA_SHARE_VZ, LR_D_DELTA_QK_HEAD, LR_D_DELTA_TAPS
 } lr_dim;
 
 typedef enum lr_rope_scaling {
@@ -84,6 +97,7 @@ enum {
     LR_LAYER_FULL = 1,     /* no sliding window, where the model has one */
     LR_LAYER_NO_ROPE = 2,
     LR_LAYER_EXPERTS = 4,  /* a mixture of experts for a feed-forward */
+    LR_LAYER_DELTA = 8,    /* a gated delta net for attention */
 };
 
 typedef struct lr_hparams {
@@ -92,6 +106,8 @@ typedef struct lr_hparams {
     int32_t n_next;        /* layers behind the last one, which guess further tokens: they are not used */
     /* Latent attention, where kv_rank is not 0: attention sees one KV head of head_dim = kv_rank + n_rot values. */
     int32_t q_rank, kv_rank, n_nope, v_dim; /* n_nope, v_dim: of a head, keys' values that do not rotate; values */
+    /* Gated delta nets; 0 heads: there are none.  delta_conv: taps of the convolution.                               */
+    int32_t delta_k_heads, delta_v_heads, delta_k_dim, delta_v_dim, delta_conv;
     int32_t n_pos;         /* rows of a table of positions, 0: there is none */
     int32_t window;        /* sliding window in tokens, 0: full attention in all layers */
     float norm_eps;
@@ -129,11 +145,35 @@ typedef struct lr_hparams {
 static inline bool lr_layer_windowed(const lr_hparams *h, int32_t layer) {
     return h->window > 0 && !(h->layer_flags[layer] & LR_LAYER_FULL);
 }
-/* Floats of a row that latent attention needs between matrices: the queries' way in, then heads of queries before they
- * meet the cache, or of values after.                                                                                 */
-static inline uint64_t lr_latent_width(const lr_hparams *h) {
-    int32_t head = h->n_nope + h->n_rot > h->v_dim ? h->n_nope + h->n_rot : h->v_dim;
-    return (uint64_t)h->q_rank + (uint64_t)h->n_heads * (uint64_t)head;
+/* What a layer remembers of the tokens before.                                                                        */
+typedef enum lr_cache_kind {
+    LR_CACHE_FULL,   /* keys and values of all positions */
+    LR_CACHE_WINDOW, /* of the last ones */
+    LR_CACHE_STATE,  /* a gated delta net's state: as many bytes whatever the position */
+    LR_N_CACHE_KINDS
+} lr_cache_kind;
+static inline lr_cache_kind lr_layer_cache(const lr_hparams *h, int32_t layer) {
+    if (h->layer_flags[layer] & LR_LAYER_DELTA) return LR_CACHE_STATE;
+    return lr_layer_windowed(h, layer) ? LR_CACHE_WINDOW : LR_CACHE_FULL;
+}
+/* Values that the convolution of a gated delta net sees of a token: queries, keys and values of all heads.            */
+static inline int64_t lr_delta_channels(const lr_hparams *h) {
+    return 2 * (int64_t)h->delta_k_heads * h->delta_k_dim + (int64_t)h->delta_v_heads * h->delta_v_dim;
+}
+/* Floats of a layer's state: the channels of the last tokens, which the next ones are convolved with, then a matrix
+ * (delta_k_dim, delta_v_dim) for each head of values.                                                                 */
+static inline int64_t lr_delta_state(const lr_hparams *h) {
+    return (h->delta_conv - 1) * lr_delta_channels(h) + (int64_t)h->delta_v_heads * h->delta_k_dim * h->delta_v_dim;
+}
+/* Floats of a row between matrices, beside q, k and v.  Latent attention: the queries' way in, then heads of queries
+ * before they meet the cache, or of values after.  Gated delta nets: what the convolution sees, z, b and a; in the other
+ * layers the gate of what attention gives.                                                                            */
+static inline uint64_t lr_inner_width(const lr_hparams *h) {
+    int64_t head = h->n_nope + h->n_rot > h->v_dim ? h->n_nope + h->n_rot : h->v_dim;
+    int64_t delta = lr_delta_channels(h) + (int64_t)h->delta_v_heads * (h->delta_v_dim + 2);
+    int64_t gate = h->delta_v_heads ? (int64_t)h->n_heads * h->head_dim : 0;
+    if (h->kv_rank) return (uint64_t)(h->q_rank + h->n_heads * head);
+    return (uint64_t)(delta > gate ? delta : gate);
 }
 /* Values of a head of V, and of what attention makes of it.                                                           */
 static inline int32_t lr_v_dim(const lr_hparams *h) { return h->kv_rank ? h->kv_rank : h->head_dim; }
@@ -210,6 +250,8 @@ typedef struct lr_family {
     bool tied;                    /* where the file has no tie_word_embeddings */
     bool logits_times;            /* logit_scale multiplies logits */
     bool latent;                  /* latent attention; pairs (2i, 2i + 1) rotate then */
+    bool delta;                   /* layers are gated delta nets but for every fourth, or as the file says; what the attention of
+                                   * those gives is gated */
     bool no_rope;                 /* positions have a table */
     bool scaled_embedding;        /* by the root of dim */
     lr_glu_act act;               /* where the file does not name one */

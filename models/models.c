@@ -38,6 +38,11 @@ const lr_hparam_row lr_hparam_rows[] = {
     { AT(kv_rank), { "kv_lora_rank" }, "attention.kv_lora_rank", 0, LR_MAX_ROT, 0 },
     { AT(n_nope), { "qk_nope_head_dim" }, "attention.key_length_nope", 0, LR_MAX_ROT, 0 },
     { AT(v_dim), { "v_head_dim" }, "attention.value_length_mla", 0, LR_MAX_ROT, 0 },
+    { AT(delta_k_heads), { "linear_num_key_heads" }, "ssm.group_count", 0, 1 << 14, 0 },
+    { AT(delta_v_heads), { "linear_num_value_heads" }, "ssm.time_step_rank", 0, 1 << 14, 0 },
+    { AT(delta_k_dim), { "linear_key_head_dim" }, "ssm.state_size", 0, LR_DELTA_MOST, 0 },
+    { AT(delta_v_dim), { "linear_value_head_dim" }, "ssm.state_size", 0, LR_DELTA_MOST, 0 },
+    { AT(delta_conv), { "linear_conv_kernel_dim" }, "ssm.conv_kernel", 0, LR_DELTA_TAPS, 0 },
     { AT(n_ctx_train), { "max_position_embeddings", "n_positions", "n_ctx" }, "context_length", 1, 1 << 30, 2048 },
 };
 const size_t lr_n_hparam_rows = LR_COUNT(lr_hparam_rows);
@@ -103,6 +108,16 @@ int64_t lr_dim_value(const lr_hparams *h, lr_dim d) {
         case LR_D_EXPERTS: return h->n_experts;
         case LR_D_EXPERT: return h->expert_dim;
         case LR_D_SHARED: return h->shared_dim;
+        case LR_D_DELTA_K: return (int64_t)h->delta_k_heads * h->delta_k_dim;
+        case LR_D_DELTA_V: return (int64_t)h->delta_v_heads * h->delta_v_dim;
+        case LR_D_DELTA_HEADS: return h->delta_v_heads;
+        case LR_D_DELTA_K_HEAD: return h->delta_k_dim;
+        case LR_D_DELTA_V_HEAD: return h->delta_v_dim;
+        case LR_D_DELTA_SHARE: return h->delta_v_heads / h->delta_k_heads;
+        case LR_D_DELTA_SHARE_V: return (int64_t)(h->delta_v_heads / h->delta_k_heads) * h->delta_v_dim;
+        case LR_D_DELTA_SHARE_VZ: return 2 * (int64_t)(h->delta_v_heads / h->delta_k_heads) * h->delta_v_dim;
+        case LR_D_DELTA_QK_HEAD: return 2 * (int64_t)h->delta_k_dim;
+        case LR_D_DELTA_TAPS: return lr_delta_channels(h) * h->delta_conv;
     }
     return 0;
 }
@@ -121,11 +136,15 @@ int64_t lr_family_fallback(const lr_family *f, const lr_hparam_row *row, const l
 
 bool lr_layer_has(const lr_hparams *h, int32_t layer, lr_role role) {
     bool experts = layer >= 0 && lr_layer_has_experts(h, layer);
+    bool delta = layer >= 0 && h->layer_flags[layer] & LR_LAYER_DELTA;
     switch (role) {
         case LR_W_GATE: case LR_W_UP: case LR_W_DOWN: case LR_B_GATE: case LR_B_UP: case LR_B_DOWN: return !experts;
         case LR_W_GATE_SHARED: case LR_W_UP_SHARED: case LR_W_DOWN_SHARED: case LR_SHARED_GATE:
             return experts && h->shared_dim > 0;
         case LR_ROUTER: case LR_B_ROUTER: return experts;
+        case LR_WQ: case LR_WQ_GATE: case LR_WK: case LR_WV: case LR_WO: case LR_Q_NORM: case LR_K_NORM: return !delta;
+        case LR_DELTA_Q: case LR_DELTA_K: case LR_DELTA_V: case LR_DELTA_Z: case LR_DELTA_B: case LR_DELTA_A:
+        case LR_DELTA_OUT: case LR_DELTA_CONV: case LR_DELTA_DT: case LR_DELTA_RATE: case LR_DELTA_NORM: return delta;
         default: return experts || !lr_role_is_experts(role);
     }
 }
@@ -164,6 +183,11 @@ const char *lr_hparams_check(const lr_hparams *h) {
                                    h->n_experts_used > h->n_experts / h->n_expert_groups * h->n_expert_groups_used ||
                                    h->best_of_group > h->n_experts / h->n_expert_groups))
         return "groups of experts must divide them, and those of a token hold its experts";
+    bool delta = false;
+    for (int32_t l = 0; l < h->n_layers; l++) delta |= lr_layer_cache(h, l) == LR_CACHE_STATE;
+    if (delta && (h->delta_k_heads < 1 || h->delta_v_heads < 1 || h->delta_k_dim < 1 || h->delta_v_dim < 1 ||
+                  h->delta_conv < 1 || h->delta_v_heads % h->delta_k_heads != 0))
+        return "linear_num_value_heads must be a multiple of linear_num_key_heads, heads and taps at least 1";
     if (!(h->norm_eps > 0 && h->norm_eps < 1)) return "rms_norm_eps must be between 0 and 1";
     const char *wrong = NULL;
     for (int32_t i = 0; i < h->n_ropes && h->n_rot > 0 && !wrong; i++) wrong = check_rope(&h->rope[i]);

@@ -69,6 +69,7 @@ static llmrun_status check_shape(const binder *k, const lr_tensor *t, const lr_s
                 got_shape[0] == (uint64_t)shape[0] && (vector || got_shape[1] == (uint64_t)shape[1]);
     fits |= !depth && rows == 1 && t->n_dims == 1 && t->shape[0] == (uint64_t)cols; /* one row without its dimension */
     fits |= vector && !depth && t->n_dims == 2 && t->shape[0] * t->shape[1] == (uint64_t)shape[0];
+    fits |= vector && !depth && t->n_dims == 3 && t->shape[1] == 1 && t->shape[0] * t->shape[2] == (uint64_t)shape[0]; /* taps */
     fits |= !depth && t->n_dims == 3 && !slice->run && t->shape[0] * t->shape[1] == (uint64_t)shape[0] &&
             t->shape[2] == (uint64_t)shape[1]; /* rows of heads, head after head */
     char got[200], want[64], name[120];

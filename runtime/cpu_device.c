@@ -1,6 +1,7 @@
 /* See cpu_device.h.                                                                                                    */
 #include "runtime/cpu_device.h"
 
+#include "kernels/cpu/delta.h"
 #include "kernels/cpu/experts.h"
 
 #include <string.h>
@@ -158,6 +159,16 @@ static llmrun_status attention(lr_device *d, const lr_attention_args *a, const l
     return LLMRUN_OK;
 }
 
+/* The states are read and written.                                                                                   */
+static llmrun_status delta(lr_device *d, const lr_delta_args *a, const lr_pass_shape *s, llmrun_error *err) {
+    (void)err;
+    run(d, cpu_of(d)->ops->delta_conv, a, lr_delta_conv_items(a), 1);
+    run(d, cpu_of(d)->ops->delta_rule, a, lr_delta_rule_items(a), 1);
+    double values = (double)a->v_heads * a->k_dim * a->v_dim;
+    lr_cpu_spend(cpu_of(d), 8 * values * a->n_seqs, 6 * values * (double)s->n);
+    return LLMRUN_OK;
+}
+
 /* ---- experts ---- */
 
 static llmrun_status gate_rows(lr_device *d, const lr_gate_rows_args *a, int64_t rows, llmrun_error *err) {
@@ -200,7 +211,8 @@ const lr_device_ops lr_cpu_device_ops = { .act = act,
                                           .route = route,
                                           .experts = experts,
                                           .latent = lr_cpu_latent,
-                                          .heads = lr_cpu_heads };
+                                          .heads = lr_cpu_heads,
+                                          .delta = delta };
 
 /* ---- copying ---- */
 

@@ -18,10 +18,18 @@ typedef struct lr_layer_experts {
     const float *b_router;                     /* or NULL */
 } lr_layer_experts;
 
+/* A gated delta net, see models/model.h.                                                                              */
+typedef struct lr_layer_delta {
+    lr_matrix q, k, v, z, b, a, out;
+    const float *conv, *dt, *rate, *norm;
+} lr_layer_delta;
+
 typedef struct lr_layer {
     lr_matrix wq, wk, wv, wo, w_gate, w_up, w_down;
     lr_matrix wq_a, wkv_a, wk_b, wv_b;         /* latent attention */
     const float *q_a_norm, *kv_a_norm;
+    lr_matrix wq_gate;                         /* without planes: what attention gives is not gated */
+    lr_layer_delta delta;                      /* without planes: the layer is no gated delta net */
     const float *attn_norm, *ffn_norm;         /* (dim), or NULL: x goes in as it is */
     const float *b_attn_norm, *b_ffn_norm;     /* (dim) or NULL */
     const float *attn_post_norm, *ffn_post_norm; /* (dim) or NULL */

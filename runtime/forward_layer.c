@@ -32,7 +32,8 @@ static lr_act act_at(const lr_place *p, const lr_input *in, lr_act_format format
 llmrun_status lr_layer_products(const lr_work *w, lr_place *p, const lr_input *in, const lr_matrix *const *m,
                                 float *const *y, const float *const *bias, int count, bool accumulate) {
     lr_act_format all = common_format(p, m, count, in->n);
-    bool pack_with_norm = in->norm && all != LR_ACT_NONE && all != LR_ACT_F32 && !m[0]->perm, done[3] = { false };
+    bool pack_with_norm = in->norm && all != LR_ACT_NONE && all != LR_ACT_F32 && !m[0]->perm;
+    bool done[LR_PRODUCTS_MOST] = { false };
     lr_act act = act_at(p, in, all == LR_ACT_NONE ? LR_ACT_F32 : all);
     if (in->norm) LR_TRY(lr_layer_norm(w, p, in, pack_with_norm ? &act : NULL));
     const float *rows = in->norm ? in->y : in->x;
@@ -53,7 +54,7 @@ llmrun_status lr_layer_products(const lr_work *w, lr_place *p, const lr_input *i
         }
         lr_matmul_args args[3];
         int n = 0;
-        for (int i = first; i < count; i++) {
+        for (int i = first; i < count && n < (int)LR_COUNT(args); i++) {
             if (done[i] || m[i]->perm != perm || p->ops->act(p->device, m[i]->format, in->n) != format) continue;
             done[i] = true;
             args[n++] = (lr_matmul_args){ .y = y[i], .y_stride = m[i]->rows, .w = *m[i], .x = act,
@@ -96,6 +97,7 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
     if (h->kv_rank) return lr_latent_attention(w, p, l, seqs);
+    if (l->delta.out.quants) return lr_delta_net(w, p, l, seqs);
     int64_t n = w->p->n, q_dim = (int64_t)h->n_heads * h->head_dim;
 
     if (h->parallel) { /* one norm may serve both */
@@ -106,9 +108,11 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
     }
     lr_input in = { .x = lr_layer_floats(p, b->x), .norm = l->attn_norm, .bias = l->b_attn_norm,
                     .y = lr_layer_floats(p, b->y), .n = n, .cols = h->dim };
-    LR_TRY(lr_layer_products(w, p, &in, (const lr_matrix *const[]){ &l->wq, &l->wk, &l->wv },
-                 (float *const[]){ lr_layer_floats(p, b->q), lr_layer_floats(p, b->k), lr_layer_floats(p, b->v) },
-                 (const float *const[]){ l->bq, l->bk, l->bv }, 3, false));
+    float *gate = lr_layer_floats(p, b->inner);
+    bool gated = l->wq_gate.quants != NULL;
+    LR_TRY(lr_layer_products(w, p, &in, (const lr_matrix *const[]){ &l->wq, &l->wk, &l->wv, &l->wq_gate },
+                 (float *const[]){ lr_layer_floats(p, b->q), lr_layer_floats(p, b->k), lr_layer_floats(p, b->v), gate },
+                 (const float *const[]){ l->bq, l->bk, l->bv, NULL }, gated ? 4 : 3, false));
     lr_qkv_args qkv = { .q = lr_layer_floats(p, b->q), .k = lr_layer_floats(p, b->k), .v = lr_layer_floats(p, b->v),
                         .q_norm = l->q_norm, .k_norm = l->k_norm, .norm_rows = h->norm_rows,
                         .norm_each = h->norm_each, .norm_eps = h->norm_eps,
@@ -122,14 +126,18 @@ llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, c
     lr_act_format format = lr_layer_input_format(p, wo, n);
     lr_act packed = lr_act_at(format, n, q_dim, lr_place_at(p, b->act));
     bool floats_only = format == LR_ACT_F32, device = p->backend != NULL;
-    lr_attention_args a = { .out = device && !floats_only ? NULL : lr_layer_floats(p, b->att), .q = qkv.q,
+    float *out = lr_layer_floats(p, b->att);
+    lr_attention_args a = { .out = device && !floats_only && !gated ? NULL : out, .q = qkv.q,
                             .out_stride = q_dim, .q_stride = q_dim, .seqs = seqs, .n_seqs = w->p->n_sessions,
                             .n_heads = h->n_heads, .head_dim = h->head_dim, .window = l->window,
                             .scale = h->attn_scale, .softcap = h->attn_softcap, .sinks = l->sinks,
                             .n_kv_heads = h->n_kv_heads, .kv_format = w->e->plan.kv,
                             .partial = lr_layer_floats(p, b->partial) };
-    LR_TRY(p->ops->attention(p->device, &a, &w->shape, floats_only ? NULL : &packed, w->err));
-    lr_input att = { .x = lr_layer_floats(p, b->att), .packed = floats_only ? NULL : &packed, .n = n, .cols = q_dim };
+    LR_TRY(p->ops->attention(p->device, &a, &w->shape, floats_only || gated ? NULL : &packed, w->err));
+    lr_glu_args glu = { .y = out, .gate = gate, .up = out, .dim = q_dim, .y_stride = q_dim, .in_stride = q_dim,
+                        .act = LR_GLU_SIGMOID };
+    if (gated) LR_TRY(p->ops->glu(p->device, &glu, n, floats_only ? NULL : &packed, w->err));
+    lr_input att = { .x = out, .packed = floats_only ? NULL : &packed, .n = n, .cols = q_dim };
     return lr_layer_add_product(w, p, &att, wo, l->bo, l->attn_post_norm);
 }
 
@@ -141,7 +149,7 @@ static lr_act hidden_at(const lr_work *w, const lr_place *p, const lr_layer *l, 
     return out;
 }
 
-static llmrun_status glu(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
+static llmrun_status activate(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format) {
     bool gated = l->w_gate.quants != NULL;
     float *gate = lr_layer_floats(p, p->buffers->gate), *up = lr_layer_floats(p, p->buffers->up);
     lr_act out = hidden_at(w, p, l, format);
@@ -179,7 +187,7 @@ llmrun_status lr_layer_gate_up(const lr_work *w, lr_place *p, const lr_layer *l,
                                      (const float *const[]){ l->b_gate, l->b_up }, 2, false));
         else
             LR_TRY(lr_layer_products(w, p, &in, m + 1, &gate, &l->b_up, 1, false));
-        return glu(w, p, l, format);
+        return activate(w, p, l, format);
     }
     lr_act act;
     LR_TRY(prepare(w, p, &in, all, l->w_up.perm, &act));
@@ -207,7 +215,7 @@ llmrun_status lr_layer_streamed_gate_up(const lr_work *w, lr_place *p, int32_t l
     LR_TRY(lr_stream_fetch(w->e, p, layer, LR_STREAM_UP, l, NULL, w->err));
     LR_TRY(lr_layer_products(w, p, &rows, &m[1], &y[gated], &l->b_up, 1, false));
     LR_TRY(lr_stream_release(p, LR_STREAM_UP, w->err));
-    return glu(w, p, l, format);
+    return activate(w, p, l, format);
 }
 
 llmrun_status lr_layer_down(const lr_work *w, lr_place *p, const lr_layer *l, lr_act_format format, bool packed_there) {

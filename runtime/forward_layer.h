@@ -29,7 +29,8 @@ static inline float *lr_layer_floats(const lr_place *p, uint64_t offset) { retur
 lr_act_format lr_layer_input_format(const lr_place *p, const lr_matrix *m, int64_t n);
 /* Runs the norm, into `out` alone where the place can.                                                                 */
 llmrun_status lr_layer_norm(const lr_work *w, lr_place *p, const lr_input *in, const lr_act *out);
-/* y[i] (+)= m[i] in + bias[i], up to 3; the norm is done in the same step as the packing where all want one format.    */
+/* y[i] (+)= m[i] in + bias[i], up to LR_PRODUCTS_MOST; the norm is done in the same step as the packing where all want one format.    */
+enum { LR_PRODUCTS_MOST = 6 };
 llmrun_status lr_layer_products(const lr_work *w, lr_place *p, const lr_input *in, const lr_matrix *const *m,
                                 float *const *y, const float *const *bias, int count, bool accumulate);
 /* x += m in + bias; with a norm in between where the family has one there.                                             */
@@ -40,6 +41,8 @@ llmrun_status lr_layer_add_product(const lr_work *w, lr_place *p, const lr_input
 llmrun_status lr_layer_attention(const lr_work *w, lr_place *p, int32_t layer, const lr_layer *l, const lr_seq *seqs);
 /* latent.c: the same for models that keep keys and values of all heads as one short row (DeepSeek-V2).                 */
 llmrun_status lr_latent_attention(const lr_work *w, lr_place *p, const lr_layer *l, const lr_seq *seqs);
+/* delta.c: the same for layers that are gated delta nets.                                                              */
+llmrun_status lr_delta_net(const lr_work *w, lr_place *p, const lr_layer *l, const lr_seq *seqs);
 /* The feed-forward's input: the norm of x; where it is parallel to attention, `h`; where there are experts, `y`.      */
 lr_input lr_layer_ffn_input(const lr_work *w, const lr_place *p, const lr_layer *l);
 /* Leaves the hidden values packed as w_down wants them where that is at the same place, else as floats in `gate`.      */

@@ -139,6 +139,7 @@ static void read_ends(lr_hparams *h, const lr_config *c, const char *key) {
 
 void lr_hparams_settle(lr_hparams *h, const lr_family *family) {
     if (!family->latent) h->q_rank = h->kv_rank = 0; /* keys that mean nothing here */
+    if (!family->delta) h->delta_k_heads = h->delta_v_heads = 0;
     if (isnan(h->norm_eps)) h->norm_eps = family->layer_norm ? 1e-5f : 1e-6f;
     if (isnan(h->embed_scale)) h->embed_scale = family->scaled_embedding ? sqrtf((float)h->dim) : 1;
     int32_t head_dim = h->kv_rank ? h->n_nope + h->n_rot : h->head_dim;

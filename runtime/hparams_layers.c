@@ -160,18 +160,34 @@ static void set_every(lr_hparams *h, int64_t every, uint8_t flag) {
         if ((l + 1) % every == 0) h->layer_flags[l] |= flag;
 }
 
-/* layer_types ["sliding_attention", "full_attention", ...]                                                            */
-static llmrun_status read_types(lr_hparams *h, const lr_config *c, llmrun_error *err) {
+/* layer_types ["sliding_attention", "full_attention", ...]: full_attention gets one flag, the other kind another.    */
+static llmrun_status read_types(lr_hparams *h, const lr_config *c, const char *other, uint8_t full_flag,
+                                uint8_t other_flag, llmrun_error *err) {
     for (int32_t l = 0; l < h->n_layers; l++) {
         char key[40];
         snprintf(key, sizeof key, "layer_types.%d", l);
         const char *type = lr_config_string(c, key);
-        bool sliding = type && strcmp(type, "sliding_attention") == 0;
-        if (!sliding && !(type && strcmp(type, "full_attention") == 0))
-            return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: expected full_attention or sliding_attention", c->path, key);
-        if (!sliding) h->layer_flags[l] |= LR_LAYER_FULL;
+        bool is_other = type && strcmp(type, other) == 0;
+        if (!is_other && !(type && strcmp(type, "full_attention") == 0))
+            return lr_fail(err, LLMRUN_UNSUPPORTED, "%s: %s: expected full_attention or %s", c->path, key, other);
+        h->layer_flags[l] |= is_other ? other_flag : full_flag;
     }
     return LLMRUN_OK;
+}
+
+static bool has_types(const lr_config *c) {
+    const lr_value *types = lr_config_find(c, "layer_types");
+    return types && types->type == LR_VALUE_ARRAY;
+}
+
+/* Gated delta nets but for every fourth layer.                                                                       */
+static llmrun_status read_delta(lr_hparams *h, const lr_config *c, llmrun_error *err) {
+    int64_t every;
+    if (has_types(c)) return read_types(h, c, "linear_attention", 0, LR_LAYER_DELTA, err);
+    llmrun_status status = lr_config_int(c, "full_attention_interval", 1, 1 << 20, 4, &every, err);
+    for (int32_t l = 0; l < h->n_layers && !status; l++)
+        if ((l + 1) % every != 0) h->layer_flags[l] |= LR_LAYER_DELTA;
+    return status;
 }
 
 /* no_rope_layers [1, 1, 1, 0, ...]: 0 has none.                                                                       */
@@ -201,12 +217,12 @@ llmrun_status lr_hparams_read_layers(lr_hparams *h, const lr_family *family, con
         status = lr_config_int(c, "sliding_window_pattern", 1, 1 << 20, every, &every, err);
     if (!status && family->no_rope_every) status = read_no_rope(h, family, c, err);
     if (status) return status;
+    if (family->delta) return read_delta(h, c, err);
     if (family->window_needs_flag && !lr_config_bool(c, "use_sliding_window", false)) window = 0;
     h->window = (int32_t)window;
     if (!window) return LLMRUN_OK;
-    const lr_value *types = lr_config_find(c, "layer_types");
-    if (types && types->type == LR_VALUE_ARRAY) {
-        status = read_types(h, c, err);
+    if (has_types(c)) {
+        status = read_types(h, c, "sliding_attention", LR_LAYER_FULL, 0, err);
     } else if (family->window_needs_flag) {
         for (int32_t l = 0; l < h->n_layers && l < from; l++) h->layer_flags[l] |= LR_LAYER_FULL;
     } else {

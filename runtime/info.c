@@ -45,6 +45,12 @@ static int32_t count_windowed(const lr_hparams *h) {
     return n;
 }
 
+static int32_t count_states(const lr_hparams *h) {
+    int32_t n = 0;
+    for (int32_t l = 0; l < h->n_layers; l++) n += lr_layer_cache(h, l) == LR_CACHE_STATE;
+    return n;
+}
+
 static void rope_text(const lr_hparams *h, lr_text *out) {
     const lr_rope *r = &h->rope[0];
     if (!h->n_rot) {
@@ -78,6 +84,10 @@ void lr_info_text(const llmrun_engine *e, lr_text *out) {
     }
     lr_text_add(out, "attention   %d heads, %d KV heads, head_dim %d", h->n_heads, h->n_kv_heads, h->head_dim);
     if (h->window) lr_text_add(out, ", sliding window %d in %d of %d layers", h->window, count_windowed(h), h->n_layers);
+    if (count_states(h))
+        lr_text_add(out, "\ndelta nets  %d of %d layers: %d heads of %d values, %d keys of %d, states of %lld bytes",
+                    count_states(h), h->n_layers, h->delta_v_heads, h->delta_v_dim, h->delta_k_heads, h->delta_k_dim,
+                    (long long)lr_delta_state(h) * (long long)sizeof(float));
     rope_text(h, out);
     lr_text_add(out, "context     %d tokens\n", h->n_ctx_train);
     lr_text_add(out, "head        %s\n",
@@ -115,6 +125,7 @@ void lr_info_json(const llmrun_engine *e, lr_text *out) {
                     { "n_kv_heads", h->n_kv_heads }, { "head_dim", h->head_dim },
                     { "n_vocab", h->n_vocab },       { "n_ctx_train", h->n_ctx_train },
                     { "window", h->window },         { "window_layers", count_windowed(h) },
+                    { "delta_layers", count_states(h) },
                     { "n_rot", h->n_rot },           { "n_tensors", (int64_t)e->binding.n },
                     { "n_experts", h->n_experts },   { "n_experts_used", h->n_experts_used },
                     { "expert_dim", h->n_experts ? h->expert_dim : 0 }, { "shared_dim", h->shared_dim } };

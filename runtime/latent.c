@@ -60,7 +60,7 @@ llmrun_status lr_latent_attention(const lr_work *w, lr_place *p, const lr_layer 
     const lr_hparams *h = &w->e->binding.hparams;
     const lr_plan_buffers *b = p->buffers;
     int64_t n = w->p->n, q_dim = (int64_t)h->n_heads * h->head_dim, out_dim = (int64_t)h->n_heads * h->kv_rank;
-    float *ranked = lr_layer_floats(p, b->latent), *values = ranked + n * h->q_rank, *att = lr_layer_floats(p, b->att);
+    float *ranked = lr_layer_floats(p, b->inner), *values = ranked + n * h->q_rank, *att = lr_layer_floats(p, b->att);
     LR_TRY(project(w, p, l, seqs, ranked, values));
 
     lr_act_format format = input_format(p, &l->wv_b);

@@ -313,7 +313,8 @@ LLMRUN_API int32_t llmrun_session_room(const llmrun_session *s);     /* tokens t
  * tokens  (n) ids, each in [0, n_vocab).
  * n       1 .. llmrun_session_room(s); more than n_batch are run in chunks.
  * logits  (n_vocab) float32 of the LAST token, unnormalised natural log; NULL skips the output matmul.
- * ARG, CONTEXT: nothing changed.  CANCELLED: the cache is back at its position before the call.
+ * ARG, CONTEXT: nothing changed.  CANCELLED: the cache is back at its position before the call, or of a
+ *         model with recurrent layers at 0, as after any failure of a pass.
  * IO: a model file changed on disk while in use.  [errors: ARG IO CONTEXT DEVICE CANCELLED]
  * Cost: allocates nothing; reads each weight byte once a chunk, and the KV cache up to the position.
  * Calls on sessions of one engine may come from different threads: they run one after the other.
@@ -337,7 +338,8 @@ LLMRUN_API llmrun_status llmrun_session_sync(llmrun_session *s, const int32_t *t
                                              int32_t *n_reused, llmrun_error *err);
 
 /* Drops all tokens from position on (0 .. llmrun_session_position).  ARG if a sliding-window cache no longer holds
- * what that position needs (then rewind to 0 and evaluate again, as llmrun_session_sync does).        [errors: ARG] */
+ * what that position needs, or a recurrent state, which holds the last one alone, would have to go back (then rewind to
+ * 0 and evaluate again, as llmrun_session_sync does).                                                 [errors: ARG] */
 LLMRUN_API llmrun_status llmrun_session_rewind(llmrun_session *s, int32_t position, llmrun_error *err);
 
 /* Makes dst a copy of src (same engine).  Cost: copies the used part of the cache.                    [errors: ARG] */

@@ -26,6 +26,10 @@ static const struct {
     { LR_W_DOWN_SHARED, offsetof(lr_layer, w_down) },
     { LR_SHARED_GATE, offsetof(lr_layer, experts.shared_gate) },
     { LR_ROUTER, offsetof(lr_layer, experts.router) },
+    { LR_WQ_GATE, offsetof(lr_layer, wq_gate) }, { LR_DELTA_OUT, offsetof(lr_layer, delta.out) },
+    { LR_DELTA_Q, offsetof(lr_layer, delta.q) }, { LR_DELTA_K, offsetof(lr_layer, delta.k) },
+    { LR_DELTA_V, offsetof(lr_layer, delta.v) }, { LR_DELTA_Z, offsetof(lr_layer, delta.z) },
+    { LR_DELTA_B, offsetof(lr_layer, delta.b) }, { LR_DELTA_A, offsetof(lr_layer, delta.a) },
 };
 static const struct {
     lr_role role;
@@ -42,6 +46,10 @@ static const struct {
     { LR_KV_A_NORM, offsetof(lr_layer, kv_a_norm) },
     { LR_Q_NORM, offsetof(lr_layer, q_norm) },
     { LR_K_NORM, offsetof(lr_layer, k_norm) },
+    { LR_DELTA_CONV, offsetof(lr_layer, delta.conv) },
+    { LR_DELTA_DT, offsetof(lr_layer, delta.dt) },
+    { LR_DELTA_RATE, offsetof(lr_layer, delta.rate) },
+    { LR_DELTA_NORM, offsetof(lr_layer, delta.norm) },
     { LR_BQ, offsetof(lr_layer, bq) },
     { LR_BK, offsetof(lr_layer, bk) },
     { LR_BV, offsetof(lr_layer, bv) },

@@ -11,7 +11,8 @@
 
 /* What is placed as one: the tensors that one step of a layer reads.                                                 */
 typedef enum lr_group {
-    LR_GROUP_ATTN,    /* attn_norm, wq, wk, wv, wo, their biases, q_norm, k_norm; and the layer's KV cache.  Where
+    LR_GROUP_ATTN,    /* attn_norm, wq, wk, wv, wo, their biases, q_norm, k_norm, or a gated delta net; and the
+                       * layer's KV cache, or the state of that.  Where
                        * attention and feed-forward are parallel, all of the layer: the other two are empty */
     LR_GROUP_GATE_UP, /* ffn_norm, w_gate, w_up, biases; beside experts all of the shared feed-forward */
     LR_GROUP_DOWN,    /* w_down, bias; or the router and the experts */
@@ -127,7 +128,7 @@ static inline uint64_t lr_plan_gpu_bytes(const lr_plan_placement *p) {
 typedef struct lr_plan_buffers {
     uint64_t x, y, q, k, v, att, gate, up;    /* float rows of dim, dim, q_dim, kv_dim, kv_dim, q_dim, hidden, hidden */
     uint64_t h;                               /* rows of dim: the feed-forward's input, kept while attention adds to x */
-    uint64_t latent;                          /* rows of lr_latent_width: latent attention's values between matrices */
+    uint64_t inner;                           /* rows of lr_inner_width: values between matrices beside q, k and v */
     uint64_t act;                             /* packed activations, widest needed */
     uint64_t route, experts;                  /* CPU: of layers with experts: router's results, lr_experts_args.work */
     uint64_t act_hidden;                      /* GPU: packed input of w_down, beside act; CPU: 0, act serves */
@@ -207,7 +208,7 @@ typedef struct lr_plan {
     uint64_t kv_bytes, activation_bytes; /* regions of that class, rounded up to LR_ALIGN; with weights: the arena */
     uint64_t *kv_offset;     /* (n_sessions x n_layers) in the arena of the layer's attention: by session, then layer */
     uint64_t *kv_page_bytes; /* (n_layers) */
-    int32_t *kv_slots;       /* (n_layers) positions the layer keeps */
+    int32_t *kv_slots;       /* (n_layers) positions the layer keeps; 0: a state, of as many bytes at any position */
     uint64_t n_params;
     double decode_tokens_per_s, prefill_tokens_per_s, load_seconds; /* predicted; 0 where rates are unknown */
     char why[512];           /* one line: what was chosen and why */

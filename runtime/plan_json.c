@@ -22,7 +22,11 @@ const char *lr_plan_role_name(lr_role role) {
         [LR_W_DOWN_EXPERTS] = "w_down_experts", [LR_B_GATE_EXPERTS] = "b_gate_experts",
         [LR_B_UP_EXPERTS] = "b_up_experts", [LR_B_DOWN_EXPERTS] = "b_down_experts",
         [LR_W_GATE_SHARED] = "w_gate_shared", [LR_W_UP_SHARED] = "w_up_shared", [LR_W_DOWN_SHARED] = "w_down_shared",
-        [LR_SHARED_GATE] = "shared_gate",
+        [LR_SHARED_GATE] = "shared_gate", [LR_WQ_A] = "wq_a", [LR_Q_A_NORM] = "q_a_norm", [LR_WKV_A] = "wkv_a",
+        [LR_KV_A_NORM] = "kv_a_norm", [LR_WK_B] = "wk_b", [LR_WV_B] = "wv_b", [LR_WQ_GATE] = "wq_gate",
+        [LR_DELTA_Q] = "delta_q", [LR_DELTA_K] = "delta_k", [LR_DELTA_V] = "delta_v", [LR_DELTA_Z] = "delta_z",
+        [LR_DELTA_B] = "delta_b", [LR_DELTA_A] = "delta_a", [LR_DELTA_OUT] = "delta_out", [LR_DELTA_CONV] = "delta_conv",
+        [LR_DELTA_DT] = "delta_dt", [LR_DELTA_RATE] = "delta_rate", [LR_DELTA_NORM] = "delta_norm",
     };
     return role >= 0 && role < LR_N_ROLES ? names[role] : "unknown";
 }

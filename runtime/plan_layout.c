@@ -157,7 +157,7 @@ static void place_pinned(lr_plan_gpu *g, const lr_plan_input *in, const lr_plan_
 
 static void place_gpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_gpu_sizes *s, int gpu, uint64_t *ends) {
     static const int order[] = { /* the header of a pass first */
-        LR_BUFFER_seqs, LR_BUFFER_ids, LR_BUFFER_cos_sin, LR_BUFFER_x, LR_BUFFER_y, LR_BUFFER_h, LR_BUFFER_latent,
+        LR_BUFFER_seqs, LR_BUFFER_ids, LR_BUFFER_cos_sin, LR_BUFFER_x, LR_BUFFER_y, LR_BUFFER_h, LR_BUFFER_inner,
         LR_BUFFER_q, LR_BUFFER_k, LR_BUFFER_v, LR_BUFFER_att, LR_BUFFER_gate, LR_BUFFER_up, LR_BUFFER_act,
         LR_BUFFER_act_hidden, LR_BUFFER_partial, LR_BUFFER_route, LR_BUFFER_experts, LR_BUFFER_logits,
     };
@@ -179,7 +179,7 @@ static void place_gpu(lr_plan *plan, const lr_plan_input *in, const lr_plan_gpu_
     g->kv_slot_bytes = s->kv_slot;
     g->staging_bytes = s->staging;
     g->n_regions = a.n;
-    g->n_layers = s->own.n_layers[0] + s->own.n_layers[1] + s->streamed.n_layers[0] + s->streamed.n_layers[1];
+    g->n_layers = lr_plan_load_layers(&s->own) + lr_plan_load_layers(&s->streamed);
     g->arena_bytes = s->arena;
     g->overhead_bytes = s->overhead;
     g->total_bytes = g->arena_bytes + g->overhead_bytes;
@@ -206,7 +206,7 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     const lr_format_traits *kv = &lr_formats[c->kv];
     uint64_t row = (uint64_t)(in->model->head_dim / kv->block) * (uint64_t)(kv->quant_bytes + kv->scale_bytes);
     uint64_t slots = 0;
-    for (int32_t l = 0; l < in->model->n_layers; l++) slots += (uint64_t)s->slots[lr_layer_windowed(in->model, l)];
+    for (int32_t l = 0; l < in->model->n_layers; l++) slots += (uint64_t)s->slots[lr_layer_cache(in->model, l)];
     plan->kv_bytes_per_token = (in->model->kv_rank ? 1 : 2) * row * (uint64_t)in->model->n_kv_heads * slots / (uint64_t)c->n_ctx;
     plan->kv_slot_bytes = s->session;
     plan->kv_bytes = s->host.kv;
@@ -218,9 +218,9 @@ static void fill_totals(lr_plan *plan, const lr_plan_input *in, const lr_plan_we
     plan->embed_place = s->embed_place;
     plan->head_place = s->head_place;
     for (int32_t layer = 0; layer < in->model->n_layers; layer++) {
-        bool windowed = lr_layer_windowed(in->model, layer);
-        plan->kv_slots[layer] = s->slots[windowed];
-        plan->kv_page_bytes[layer] = s->page[windowed];
+        lr_cache_kind cache = lr_layer_cache(in->model, layer);
+        plan->kv_slots[layer] = s->slots[cache];
+        plan->kv_page_bytes[layer] = s->page[cache];
     }
 }
 

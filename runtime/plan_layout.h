@@ -106,7 +106,7 @@ typedef struct lr_plan_choice {
 
 /* Regions after weights and KV, one row each: field of lr_plan_buffers, name.                                        */
 #define LR_PLAN_BUFFERS(X) \
-    X(x) X(y) X(h) X(latent) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(route) X(experts) X(cos_sin) \
+    X(x) X(y) X(h) X(inner) X(q) X(k) X(v) X(att) X(gate) X(up) X(act) X(act_hidden) X(route) X(experts) X(cos_sin) \
     X(partial) X(logits) X(seqs) X(tokens) X(ids) X(scratch)
 enum {
 #define LR_X(name) LR_BUFFER_##name,
@@ -120,7 +120,7 @@ typedef struct lr_plan_load {
     unsigned kinds;            /* set of 1 << lr_group */
     lr_plan_widths widths;     /* inputs of matmuls that are packed into `act`, set of lr_plan_weights.cols */
     lr_plan_widths hidden_widths; /* into `act_hidden` */
-    int32_t n_layers[2];       /* with attention here; [1]: windowed */
+    int32_t n_layers[LR_N_CACHE_KINDS]; /* with attention here, by what they remember */
     int32_t n_groups[LR_N_GROUPS];
     uint64_t weights;          /* GPU: in its arena.  Host: converted */
     uint64_t mapped;           /* host */
@@ -137,6 +137,11 @@ typedef struct lr_plan_load {
 /* Values of a row that crosses where a feed-forward is cut: hidden ones, or the normed ones that experts read.         */
 static inline uint64_t lr_plan_cut_width(const lr_hparams *h) {
     return (uint64_t)lr_max(lr_hidden_most(h), h->n_experts ? h->dim : 0);
+}
+static inline int32_t lr_plan_load_layers(const lr_plan_load *l) {
+    int32_t n = 0;
+    for (int i = 0; i < LR_N_CACHE_KINDS; i++) n += l->n_layers[i];
+    return n;
 }
 /* Bytes of the slots that streaming this takes.                                                                      */
 static inline uint64_t lr_plan_staging(const lr_plan_load *l) {
@@ -170,9 +175,9 @@ static inline bool lr_plan_crosses(const lr_plan_gpu_sizes *g, bool hidden) {
 /* What a choice takes.                                                                                               */
 typedef struct lr_plan_sizes {
     int32_t n_batch;                 /* as run: not above n_ctx, not below n_sessions */
-    int32_t slots[2];                /* positions a layer keeps: [0] full attention, [1] windowed */
-    uint64_t page[2];                /* bytes of its cache */
-    uint64_t page_room[2];           /* of all sessions, each page rounded up to LR_ALIGN */
+    int32_t slots[LR_N_CACHE_KINDS]; /* positions a layer keeps; 0: a state that has none */
+    uint64_t page[LR_N_CACHE_KINDS]; /* bytes of its cache */
+    uint64_t page_room[LR_N_CACHE_KINDS]; /* of all sessions, each page rounded up to LR_ALIGN */
     uint64_t session;                /* one session's pages */
     lr_plan_load host;
     uint64_t buffer[LR_N_BUFFERS];   /* host, exact */
@@ -209,7 +214,7 @@ LR_MUST_CHECK bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_we
                                        int32_t n_batch, const lr_plan_load *own, const lr_plan_load *streamed,
                                        uint64_t *buffer, uint64_t *bytes);
 /* Adds a group.  shared: for LR_GROUP_DOWN, the same place has just computed its input.                              */
-void lr_plan_load_add(lr_plan_load *load, const lr_plan_part *part, lr_group group, bool windowed, bool shared,
+void lr_plan_load_add(lr_plan_load *load, const lr_plan_part *part, lr_group group, lr_cache_kind cache, bool shared,
                       const lr_plan_sizes *s);
 /* Own and streamed load of a GPU with these places.                                                                  */
 void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_places *places,

@@ -36,18 +36,20 @@ uint64_t lr_plan_capacity(const lr_plan_device *d) {
 
 bool lr_plan_measure_kv(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_sizes *s) {
     const lr_hparams *h = in->model;
-    int64_t n[2] = { 0 };
-    for (int32_t l = 0; l < h->n_layers; l++) n[lr_layer_windowed(h, l)]++;
+    int64_t n[LR_N_CACHE_KINDS] = { 0 };
+    for (int32_t l = 0; l < h->n_layers; l++) n[lr_layer_cache(h, l)]++;
     bool ok = true;
     s->n_batch = (int32_t)lr_max(lr_min(c->n_batch, c->n_ctx), in->n_sessions);
-    s->slots[0] = c->n_ctx;
-    s->slots[1] = (int32_t)lr_min(c->n_ctx, (int64_t)h->window + s->n_batch);
+    s->slots[LR_CACHE_FULL] = c->n_ctx;
+    s->slots[LR_CACHE_STATE] = 0;
+    s->slots[LR_CACHE_WINDOW] = (int32_t)lr_min(c->n_ctx, (int64_t)h->window + s->n_batch);
     s->session = 0;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < LR_N_CACHE_KINDS; i++) {
         s->page[i] = s->page_room[i] = 0;
         if (!n[i]) continue;
-        if (!lr_kv_page_bytes(c->kv, h->n_kv_heads, h->head_dim, s->slots[i], &s->page[i]) || s->page[i] > LR_PLAN_MOST)
-            return false;
+        if (i == LR_CACHE_STATE) s->page[i] = product(&ok, sizeof(float), (uint64_t)lr_delta_state(h));
+        else if (!lr_kv_page_bytes(c->kv, h->n_kv_heads, h->head_dim, s->slots[i], &s->page[i])) return false;
+        if (!ok || s->page[i] > LR_PLAN_MOST) return false;
         if (h->kv_rank) s->page[i] /= 2; /* V is K */
         s->page_room[i] = product(&ok, lr_aligned(s->page[i]), (uint64_t)in->n_sessions);
         s->session = sum(&ok, s->session, product(&ok, lr_aligned(s->page[i]), (uint64_t)n[i]));
@@ -107,10 +109,11 @@ static void measure_buffers(bool *ok, const lr_plan_input *in, unsigned kinds, i
     if (h->parallel && has(kinds, ATTN)) b[LR_BUFFER_h] = product(ok, row, dim);
     if (has(kinds, ATTN)) {
         b[LR_BUFFER_q] = product(ok, row, q_dim);
-        b[LR_BUFFER_att] = product(ok, row, (uint64_t)h->n_heads * (uint64_t)lr_v_dim(h));
+        int64_t values = lr_max((int64_t)h->n_heads * lr_v_dim(h), (int64_t)h->delta_v_heads * h->delta_v_dim);
+        b[LR_BUFFER_att] = product(ok, row, (uint64_t)values);
         b[LR_BUFFER_k] = product(ok, row, kv_dim);
         b[LR_BUFFER_v] = h->kv_rank ? 0 : b[LR_BUFFER_k];
-        b[LR_BUFFER_latent] = h->kv_rank ? product(ok, row, lr_latent_width(h)) : 0;
+        b[LR_BUFFER_inner] = product(ok, row, lr_inner_width(h));
         b[LR_BUFFER_cos_sin] = product(ok, row, (uint64_t)h->n_rot * (uint64_t)lr_max(1, h->n_ropes));
     }
     if (has(kinds, GATE_UP | DOWN)) b[LR_BUFFER_gate] = product(ok, row, hidden);
@@ -163,8 +166,7 @@ bool lr_plan_gpu_buffers(const lr_plan_input *in, const lr_plan_weights *w, cons
     }
     b[LR_BUFFER_act_hidden] = act_bytes(&ok, in, w, own->hidden_widths | streamed->hidden_widths, true, n_batch);
     if (has(kinds, ATTN)) {
-        b[LR_BUFFER_seqs] = seqs_bytes(&ok, in, (int64_t)own->n_layers[0] + own->n_layers[1] + streamed->n_layers[0] +
-                                                    streamed->n_layers[1]);
+        b[LR_BUFFER_seqs] = seqs_bytes(&ok, in, (int64_t)lr_plan_load_layers(own) + lr_plan_load_layers(streamed));
         b[LR_BUFFER_partial] =
             lr_gpu_attention_partial_bytes(n_batch, c->n_ctx, h->n_heads, h->n_kv_heads, lr_v_dim(h));
     }
@@ -207,7 +209,7 @@ static void measure_host_buffers(bool *ok, const lr_plan_input *in, const lr_pla
 
 /* ---- loads: what each place computes ---- */
 
-void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bool windowed, bool shared,
+void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, lr_cache_kind cache, bool shared,
                       const lr_plan_sizes *s) {
     l->kinds |= p->is_layer ? ATTN | GATE_UP | DOWN : 1u << group;
     l->hidden_widths |= p->gpu_hidden;
@@ -231,9 +233,9 @@ void lr_plan_load_add(lr_plan_load *l, const lr_plan_part *p, lr_group group, bo
     }
     l->n_experts += p->is_experts;
     if (group != LR_GROUP_ATTN) return;
-    l->n_layers[windowed]++;
-    l->kv += s->page_room[windowed];
-    l->largest_page = (uint64_t)lr_max((int64_t)l->largest_page, (int64_t)lr_aligned(s->page[windowed]));
+    l->n_layers[cache]++;
+    l->kv += s->page_room[cache];
+    l->largest_page = (uint64_t)lr_max((int64_t)l->largest_page, (int64_t)lr_aligned(s->page[cache]));
 }
 
 /* Where a long pass computes a group of a layer (p: the layer's three).                                              */
@@ -245,7 +247,7 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
                        const lr_plan_sizes *s, int gpu, lr_plan_load *own, lr_plan_load *streamed) {
     *own = *streamed = (lr_plan_load){ 0 };
     for (int32_t l = 0; l < in->model->n_layers; l++) {
-        bool windowed = lr_layer_windowed(in->model, l);
+        lr_cache_kind cache = lr_layer_cache(in->model, l);
         size_t first = (size_t)l * LR_N_GROUPS;
         for (int g = 0; g < LR_N_GROUPS; g++) {
             size_t i = first + (size_t)g, up = first + LR_GROUP_GATE_UP;
@@ -254,13 +256,14 @@ void lr_plan_gpu_loads(const lr_plan_input *in, const lr_plan_weights *w, const 
             /* Its input may come from another place in short passes or in long ones: then room in `act` as well.     */
             bool down = g == LR_GROUP_DOWN, in_short = p->group[up] == gpu, in_long = long_place(p, up) == gpu;
             bool always = to == own ? in_short && in_long : in_long;
-            lr_plan_load_add(to, &w->parts[i], (lr_group)g, windowed, down && always, s);
+            lr_plan_load_add(to, &w->parts[i], (lr_group)g, cache, down && always, s);
             if (down && !always && !w->parts[i].is_experts && (in_short || in_long))
                 to->hidden_widths |= w->parts[i].gpu_widths;
         }
     }
     if (p->head == gpu)
-        lr_plan_load_add(own, &w->parts[lr_plan_part_index(in, -1, LR_GROUP_HEAD)], LR_GROUP_HEAD, false, false, s);
+        lr_plan_load_add(own, &w->parts[lr_plan_part_index(in, -1, LR_GROUP_HEAD)], LR_GROUP_HEAD, LR_CACHE_FULL, false,
+                         s);
     if (p->embed == gpu) own->kinds |= EMBED;
 }
 
@@ -286,7 +289,7 @@ static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const l
             s->n_left_out++;
             s->n_host_layers += counted != layer;
             counted = layer;
-            host->n_layers[lr_layer_windowed(in->model, (int32_t)layer)] += g == LR_GROUP_ATTN;
+            host->n_layers[lr_layer_cache(in->model, (int32_t)layer)] += g == LR_GROUP_ATTN;
             continue;
         }
         host->weights -= part->block;
@@ -294,7 +297,7 @@ static void load_host(const lr_plan_input *in, const lr_plan_weights *w, const l
         host->read -= part->read;
         host->experts_read -= part->experts_read;
         host->params -= part->params;
-        if (g == LR_GROUP_ATTN) host->kv -= s->page_room[lr_layer_windowed(in->model, (int32_t)layer)];
+        if (g == LR_GROUP_ATTN) host->kv -= s->page_room[lr_layer_cache(in->model, (int32_t)layer)];
     }
     if (p->head == LR_PLACE_HOST) {
         host->kinds |= HEAD;

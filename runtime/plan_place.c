@@ -25,24 +25,30 @@ typedef struct placer {
     lr_plan_sizes *s;
     lr_plan_places *p;
     room rooms[LR_PLAN_MAX_GPUS];
-    bool attention;      /* GPUs can compute it with these caches */
+    bool attention[LR_N_CACHE_KINDS]; /* GPUs can compute it with these caches */
     bool experts;        /* they go with their layers */
     int32_t n_able;      /* layers of which a GPU takes any group */
 } placer;
 
-static bool attention_on_gpus(const lr_plan_input *in, lr_format kv) {
+static bool attention_on_gpus(const lr_plan_input *in, lr_format kv, lr_cache_kind cache) {
     const lr_hparams *h = in->model;
+    if (cache == LR_CACHE_STATE) return lr_gpu_delta_takes(h->delta_k_dim, h->delta_v_dim, h->delta_conv);
     return h->kv_rank ? lr_gpu_latent_takes(kv, h->kv_rank, h->n_nope, h->n_rot) : lr_gpu_attention_takes(kv, h->head_dim);
 }
 
+static bool is_attention(const lr_plan_input *in, size_t part) {
+    return part < (size_t)in->model->n_layers * LR_N_GROUPS && part % LR_N_GROUPS == LR_GROUP_ATTN;
+}
+
 bool lr_plan_gpu_takes(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
-    bool attention = part < (size_t)in->model->n_layers * LR_N_GROUPS && part % LR_N_GROUPS == LR_GROUP_ATTN;
-    return w->parts[part].gpu_takes && (!attention || attention_on_gpus(in, kv));
+    if (!w->parts[part].gpu_takes) return false;
+    return !is_attention(in, part) || attention_on_gpus(in, kv, lr_layer_cache(in->model, (int32_t)(part / LR_N_GROUPS)));
 }
 
 bool lr_plan_streams(const lr_plan_input *in, const lr_plan_weights *w, lr_format kv, size_t part) {
     if (in->model->parallel && part < (size_t)in->model->n_layers * LR_N_GROUPS) part -= part % LR_N_GROUPS;
-    return w->parts[part].streams && lr_plan_gpu_takes(in, w, kv, part);
+    bool state = is_attention(in, part) && lr_layer_cache(in->model, (int32_t)(part / LR_N_GROUPS)) == LR_CACHE_STATE;
+    return w->parts[part].streams && !state && lr_plan_gpu_takes(in, w, kv, part);
 }
 
 static size_t head_of(const placer *k) { return lr_plan_part_index(k->in, -1, LR_GROUP_HEAD); }
@@ -52,7 +58,8 @@ static int head_gpu(const placer *k) { return k->w->tied ? 0 : k->in->n_gpus - 1
 static bool takes(const placer *k, int32_t layer, int g) {
     if (k->in->model->parallel) g = LR_GROUP_ATTN; /* all of the layer */
     const lr_plan_part *p = &k->w->parts[(size_t)layer * LR_N_GROUPS + (size_t)g];
-    return p->gpu_takes && (g != LR_GROUP_ATTN || k->attention) && (k->experts || !p->is_experts);
+    bool attention = g != LR_GROUP_ATTN || k->attention[lr_layer_cache(k->in->model, layer)];
+    return p->gpu_takes && attention && (k->experts || !p->is_experts);
 }
 
 static bool able(const placer *k, int32_t layer) {
@@ -62,8 +69,7 @@ static bool able(const placer *k, int32_t layer) {
 /* ---- what a GPU has room for ---- */
 
 static uint64_t used(const placer *k, const room *r) {
-    const int32_t *own = r->load.n_layers, *streamed = r->streamed.n_layers;
-    uint64_t n_lists = (uint64_t)own[0] + (uint64_t)own[1] + (uint64_t)streamed[0] + (uint64_t)streamed[1];
+    uint64_t n_lists = (uint64_t)(lr_plan_load_layers(&r->load) + lr_plan_load_layers(&r->streamed));
     uint64_t lists = lr_aligned(sizeof(lr_seq) * (uint64_t)k->in->n_sessions * n_lists);
     return r->load.weights + r->load.kv + r->buffers + lists + r->staging;
 }
@@ -95,7 +101,7 @@ static void add_layer(const placer *k, lr_plan_load *load, int32_t layer) {
     size_t first = (size_t)layer * LR_N_GROUPS;
     for (int g = 0; g < LR_N_GROUPS; g++)
         if (takes(k, layer, g))
-            lr_plan_load_add(load, &k->w->parts[first + (size_t)g], (lr_group)g, lr_layer_windowed(k->in->model, layer),
+            lr_plan_load_add(load, &k->w->parts[first + (size_t)g], (lr_group)g, lr_layer_cache(k->in->model, layer),
                              g == LR_GROUP_DOWN && takes(k, layer, LR_GROUP_GATE_UP), k->s);
 }
 
@@ -108,7 +114,7 @@ static bool take_layer(const placer *k, room *r, int32_t layer) {
 static bool take_head(const placer *k, room *r) {
     if (!k->w->parts[head_of(k)].gpu_takes) return false;
     lr_plan_load load = r->load;
-    lr_plan_load_add(&load, &k->w->parts[head_of(k)], LR_GROUP_HEAD, false, false, k->s);
+    lr_plan_load_add(&load, &k->w->parts[head_of(k)], LR_GROUP_HEAD, LR_CACHE_FULL, false, k->s);
     if (k->w->tied) load.kinds |= 1u << LR_GROUP_EMBED;
     return take(k, r, &load);
 }
@@ -300,7 +306,7 @@ static bool move(placer *k, size_t part, int gpu) {
     room *r = &k->rooms[gpu], before = *r;
     int32_t layer = (int32_t)(part / LR_N_GROUPS);
     bool head = part == head_of(k), attention = !head && part % LR_N_GROUPS == LR_GROUP_ATTN;
-    uint64_t bytes = p->gpu + (attention ? k->s->page_room[lr_layer_windowed(k->in->model, layer)] : 0);
+    uint64_t bytes = p->gpu + (attention ? k->s->page_room[lr_layer_cache(k->in->model, layer)] : 0);
     if (used(k, r) > r->capacity || bytes > r->capacity - used(k, r)) return false;
     if (!lr_plan_gpu_takes(k->in, k->w, k->c->kv, part)) return false;
     if (head) put_head(k, gpu);
@@ -387,8 +393,8 @@ static void spread(placer *k, int gpu) {
 
 bool lr_plan_place_groups(const lr_plan_input *in, const lr_plan_weights *w, const lr_plan_choice *c,
                           lr_plan_places *places, lr_plan_sizes *s) {
-    placer k = { .in = in, .w = w, .c = c, .s = s, .p = places,
-                 .attention = attention_on_gpus(in, c->kv), .experts = true };
+    placer k = { .in = in, .w = w, .c = c, .s = s, .p = places, .experts = true };
+    for (int i = 0; i < LR_N_CACHE_KINDS; i++) k.attention[i] = attention_on_gpus(in, c->kv, (lr_cache_kind)i);
     if (c->stream == LR_PLACE_HOST && split(&k)) return true;
     k.experts = false;
     for (int32_t l = 0; l < in->model->n_layers; l++) k.n_able += able(&k, l);

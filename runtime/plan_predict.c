@@ -66,11 +66,19 @@ static double kv_row_bytes(const pass *p) {
 
 static double q_dim(const lr_hparams *h) { return (double)h->n_heads * h->head_dim; }
 
-/* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.          */
+/* Of a gated delta net's state, read and written.                                                                    */
+static double state_bytes(const lr_hparams *h) { return 2.0 * sizeof(float) * (double)lr_delta_state(h); }
+
+/* Scores and values: two operations each, a token, position and value of q; the cache is read once for all.  States:
+ * three products and sums a token and value.                                                                               */
 static double attention_seconds(const pass *p, const lr_plan_load *l, rates r) {
-    double read = l->n_layers[0] * read_by(p, 0) + l->n_layers[1] * read_by(p, 1);
-    double flops = 4 * p->n * q_dim(p->in->model) * (l->n_layers[0] * seen_by(p, 0) + l->n_layers[1] * seen_by(p, 1));
-    return longer(read * kv_row_bytes(p) / r.read, flops / r.flops);
+    const lr_hparams *h = p->in->model;
+    double full = l->n_layers[LR_CACHE_FULL], windowed = l->n_layers[LR_CACHE_WINDOW];
+    double states = l->n_layers[LR_CACHE_STATE];
+    double read = (full * read_by(p, 0) + windowed * read_by(p, 1)) * kv_row_bytes(p) + states * state_bytes(h);
+    double flops = 4 * p->n * q_dim(h) * (full * seen_by(p, 0) + windowed * seen_by(p, 1)) +
+                   6 * p->n * states * (double)lr_delta_state(h);
+    return longer(read / r.read, flops / r.flops);
 }
 
 /* Weights that the pass reads: of experts those that any of its tokens chose, which may be all.                      */
@@ -130,7 +138,7 @@ static double head_seconds(const pass *p, uint64_t bytes, rates r) {
 
 /* Copies of a streamed load: weights, the cache so far, and its new rows back.                                       */
 static double copy_seconds(const pass *p, const lr_plan_load *l, rates r) {
-    double rows = (l->n_layers[0] + l->n_layers[1]) * (p->seen + p->n);
+    double rows = (l->n_layers[LR_CACHE_FULL] + l->n_layers[LR_CACHE_WINDOW]) * (p->seen + p->n);
     return ((double)l->weights + rows * kv_row_bytes(p)) / r.link;
 }
 
@@ -175,8 +183,7 @@ static double host_seconds(const pass *p) {
         rest.read -= streamed->read;
         rest.experts_read -= streamed->experts_read;
         rest.params -= streamed->params;
-        rest.n_layers[0] -= streamed->n_layers[0];
-        rest.n_layers[1] -= streamed->n_layers[1];
+        for (int k = 0; k < LR_N_CACHE_KINDS; k++) rest.n_layers[k] -= streamed->n_layers[k];
     }
     double t = matmul_seconds(p, &rest, r) + attention_seconds(p, &rest, r);
     if (p->s->disk) /* streamed or not; instead of reading it from RAM */
@@ -261,12 +268,15 @@ void lr_plan_estimate(const lr_plan_input *in, const lr_plan_choice *c, lr_plan_
 
 /* Of the caches when the context is half full.                                                                       */
 static double half_cache_bytes(const pass *p) {
+    const lr_hparams *h = p->in->model;
     double sum = 0;
-    for (int32_t i = 0; i < p->in->model->n_layers; i++) {
+    for (int32_t i = 0; i < h->n_layers; i++) {
         int64_t seen = lr_max(1, p->c->n_ctx / 2);
-        sum += (double)(lr_layer_windowed(p->in->model, i) ? lr_min(seen, p->in->model->window) : seen);
+        lr_cache_kind cache = lr_layer_cache(h, i);
+        if (cache == LR_CACHE_STATE) sum += state_bytes(h);
+        else sum += (double)(cache == LR_CACHE_WINDOW ? lr_min(seen, h->window) : seen) * kv_row_bytes(p);
     }
-    return sum * kv_row_bytes(p);
+    return sum;
 }
 
 static bool rates_known(const lr_plan_input *in, const lr_plan_sizes *s) {

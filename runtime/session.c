@@ -26,6 +26,8 @@ lr_kv_layer lr_session_kv(const llmrun_session *s, int32_t layer) {
 
 lr_kv_run lr_session_run(const llmrun_session *s, int32_t layer, int32_t head, int which, int32_t written) {
     lr_kv_layer kv = lr_session_kv(s, layer);
+    if (lr_layer_cache(&s->engine->binding.hparams, layer) == LR_CACHE_STATE) /* all of it, once */
+        return (lr_kv_run){ .quants = kv.base, .quants_bytes = written && !head && !which ? (size_t)kv.page_bytes : 0 };
     const lr_format_traits *t = &lr_formats[kv.format];
     size_t rows = kv.v_in_k && which ? 0 : (size_t)lr_min(written, kv.n_slots), blocks = (size_t)(kv.head_dim / t->block);
     lr_kv_run run = { .quants_bytes = rows * blocks * (size_t)t->quant_bytes,
@@ -109,6 +111,9 @@ static llmrun_status check_files(const llmrun_engine *e, llmrun_error *err) {
     return status;
 }
 
+/* Are there layers whose state a pass changes for good?  A session whose pass failed then begins anew.               */
+static bool has_state(const llmrun_engine *e) { return e->binding.hparams.delta_v_heads > 0; }
+
 /* The pass wrote these tokens behind the position: make them part of the sequence.                                    */
 static void advance(llmrun_session *s, const int32_t *tokens, int32_t n) {
     memcpy(s->tokens + s->position, tokens, (size_t)n * sizeof *tokens);
@@ -147,7 +152,7 @@ llmrun_status lr_session_append(llmrun_session *s, const int32_t *tokens, int32_
     if (!status && !logits) status = lr_engine_settle(e, err);
     pthread_mutex_unlock(&e->lock);
     if (status) {
-        s->position = start;
+        s->position = has_state(e) ? 0 : start;
         atomic_store(&s->cancelled, false);
     }
     return status;
@@ -196,13 +201,17 @@ llmrun_status llmrun_batch_eval(llmrun_session *const *s, const int32_t *tokens,
     if (!status && !logits) status = lr_engine_settle(e, err);
     for (int32_t i = 0; i < n && !status; i++) advance(s[i], tokens + i, 1);
     pthread_mutex_unlock(&e->lock);
-    for (int32_t i = 0; i < n && status; i++) atomic_store(&s[i]->cancelled, false);
+    for (int32_t i = 0; i < n && status; i++) {
+        if (has_state(e)) s[i]->position = 0;
+        atomic_store(&s[i]->cancelled, false);
+    }
     return status;
 }
 
-/* A ring still holds what position needs while nothing newer has overwritten it.                                      */
+/* A ring still holds what position needs while nothing newer has overwritten it; a state is that of the last one.      */
 static bool can_rewind(const llmrun_session *s, int32_t position) {
     const llmrun_engine *e = s->engine;
+    if (position > 0 && position < s->position && has_state(e)) return false;
     for (int32_t l = 0; position > 0 && l < e->binding.hparams.n_layers; l++) {
         int32_t window = e->layers[l].window, slots = e->plan.kv_slots[l];
         if (window && s->written > slots && position - window < s->written - slots) return false;
@@ -214,8 +223,8 @@ llmrun_status llmrun_session_rewind(llmrun_session *s, int32_t position, llmrun_
     if (!s || position < 0 || position > s->position)
         return lr_fail(err, LLMRUN_ARG, "rewind: expected a position in 0..%d, got %d", s ? s->position : 0, position);
     if (!can_rewind(s, position))
-        return lr_fail(err, LLMRUN_ARG, "rewind: the sliding window no longer holds position %d; rewind to 0",
-                       position);
+        return lr_fail(err, LLMRUN_ARG, "rewind: the %s no longer holds position %d; rewind to 0",
+                       has_state(s->engine) ? "recurrent state" : "sliding window", position);
     s->position = position;
     if (position == 0) s->written = 0;
     return LLMRUN_OK;

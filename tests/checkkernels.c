@@ -12,6 +12,7 @@
 #include <signal.h>
 
 #include "tests/checkkernels_attention.h"
+#include "tests/checkkernels_delta.h"
 #include "tests/checkkernels_device_attention.h"
 #include "tests/checkkernels_device_latent.h"
 #include "tests/checkkernels_experts.h"
@@ -116,6 +117,8 @@ static void check_level(const lr_ops *ops, const lr_ops *below, const lr_ops *c)
     CHECK_OP(kv_write, check_kv_write, bench_kv_write)
     CHECK_OP(glu, check_glu, bench_glu)
     CHECK_OP(softcap, check_softcap, bench_softcap)
+    CHECK_OP(delta_conv, check_delta_conv, bench_nothing)
+    CHECK_OP(delta_rule, check_delta_rule, bench_nothing)
     CHECK_OP(attention, check_attention, bench_attention)
     CHECK_OP(attention_merge, check_attention, bench_nothing)
     CHECK_OP(route, check_route, bench_nothing)
@@ -152,6 +155,7 @@ static void check_device(const lr_ops *c) {
     if (begin(gpu.b->name, ".qkv")) check_device_qkv(c), end();
     if (begin(gpu.b->name, ".latent")) check_device_latent_rows(c), end();
     if (begin(gpu.b->name, ".attention.latent")) check_device_latent_attention(c), end();
+    if (begin(gpu.b->name, ".delta")) check_device_delta(), end();
     for (int f = 0; f < LR_N_FORMATS; f++) {
         snprintf(part, sizeof part, ".heads_%s", lr_formats[f].name);
         if (gpu.ops.act(gpu.d, (lr_format)f, 1) != LR_ACT_NONE && begin(gpu.b->name, part))

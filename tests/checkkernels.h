@@ -39,6 +39,7 @@ static const struct tolerance {
     {"attention", 8, 0.5},  /* weights, sum, division; scores walk too, see check_attention */
     {"glu", 6, 0},          /* exponential (2 ulp), sum, division, product */
     {"softcap", 4, 0},      /* quotient, tanh (2 ulp), product */
+    {"delta", 16, 1},       /* taps, silu, a length; then a sum over rows that each update moves */
     {"route", 6, 0.25},     /* exponential of a difference, sum, two products */
 };
 

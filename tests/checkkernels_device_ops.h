@@ -17,6 +17,7 @@ typedef struct op_call {
     lr_attention_args attention;
     lr_latent_args latent;
     lr_heads_args heads;
+    lr_delta_args delta;
     lr_pass_shape shape;
     int64_t n;
     int count;
@@ -41,6 +42,7 @@ DEFINE_CALL(qkv, &c->qkv, &c->shape)
 DEFINE_CALL(attention, &c->attention, &c->shape, out)
 DEFINE_CALL(latent, &c->latent, &c->shape)
 DEFINE_CALL(heads, &c->heads)
+DEFINE_CALL(delta, &c->delta, &c->shape)
 #undef DEFINE_CALL
 
 /* A format for `out` that rows of so many values can have.                                                           */

@@ -246,7 +246,7 @@ static void check_rope(const lr_ops *ops, const lr_ops *c) {
 
 /* ---- glu ---- */
 
-static const char *const glu_names[LR_N_GLU_ACTS] = {"silu", "gelu", "gelu_tanh", "oai"};
+static const char *const glu_names[LR_N_GLU_ACTS] = {"silu", "gelu", "gelu_tanh", "oai", "sigmoid"};
 
 /* act(g), exactly; terms: the sum of the absolute terms in it.                                                        */
 static double activate_exactly(lr_glu_act act, double g, double *terms) {
@@ -254,6 +254,7 @@ static double activate_exactly(lr_glu_act act, double g, double *terms) {
     if (act == LR_GLU_OAI) g = fmin(g, 7);
     double y = g / (1 + exp(act == LR_GLU_OAI ? -1.702 * g : -g));
     if (act == LR_GLU_GELU || act == LR_GLU_GELU_TANH) y = 0.5 * g * (1 + tail);
+    if (act == LR_GLU_SIGMOID) y = 1 / (1 + exp(-g));
     *terms = act == LR_GLU_GELU || act == LR_GLU_GELU_TANH ? 0.5 * fabs(g) * (1 + fabs(tail)) : fabs(y);
     return y;
 }
@@ -262,6 +263,7 @@ static float activate_plainly(lr_glu_act act, float g) {
     case LR_GLU_GELU: return 0.5f * g * (1 + erff(g * 0.70710678f));
     case LR_GLU_GELU_TANH: return 0.5f * g * (1 + tanhf(0.79788456f * (g + 0.044715f * g * g * g)));
     case LR_GLU_OAI: g = fminf(g, 7); return g / (1 + expf(-1.702f * g));
+    case LR_GLU_SIGMOID: return 1 / (1 + expf(-g));
     default: return g / (1 + expf(-g));
     }
 }

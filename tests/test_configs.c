@@ -104,6 +104,49 @@ static void published(void **state) {
     }
 }
 
+/* Three of four layers are gated delta nets: states of so many bytes whatever the context, positions cost in the others
+ * alone.                                                                                                             */
+static void recurrent(void **state) {
+    (void)state;
+    static const struct { const char *file; uint64_t n_params, kv, state; } models_of[] = {
+        { "aiconfigurator/Qwen--Qwen3.5-27B_config.json", 26895998464, 65536, 3268608 },
+        { "aiconfigurator/Qwen--Qwen3.5-35B-A3B_config.json", 34660610688, 20480, 2195456 },
+    };
+    if (access(CONFIGS, R_OK) != 0) {
+        print_message("skipped: %s is absent\n", CONFIGS);
+        skip();
+    }
+    for (size_t i = 0; i < LR_COUNT(models_of); i++) {
+        char path[256];
+        lr_checkpoint c;
+        lr_binding b;
+        llmrun_error err;
+        snprintf(path, sizeof path, CONFIGS "%s", models_of[i].file);
+        if (lr_checkpoint_open(&c, path, NULL, &err) || lr_bind(&b, &c, &err)) fail_msg("%s: %s", path, err.message);
+        assert_true(b.n_params == models_of[i].n_params);
+        lr_plan_input in = input_for(&models[0], LR_F16);
+        in.model = &b.hparams;
+        in.tensors = b.tensors;
+        in.n_tensors = b.n;
+        in.kv = LR_F16;
+        uint64_t n_states = (uint64_t)b.hparams.n_layers / 4 * 3;
+        for (in.n_ctx = 64; in.n_ctx <= 16384; in.n_ctx *= 16) {
+            lr_plan p;
+            must_fit(&p, &in);
+            assert_true(p.kv_bytes_per_token == models_of[i].kv);
+            assert_true(p.kv_bytes == models_of[i].kv * (uint64_t)in.n_ctx + n_states * models_of[i].state);
+            for (int32_t l = 0; l < b.hparams.n_layers; l++) {
+                bool full = l % 4 == 3;
+                assert_int_equal(p.kv_slots[l], full ? in.n_ctx : 0);
+                if (!full) assert_true(p.kv_page_bytes[l] == models_of[i].state);
+            }
+            lr_plan_close(&p);
+        }
+        lr_binding_close(&b);
+        lr_checkpoint_close(&c);
+    }
+}
+
 static void bind_text(lr_checkpoint *c, lr_binding *b, const char *text) {
     char path[] = "/tmp/llmrun_config_XXXXXX.json";
     llmrun_error err;
@@ -211,7 +254,7 @@ static void further_tokens(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(published), cmocka_unit_test(left_out),
-                                        cmocka_unit_test(by_sigmoids), cmocka_unit_test(further_tokens) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(published), cmocka_unit_test(recurrent),
+                                        cmocka_unit_test(left_out), cmocka_unit_test(by_sigmoids), cmocka_unit_test(further_tokens) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -131,6 +131,7 @@ static void sweep(const char *name, scenario run, const char *model) {
 }
 
 static const char *const models[] = {"models/demo", "tests/golden/models/qwen3", "tests/golden/models/mistral-window",
+                                     "tests/golden/models/qwen3-next",
                                      "tests/golden/gguf/qwen2-tied.Q8_0.gguf"};
 
 static void engines(void **state) {

@@ -255,6 +255,7 @@ static void faults_are_survived(void **state) {
         { { .model = "qwen3-yarn", .quant = "f16", .kv = "f16", .n_batch = 4, .gpus = "2x64M" }, 1000, 1 },
         { { .model = "llama-tied-biases", .quant = "bf16", .kv = "f16", .n_batch = 3, .gpus = "2x64M" }, 1000, 1 },
         { { .model = "mistral-head-dim", .quant = "nf4", .kv = "f32", .n_batch = 16, .gpus = "2x64M" }, 1000, 1 },
+        { { .model = "qwen3.5", .quant = "f16", .kv = "f16", .n_batch = 4, .gpus = "2x64M" }, 20, 7 },
         { streaming, 8, 29 },
     };
     int runs = 0;

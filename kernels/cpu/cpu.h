@@ -16,6 +16,11 @@ size_t lr_elementwise_scratch_bytes(int64_t max_cols, int64_t n);
 /* pack with lr_pack_args.perm: each row is put together in scratch and packed from there.                             */
 void lr_pack_permuted(lr_kernel pack, const lr_pack_args *a, int64_t i0, int64_t i1, void *scratch);
 
+/* delta_conv, delta_rule */
+void lr_delta_fill_c(lr_ops *ops);
+void lr_delta_fill_avx2(lr_ops *ops);
+void lr_delta_fill_avx512(lr_ops *ops);
+
 /* attention, attention_merge */
 void lr_attention_fill_c(lr_ops *ops);
 void lr_attention_fill_avx2(lr_ops *ops);

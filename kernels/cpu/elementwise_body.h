@@ -154,7 +154,7 @@ INLINE vf activate(lr_glu_act act, vf x) {
     if (act == LR_GLU_GELU_TANH) /* (1 + tanh(y)) / 2 is the sigmoid of 2 y */
         return times_sigmoid(x, v_all(1.59576912f) * v_fma(v_all(0.044715f) * x * x, x, x));
     if (act == LR_GLU_OAI) return times_sigmoid(x, v_all(1.702f) * x);
-    return times_sigmoid(x, x);
+    return times_sigmoid(act == LR_GLU_SIGMOID ? v_all(1.0f) : x, x);
 }
 
 INLINE void glu_rows(lr_glu_act act, const lr_glu_args *a, int64_t i0, int64_t i1) {
@@ -180,6 +180,7 @@ static void LEVEL(glu)(const void *args, int64_t i0, int64_t i1, void *scratch) 
     case LR_GLU_GELU: glu_rows(LR_GLU_GELU, a, i0, i1); break;
     case LR_GLU_GELU_TANH: glu_rows(LR_GLU_GELU_TANH, a, i0, i1); break;
     case LR_GLU_OAI: glu_rows(LR_GLU_OAI, a, i0, i1); break;
+    case LR_GLU_SIGMOID: glu_rows(LR_GLU_SIGMOID, a, i0, i1); break;
     default: glu_rows(LR_GLU_SILU, a, i0, i1);
     }
 }

@@ -9,6 +9,7 @@ static float activation(lr_glu_act act, float x) {
     case LR_GLU_GELU: return 0.5f * x * (1.0f + erff(x * 0.70710678f));
     case LR_GLU_GELU_TANH: return 0.5f * x * (1.0f + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
     case LR_GLU_OAI: return x / (1.0f + expf(-1.702f * x));
+    case LR_GLU_SIGMOID: return 1.0f / (1.0f + expf(-x));
     default: return x / (1.0f + expf(-x));
     }
 }

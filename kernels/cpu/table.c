@@ -27,6 +27,7 @@ static bool has_avx512(void) {
 
 static void fill_c(lr_ops *ops) {
     lr_elementwise_fill_c(ops);
+    lr_delta_fill_c(ops);
     lr_attention_fill_c(ops);
     lr_gemv_fill_c(ops);
 }
@@ -34,12 +35,14 @@ static void fill_c(lr_ops *ops) {
 #if defined(__x86_64__)
 static void fill_avx2(lr_ops *ops) {
     lr_elementwise_fill_avx2(ops);
+    lr_delta_fill_avx2(ops);
     lr_attention_fill_avx2(ops);
     lr_gemv_fill_avx2(ops);
     lr_gemm_fill_avx2(ops);
 }
 static void fill_avx512(lr_ops *ops) {
     lr_elementwise_fill_avx512(ops);
+    lr_delta_fill_avx512(ops);
     lr_attention_fill_avx512(ops);
     lr_gemv_fill_avx512(ops);
     lr_gemm_fill_avx512(ops);

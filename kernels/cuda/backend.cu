@@ -215,6 +215,12 @@ static llmrun_status heads(lr_device *d, const lr_heads_args *a, llmrun_error *e
     return gpu_status(d, e, "products of heads", err);
 }
 
+static llmrun_status delta(lr_device *d, const lr_delta_args *a, const lr_pass_shape *s, llmrun_error *err) {
+    cudaError_t e = cudaSetDevice(d->index);
+    if (e == cudaSuccess) e = gpu_delta(d, a, s);
+    return gpu_status(d, e, "delta", err);
+}
+
 /* ---- the table ---- */
 
 static lr_backend backend; /* filled once below: C++17 has no designators */
@@ -223,7 +229,7 @@ static void fill_table(lr_backend *b) {
     b->abi = LR_BACKEND_ABI;
     b->name = platform_name;
     b->ops = { act,       embed,     norm,  pack,    matmul, matmul_glu, glu, qkv,
-               attention, gate_rows, route, experts, latent, heads };
+               attention, gate_rows, route, experts, latent, heads,  delta };
     b->count = count;
     b->info = info;
     b->open = open_device;

@@ -52,5 +52,7 @@ cudaError_t gpu_attention_many(lr_device *d, const lr_attention_args *a, const l
 cudaError_t gpu_attention_latent(lr_device *d, const lr_attention_args *a, const lr_pass_shape *s, const lr_act *out);
 cudaError_t gpu_latent(lr_device *d, const lr_latent_args *a, const lr_pass_shape *s);
 cudaError_t gpu_heads(lr_device *d, const lr_heads_args *a);
+/* Gated delta nets (delta.cu).                                                                                        */
+cudaError_t gpu_delta(lr_device *d, const lr_delta_args *a, const lr_pass_shape *s);
 
 #endif

@@ -16,7 +16,7 @@ GPU_FN float glu(lr_glu_act act, float gate, float up) {
         gate = fminf(gate, 7.0f);
         return times_sigmoid(gate, 1.702f * gate) * (fminf(fmaxf(up, -7.0f), 7.0f) + 1.0f);
     }
-    return times_sigmoid(gate, gate) * up;
+    return times_sigmoid(act == LR_GLU_SIGMOID ? 1.0f : gate, gate) * up;
 }
 
 #endif

@@ -26,7 +26,8 @@ from transformers import (Cohere2Config, CohereConfig, DeepseekV2Config, Deepsee
                           LlamaConfig, MiniMaxM2Config, Ministral3Config, Mistral3Config, MistralConfig,
                           MixtralConfig, Olmo2Config, Olmo3Config, OlmoeConfig,
                           Phi3Config, PhiConfig, PixtralVisionConfig, Qwen2_5_VLConfig, Qwen2Config, Qwen2MoeConfig,
-                          Qwen3Config, Qwen3MoeConfig, Qwen3VLConfig, Qwen3VLMoeConfig, SeedOssConfig,
+                          Qwen3_5Config, Qwen3_5MoeTextConfig, Qwen3Config, Qwen3MoeConfig, Qwen3NextConfig,
+                          Qwen3VLConfig, Qwen3VLMoeConfig, SeedOssConfig,
                           SiglipVisionConfig, SmolLM3Config, StableLmConfig, Starcoder2Config)
 
 N_TOKENS = 40
@@ -55,6 +56,9 @@ del MLA["head_dim"]
 MROPE = dict(rope_type="default", rope_theta=1e4, mrope_section=[4, 2, 2])  # of time, height, width
 VISION = dict(depth=1, hidden_size=16, intermediate_size=16, num_heads=2, patch_size=4, spatial_merge_size=1,
               temporal_patch_size=1, out_hidden_size=32, deepstack_visual_indexes=[], num_position_embeddings=4)
+DELTA = dict(head_dim=16, num_hidden_layers=4, num_attention_heads=2, num_key_value_heads=1, intermediate_size=32,
+             linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=12, linear_value_head_dim=8,
+             rope_parameters=dict(rope_type="default", rope_theta=1e4, partial_rotary_factor=0.5))
 SMALL = {"intermediate_size": 32}
 MOE = {**EXPERTS, **SMALL, "num_attention_heads": 2, "num_key_value_heads": 1, "moe_intermediate_size": 16}
 SHARED_MOE = {**MOE, "n_routed_experts": 6, "n_shared_experts": 1, "first_k_dense_replace": 1, "norm_topk_prob": True,
@@ -172,20 +176,33 @@ MODELS = {
     "internlm2": LlamaConfig(**{**BASE, **SMALL, "num_attention_heads": 8, "rms_norm_eps": 1e-6}, head_dim=4),
     "minicpm": GraniteConfig(**{**SQUARE, "intermediate_size": 32, "tie_word_embeddings": True}, embedding_multiplier=3.0,
                              logits_scaling=4.0, residual_multiplier=1.4 / 2 ** 0.5, attention_multiplier=0.25),
+    "qwen3-next": Qwen3NextConfig(**{**BASE, **DELTA}, moe_intermediate_size=32, shared_expert_intermediate_size=32,
+                                  num_experts=4, num_experts_per_tok=2, decoder_sparse_step=2),
+    "qwen3.5": Qwen3_5Config(text_config={**BASE, **DELTA, "linear_num_value_heads": 6, "linear_value_head_dim": 16,
+                                          "tie_word_embeddings": True},
+                             vision_config={k: v for k, v in VISION.items() if k != "deepstack_visual_indexes"},
+                             tie_word_embeddings=True, torch_dtype="float16"),
+    "qwen3.5-moe": Qwen3_5MoeTextConfig(**{**BASE, **DELTA, "linear_num_value_heads": 2, "num_hidden_layers": 3},
+                                        layer_types=["linear_attention", "full_attention", "linear_attention"],
+                                        moe_intermediate_size=32, shared_expert_intermediate_size=32, num_experts=4,
+                                        num_experts_per_tok=2),
 }
-BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_proj")
+BRANCHES = ("o_proj", "down_proj", "dense.weight", "dense_4h_to_h", "fc2", "c_proj", "out_proj")
 
 
 def draw(model, config):
     """Fills the parameters."""
-    one_plus = config.model_type.startswith("gemma")
+    delta = config.model_type.startswith(("qwen3_next", "qwen3_5"))
     choice = [(k, b) for k, b in model.named_buffers() if k.endswith("e_score_correction_bias")]
     for key, p in [*model.named_parameters(), *choice]:
         noise = torch.randn_like(p)
+        one_plus = config.model_type.startswith("gemma") or delta and "linear_attn.norm" not in key
         if key.endswith("e_score_correction_bias"):
             p.copy_(0.1 * noise)
         elif key.endswith(("bias", "sinks")):
             p.copy_(0.3 * noise)
+        elif key.endswith("A_log"):  # heads that forget slowly, and others at once
+            p.copy_(-2 + 1.5 * noise)
         elif "norm" in key or "ln_" in key:
             branch = config.model_type in ("olmo2", "olmo3", "exaone4") and "post_" in key
             branch |= "post_self_attn" in key or "post_mlp" in key
@@ -226,6 +243,30 @@ def transpose_experts(path):
     tensors = safetensors.torch.load_file(path)
     safetensors.torch.save_file({k: v.transpose(1, 2).contiguous() if ".experts." in k else v for k, v in tensors.items()},
                                 path, metadata={"format": "pt"})
+
+
+def publish(folder):
+    """As Qwen3.5 is published: behind the names of a model that also sees pictures, experts of a layer in one tensor,
+    and with tensors that nobody here uses."""
+    tensors, path = {}, folder / "model.safetensors"
+    given = {k.replace("model.", "model.language_model.", 1): v for k, v in safetensors.torch.load_file(path).items()}
+    for key, v in given.items():
+        stem, experts, rest = key.partition(".experts.")
+        if not experts:
+            tensors[key] = v
+        elif rest == "0.gate_proj.weight":
+            n = sum(k.startswith(stem + ".experts.") for k in given) // 3
+            each = [[given[f"{stem}.experts.{i}.{m}_proj.weight"] for i in range(n)] for m in ("gate", "up", "down")]
+            tensors[stem + ".experts.gate_up_proj"] = torch.stack([torch.cat(p) for p in zip(*each[:2])])
+            tensors[stem + ".experts.down_proj"] = torch.stack(each[2])
+    tensors["model.visual.merger.norm.weight"] = torch.ones(2, dtype=torch.float16)
+    tensors["mtp.fc.weight"] = torch.ones(2, dtype=torch.float16)
+    safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
+    text = json.loads((folder / "config.json").read_text())
+    config = dict(architectures=[text.pop("architectures")[0].replace("CausalLM", "ConditionalGeneration")],
+                  model_type=text["model_type"].removesuffix("_text"), text_config=text,
+                  tie_word_embeddings=text["tie_word_embeddings"])
+    (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 INTERNLM2 = {"embed_tokens": "tok_embeddings", "input_layernorm": "attention_norm", "self_attn.o_proj": "attention.wo",
@@ -329,6 +370,8 @@ def make(name, number, out):
         as_minicpm(folder)
     chosen.tofile(folder / "tokens.i32")
     values.astype(np.float32).tofile(folder / "logits.f32")
+    if name.startswith("qwen3.5"):
+        publish(folder)
     size = (folder / "model.safetensors").stat().st_size
     print(f"{name:20} {size:7} bytes  max |logit| {np.abs(values).max():.2f}" +
           (f"  closest choice of experts {best:.3f}" if best < float("inf") else ""))
