@@ -30,8 +30,8 @@ static inline int block_field(lr_format format, bool min) {
 }
 
 /* The scale of IQ1_M: a nibble on top of each of four words.                                                          */
-__attribute__((unused)) static void set_iq1_m_scale(uint8_t *block, uint16_t half) {
-    for (int i = 0; i < 4; i++) block[49 + 2 * i] = (uint8_t)((block[49 + 2 * i] & 15) | (half >> 4 * i & 15) << 4);
+__attribute__((unused)) static void set_iq1_m_scale(uint8_t *block, uint16_t scale) {
+    for (int i = 0; i < 4; i++) block[49 + 2 * i] = (uint8_t)((block[49 + 2 * i] & 15) | (scale >> 4 * i & 15) << 4);
 }
 
 #ifdef __cplusplus
