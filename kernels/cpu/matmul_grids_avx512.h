@@ -62,11 +62,12 @@ INLINE __m512i rows_at(const uint16_t *codes, const int bits, __m512i index) {
     __mmask32 upper[6];
     UNROLL for (int i = 0; i < bits - 6; i++)
         upper[i] = _mm512_test_epi16_mask(index, _mm512_set1_epi16((short)(64 << i)));
-    _Pragma("GCC unroll 32") for (int n = 0; n < 1 << (bits - 6); n++) {
+    const unsigned pairs = 1u << (bits - 6);
+    _Pragma("GCC unroll 32") for (unsigned n = 0; n < pairs; n++) {
         const __m512i low = _mm512_loadu_si512(codes + 64 * n), high = _mm512_loadu_si512(codes + 64 * n + 32);
         __m512i v = _mm512_permutex2var_epi16(low, index, high);
         int i = 0;
-        UNROLL for (; n >> i & 1; i++) v = _mm512_mask_blend_epi16(upper[i], rows[i], v);
+        UNROLL for (unsigned bit = 1; n & bit; bit *= 2, i++) v = _mm512_mask_blend_epi16(upper[i], rows[i], v);
         rows[i] = v;
     }
     return rows[bits - 6];
