@@ -385,8 +385,8 @@ if [ -f $model/model.safetensors ]; then
     done
     same "info of a model that also sees pictures" 'supported   yes, text only: 21 tensors for pictures are not used' \
         "$("$llmrun" info --model tests/golden/models/qwen3-vl </dev/null | tail -n 1)"
-    same "info of experts that no run format has as they are" 'weights     3 tensors packed, 24.6 KB' \
-        "$("$llmrun" info --model tests/golden/packed/mixtral-gptq-order </dev/null | grep packed)"
+    same "info of weights that no run format has as they are" 'weights     7 tensors packed, 98.3 KB' \
+        "$("$llmrun" info --model tests/golden/packed/gptq-8-asym </dev/null | grep packed)"
     "$llmrun" plan --model $model --ram 100K >"$work/out" 2>"$work/err"
     same "refusal: exit 3" 3 $?
     same "refusal: nothing on stdout" 0 "$(wc -c <"$work/out")"

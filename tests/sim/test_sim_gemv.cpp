@@ -280,6 +280,7 @@ static void wrong_arguments_are_refused() {
 /* ---- gate and up ---- */
 
 static double activated(lr_glu_act act, double g) {
+    if (act == LR_GLU_SIGMOID) return 1 / (1 + exp(-g));
     if (act == LR_GLU_GELU) return 0.5 * g * (1 + erf(g * sqrt(0.5)));
     if (act == LR_GLU_GELU_TANH) return 0.5 * g * (1 + tanh(0.7978845608028654 * (g + 0.044715 * g * g * g)));
     return act == LR_GLU_OAI ? fmin(g, 7) / (1 + exp(-1.702 * fmin(g, 7))) : g / (1 + exp(-g));
